@@ -1,0 +1,1 @@
+//! ASCEND over HTTP.

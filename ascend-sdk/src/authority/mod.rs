@@ -1,0 +1,155 @@
+//! Who decides.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{Action, ActionId, BoxFuture, Claim, Digest, Evaluation, Outcome, RefusalKind, Review};
+
+#[cfg(feature = "ascend")]
+mod ascend;
+
+/// Who decides whether an action may run.
+///
+/// A [`Governor`](crate::Governor) calls, per action, in this order:
+/// [`evaluate`](Self::evaluate); [`await_review`](Self::await_review) when a
+/// person must decide; [`claim`](Self::claim) immediately before the body; and
+/// [`report`](Self::report) in the end, exactly once for every action that was
+/// allowed or left pending.
+pub trait Authority: Send + Sync + 'static {
+    /// Asks whether `action` may run.
+    ///
+    /// # Errors
+    ///
+    /// When no answer can be had that is worth anything. The call is refused then.
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>>;
+
+    /// Waits for a person to decide on the pending action `id`. The caller
+    /// bounds the wait by dropping the future, and then reports
+    /// [`Outcome::Withdrawn`].
+    ///
+    /// # Errors
+    ///
+    /// When the answer can no longer be had. Passing troubles are waited out.
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>>;
+
+    /// Claims the decision on action `id` for one run of the call with this
+    /// `digest`. At most one claim is ever granted per action.
+    ///
+    /// # Errors
+    ///
+    /// When no answer can be had. The call is refused then.
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>>;
+
+    /// Reports what became of action `id`.
+    ///
+    /// # Errors
+    ///
+    /// When the report did not arrive.
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>>;
+
+    /// Asks whether the authority is there and accepts this caller.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or does not.
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>>;
+
+    /// One line for the person who starts a server: who decides, and how to approve.
+    fn describe(&self) -> String;
+}
+
+impl<A: Authority + ?Sized> Authority for Arc<A> {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        (**self).evaluate(action)
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        (**self).await_review(id)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        (**self).claim(id, digest)
+    }
+
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        (**self).report(id, outcome)
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        (**self).health()
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
+
+/// Why an authority gave no answer. Texts hold no credentials and no URLs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// It could not be reached, or did not answer in time, or its circuit
+    /// breaker is open. The only case in which [`FailMode::Open`](crate::FailMode::Open) lets a call pass.
+    #[error("the authority is unreachable: {0}")]
+    Unreachable(String),
+    /// It was reached and failed (HTTP 5xx).
+    #[error("the authority failed: {0}")]
+    Failed(String),
+    /// It asks to come back later (HTTP 429).
+    #[error("the authority limits requests{}", retry_hint(.0))]
+    RateLimited(Option<Duration>),
+    /// It does not accept the credentials (HTTP 401, or a plain 403).
+    #[error("the authority does not accept the credentials: {0}")]
+    Unauthorized(String),
+    /// It does not accept the request (another HTTP 4xx).
+    #[error("the authority does not accept the request: {0}")]
+    InvalidRequest(String),
+    /// Its answer cannot be understood.
+    #[error("the authority's answer cannot be understood: {0}")]
+    Malformed(String),
+}
+
+fn retry_hint(after: &Option<Duration>) -> String {
+    after.map_or_else(String::new, |after| format!("; retry after {} s", after.as_secs()))
+}
+
+impl AuthorityError {
+    /// The refusal that follows.
+    #[must_use]
+    pub const fn refusal_kind(&self) -> RefusalKind {
+        match self {
+            Self::Unreachable(_) | Self::Failed(_) | Self::RateLimited(_) => {
+                RefusalKind::Unreachable
+            }
+            Self::Unauthorized(_) => RefusalKind::Unauthorized,
+            Self::InvalidRequest(_) | Self::Malformed(_) => RefusalKind::Malformed,
+        }
+    }
+}

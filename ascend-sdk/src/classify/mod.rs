@@ -1,0 +1,1 @@
+//! Verb and risk of SQL, shell commands and paths.

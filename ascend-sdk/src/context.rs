@@ -1,0 +1,110 @@
+//! What a tool's body may know of its call.
+
+use std::{fmt, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{ActionId, Approval, SessionContext};
+
+/// The context of one call, taken by a `#[context]` parameter.
+///
+/// ```
+/// use ascend_sdk::CallContext;
+/// let context = CallContext::default();
+/// assert!(!context.is_cancelled());
+/// ```
+#[derive(Clone, Default)]
+pub struct CallContext {
+    session: SessionContext,
+    cancellation: CancellationToken,
+    action_id: Option<ActionId>,
+    approval: Option<Approval>,
+    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+/// One report of progress: MCP's `notifications/progress`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Progress {
+    pub(crate) progress: f64,
+    pub(crate) total: Option<f64>,
+    pub(crate) message: Option<String>,
+}
+
+impl CallContext {
+    /// The context of a call in `session`, cancelled by `cancellation`.
+    #[must_use]
+    pub fn new(session: SessionContext, cancellation: CancellationToken) -> Self {
+        Self { session, cancellation, ..Self::default() }
+    }
+
+    pub(crate) fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(report));
+        self
+    }
+
+    pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {
+        self.action_id = Some(id.clone());
+        self.approval = approval.cloned();
+        self
+    }
+
+    /// The calling session.
+    #[must_use]
+    pub fn session(&self) -> &SessionContext {
+        &self.session
+    }
+
+    /// The authority's name for the action; `None` before it has one.
+    #[must_use]
+    pub fn action_id(&self) -> Option<&ActionId> {
+        self.action_id.as_ref()
+    }
+
+    /// The approval under which the body runs; `None` when none was needed.
+    #[must_use]
+    pub fn approval(&self) -> Option<&Approval> {
+        self.approval.as_ref()
+    }
+
+    /// Who approved; `None` when nobody had to, or the authority does not say.
+    #[must_use]
+    pub fn reviewed_by(&self) -> Option<&str> {
+        self.approval.as_ref()?.reviewed_by.as_deref()
+    }
+
+    /// Whether the caller no longer wants the result. A body that runs is never
+    /// torn down; this offers it to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    /// Waits until the caller no longer wants the result.
+    pub async fn cancelled(&self) {
+        self.cancellation.cancelled().await;
+    }
+
+    /// The token behind [`is_cancelled`](Self::is_cancelled).
+    #[must_use]
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
+    }
+
+    /// Tells the caller how far the work is, where it asked to know. `progress`
+    /// must grow from report to report; `total` is in the same unit. Never waits.
+    pub fn report_progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        if let Some(report) = &self.progress {
+            report(Progress { progress, total, message: message.map(str::to_owned) });
+        }
+    }
+}
+
+impl fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallContext")
+            .field("session", &self.session)
+            .field("action_id", &self.action_id)
+            .field("approval", &self.approval)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! What an authority answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ActionId, RefusalKind, RiskLevel};
+
+/// An authority's answer, from the mildest to the strictest, so that
+/// `max` is the stricter of two.
+///
+/// ```
+/// use ascend_sdk::Decision;
+/// assert_eq!(Decision::Allow.max(Decision::RequireApproval), Decision::RequireApproval);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Decision {
+    /// It may run.
+    Allow,
+    /// It may run once a person has approved.
+    RequireApproval,
+    /// It may not run.
+    Deny,
+}
+
+impl Decision {
+    /// The decision as ASCEND's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "ALLOW",
+            Self::RequireApproval => "REQUIRE_APPROVAL",
+            Self::Deny => "DENY",
+        }
+    }
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer to one evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// What the authority decided.
+    pub decision: Decision,
+    /// Its name for the action.
+    pub action_id: ActionId,
+    /// From 0 to 100; 0 when the authority gave none.
+    pub risk_score: u8,
+    /// The level, as the authority named it or as its score says.
+    pub risk_level: RiskLevel,
+    /// Why, in the authority's words.
+    pub reason: Option<String>,
+    /// With [`Decision::Deny`]: which refusal it is, when it is not a plain denial
+    /// (a raised kill switch, an action that already ran, one that failed).
+    pub refusal: Option<RefusalKind>,
+    /// With [`Decision::Allow`]: the person who approved, where the authority already has one.
+    pub approval: Option<Approval>,
+    /// How long an approval is expected to take.
+    pub estimated_approval_time: Option<Duration>,
+}
+
+/// A person's consent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who approved; `None` when the authority does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_by: Option<String>,
+    /// What they wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comments: Option<String>,
+}
+
+/// Why a pending action will not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Which refusal it is: a person's, an expiry, a cancellation …
+    pub kind: RefusalKind,
+    /// Why, in the authority's words.
+    pub reason: Option<String>,
+    /// Who rejected it; `None` when no person did or the authority does not say.
+    pub reviewed_by: Option<String>,
+}
+
+/// How the wait for a pending action ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Review {
+    /// A person approved.
+    Approved(Approval),
+    /// The authority let it pass without a person. Not enough where a floor
+    /// asks for one.
+    AutoApproved,
+    /// It will not run.
+    Rejected(Rejection),
+}
+
+/// The answer to the claim that is made immediately before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// This caller, and no other, may run it now.
+    Granted,
+    /// It must not run: consumed, expired, withdrawn, killed since, or for other arguments.
+    Refused(Rejection),
+}
+
+/// What became of an action that was allowed to run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The body returned a value.
+    Completed {
+        /// How long the body ran, the wait for an approval not counted.
+        duration: Duration,
+    },
+    /// The body returned an error, panicked, or was abandoned.
+    Failed {
+        /// How long the body ran, the wait for an approval not counted.
+        duration: Duration,
+        /// What happened, without arguments.
+        error: String,
+    },
+    /// It was allowed and then not run: the caller went away.
+    Withdrawn {
+        /// Why, for the record.
+        reason: String,
+    },
+}
+
+/// The governance object of one call: the seed's `status`, `reason`,
+/// `risk_score`, `action_id`, `decision`, `reviewed_by`.
+pub(crate) fn governance_object(
+    status: &str,
+    fields: impl IntoIterator<Item = (&'static str, Option<Value>)>,
+) -> Value {
+    std::iter::once(("status", Some(Value::from(status))))
+        .chain(fields)
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! The digest that binds a decision to exactly one call.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// SHA-256 over the canonical JSON (RFC 8785) of a call's tool, resource and
+/// arguments. Written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A secret of one action, so that the digest of a short sensitive value
+/// cannot be guessed by trying values. It never leaves the process.
+#[derive(Clone)]
+pub struct Salt([u8; 32]);
+
+impl Salt {
+    /// A new secret.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system has no randomness to give: nothing that must
+    /// stay unguessable can be done then.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "no safe answer exists without randomness")]
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+        Self(bytes)
+    }
+
+    /// A value that is unique to the action and does not tell the secret.
+    pub(crate) fn public(&self) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(b"ascend public id of an action\0")
+            .chain_update(self.0)
+            .finalize()
+            .into()
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+/// The digest of a call.
+pub(crate) fn of_call(
+    tool: &str,
+    resource: &str,
+    arguments: &Map<String, Value>,
+    is_sensitive: impl Fn(&str) -> bool,
+    salt: &Salt,
+) -> Digest {
+    let arguments: Map<String, Value> = arguments
+        .iter()
+        .map(|(name, value)| {
+            let value = if is_sensitive(name) {
+                json!({ "$sensitive": hex::encode(salted(salt, value)) })
+            } else {
+                injective(value)
+            };
+            (name.clone(), value)
+        })
+        .collect();
+    Digest(sha256(&canonical(&json!({
+        "tool": tool,
+        "resource": resource,
+        "arguments": arguments,
+    }))))
+}
+
+fn salted(salt: &Salt, value: &Value) -> [u8; 32] {
+    // Both hashes are over fixed-length input except the last part, so no
+    // length extension or concatenation ambiguity is to be had.
+    let inner = sha256(&canonical(&injective(value)));
+    Sha256::new().chain_update(salt.0).chain_update(inner).finalize().into()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a `Value` has string keys and finite numbers, and memory takes any write"
+)]
+fn canonical(value: &Value) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value).expect("a JSON value has a canonical form")
+}
+
+/// RFC 8785 writes every number as a double, so 2^53 and 2^53 + 1 would share
+/// a form. Integers past that become `{"$integer": "…"}`, and a key that
+/// starts with `$` gets another one, so that no argument can imitate this.
+fn injective(value: &Value) -> Value {
+    const EXACT: u64 = 1 << 53;
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+            match magnitude {
+                Some(magnitude) if magnitude > EXACT => json!({ "$integer": number.to_string() }),
+                _ => value.clone(),
+            }
+        }
+        Value::Array(items) => items.iter().map(injective).collect(),
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(key, value)| {
+                let key = if key.starts_with('$') { format!("${key}") } else { key.clone() };
+                (key, injective(value))
+            })
+            .collect(),
+        _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest(arguments: Value) -> Digest {
+        let Value::Object(arguments) = arguments else { panic!("an object") };
+        of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([7; 32]))
+    }
+
+    #[test]
+    fn neighbours_past_the_exact_doubles_differ() {
+        let one = digest(json!({ "n": 9_007_199_254_740_993_u64 }));
+        let other = digest(json!({ "n": 9_007_199_254_740_992_u64 }));
+        let imitation = digest(json!({ "n": { "$integer": "9007199254740993" } }));
+        assert_ne!(one, other);
+        assert_ne!(one, imitation);
+    }
+
+    #[test]
+    fn a_sensitive_value_is_covered_and_salted() {
+        let first = digest(json!({ "secret": "1234" }));
+        assert_ne!(first, digest(json!({ "secret": "1235" })));
+        let Value::Object(arguments) = json!({ "secret": "1234" }) else { panic!("an object") };
+        let resalted =
+            of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([8; 32]));
+        assert_ne!(first, resalted);
+        let imitation = {
+            let Value::Object(arguments) = json!({ "secret": { "$sensitive": "00" } }) else {
+                panic!("an object")
+            };
+            of_call("tool", "r://x", &arguments, |_| false, &Salt([7; 32]))
+        };
+        assert_ne!(first, imitation);
+    }
+
+    #[test]
+    fn without_sensitive_values_anyone_can_recompute_it() {
+        let Value::Object(arguments) = json!({ "b": 1, "a": [true, null] }) else {
+            panic!("an object")
+        };
+        let bytes = br#"{"arguments":{"a":[true,null],"b":1},"resource":"r://x","tool":"tool"}"#;
+        let expected = hex::encode(Sha256::digest(bytes));
+        let digest = of_call("tool", "r://x", &arguments, |_| false, &Salt::random());
+        assert_eq!(digest.to_string(), expected);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            "[$a-c]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[$a-c]{0,10}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn equal_digests_mean_equal_arguments(a in json_value(), b in json_value()) {
+            let same = digest(json!({ "v": a })) == digest(json!({ "v": b }));
+            prop_assert_eq!(same, a == b);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Governed agent tools.
+//!
+//! An AI agent calls tools; this crate makes each call *governed*: it is
+//! evaluated by an [`Authority`], blocked, or held until a person approves, and
+//! only then run, once, with exactly the arguments that were approved, and
+//! reported.
+//!
+//! Three ideas carry it:
+//!
+//! - A [`Tool`] is an async function with its metadata; the attributes
+//!   [`macro@mcp_governance`] and [`macro@high_risk_action`] write one from an ordinary
+//!   `async fn`.
+//! - An [`Authority`] decides: ASCEND over HTTP ([`authority::Ascend`]), or the
+//!   embedded center of the `ascend-center` crate.
+//! - A [`Governor`] stands between them. It alone can make the [`Permit`] that a
+//!   tool's body consumes, so the body runs at most once per decision.
+
+// The attributes write paths that start with `::ascend_sdk`; this name lets
+// them be used inside this crate's own tests as well.
+extern crate self as ascend_sdk;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod action;
+pub mod authority;
+#[cfg(feature = "classify")]
+pub mod classify;
+mod context;
+mod decision;
+mod digest;
+mod facts;
+mod governor;
+mod output;
+mod refusal;
+mod route;
+#[cfg(feature = "server")]
+pub mod server;
+mod spec;
+mod state;
+mod template;
+mod tool;
+
+pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
+#[doc(inline)]
+pub use authority::{Authority, AuthorityError};
+pub use context::CallContext;
+pub use decision::{Approval, Claim, Decision, Evaluation, Outcome, Rejection, Review};
+pub use digest::{Digest, Salt};
+pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
+pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
+pub use output::{Content, ContentBlock, ToolOutput, ToolReturn};
+pub use refusal::{Refusal, RefusalKind};
+pub use route::{Route, Tools};
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use server::GovernedServer;
+pub use spec::{Floor, Hints, Location, Parameter, ToolSpec};
+pub use state::{MissingState, State, StateRequirement};
+pub use template::{Segment, Template, is_invisible};
+pub use tool::{Permit, Tool};
+
+pub use ascend_macros::{high_risk_action, mcp_governance};
+
+/// Futures that an [`Authority`] returns.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,215 @@
+//! What a tool returns.
+
+use std::fmt::Display;
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::Refusal;
+
+/// A piece of a result that is no JSON value: MCP's content blocks.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ContentBlock {
+    /// Text.
+    Text(String),
+    /// An image.
+    Image {
+        /// The file's bytes.
+        data: Vec<u8>,
+        /// Such as `image/png`.
+        mime_type: String,
+    },
+    /// A sound.
+    Audio {
+        /// The file's bytes.
+        data: Vec<u8>,
+        /// Such as `audio/wav`.
+        mime_type: String,
+    },
+    /// A link to something that the client may read.
+    ResourceLink {
+        /// Where it is.
+        uri: String,
+        /// Its name.
+        name: String,
+        /// Such as `text/csv`.
+        mime_type: Option<String>,
+    },
+}
+
+/// The way out for results that are not a JSON value: text, images, sounds,
+/// links. A tool that returns it has no output schema.
+///
+/// ```
+/// use ascend_sdk::Content;
+/// let content = Content::text("a chart").and_image(vec![0x89, b'P', b'N', b'G'], "image/png");
+/// assert_eq!(content.blocks().len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Content(Vec<ContentBlock>);
+
+impl Content {
+    /// One text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self(vec![ContentBlock::Text(text.into())])
+    }
+
+    /// The blocks as given.
+    pub fn new(blocks: impl IntoIterator<Item = ContentBlock>) -> Self {
+        Self(blocks.into_iter().collect())
+    }
+
+    /// Adds an image.
+    #[must_use]
+    pub fn and_image(mut self, data: Vec<u8>, mime_type: impl Into<String>) -> Self {
+        self.0.push(ContentBlock::Image { data, mime_type: mime_type.into() });
+        self
+    }
+
+    /// Adds a link.
+    #[must_use]
+    pub fn and_resource_link(mut self, uri: impl Into<String>, name: impl Into<String>) -> Self {
+        self.0.push(ContentBlock::ResourceLink {
+            uri: uri.into(),
+            name: name.into(),
+            mime_type: None,
+        });
+        self
+    }
+
+    /// The blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &[ContentBlock] {
+        &self.0
+    }
+}
+
+/// A result as the protocol carries it.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rendered {
+    pub blocks: Vec<ContentBlock>,
+    pub structured: Option<Value>,
+}
+
+/// What a governed tool may return: any `Serialize + JsonSchema` type, which
+/// gives the tool an output schema and structured content, or [`Content`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned by a governed tool",
+    label = "not a tool's output",
+    note = "derive what a caller needs to read it: `#[derive(serde::Serialize, schemars::JsonSchema)]`",
+    note = "or return `ascend_sdk::Content` for text, images and links"
+)]
+pub trait ToolOutput: Sized + Send + 'static {
+    /// The JSON Schema of the structured content; `None` when there is none.
+    #[must_use]
+    fn output_schema() -> Option<Map<String, Value>>;
+
+    #[doc(hidden)]
+    fn render(self) -> Result<Rendered, serde_json::Error>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + JsonSchema + Send + 'static> ToolOutput for T {
+    fn output_schema() -> Option<Map<String, Value>> {
+        let schema = SchemaSettings::draft2020_12()
+            .for_serialize()
+            .into_generator()
+            .into_root_schema_for::<T>();
+        let schema = plain_schema(schema)?;
+        (schema.get("type") != Some(&Value::from("null"))).then_some(schema)
+    }
+
+    fn render(self) -> Result<Rendered, serde_json::Error> {
+        Ok(match serde_json::to_value(self)? {
+            Value::Null => Rendered::default(),
+            Value::String(text) => Rendered {
+                blocks: vec![ContentBlock::Text(text.clone())],
+                structured: Some(Value::String(text)),
+            },
+            value => Rendered {
+                blocks: vec![ContentBlock::Text(value.to_string())],
+                structured: Some(value),
+            },
+        })
+    }
+}
+
+impl ToolOutput for Content {
+    fn output_schema() -> Option<Map<String, Value>> {
+        None
+    }
+
+    fn render(self) -> Result<Rendered, serde_json::Error> {
+        Ok(Rendered { blocks: self.0, structured: None })
+    }
+}
+
+/// A schema without what only names it: `$schema` and the Rust type's title.
+pub(crate) fn plain_schema(schema: schemars::Schema) -> Option<Map<String, Value>> {
+    let Value::Object(mut schema) = schema.to_value() else { return None };
+    schema.remove("$schema");
+    schema.remove("title");
+    Some(schema)
+}
+
+/// The return type of anything governed: it can say that the call was refused.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say that a governed call was refused",
+    label = "return a `Result` whose error takes a refusal",
+    note = "write `Result<T, E>` where `E: From<ascend_sdk::Refusal> + std::fmt::Display`",
+    note = "with thiserror: a variant `#[error(transparent)] Refused(#[from] ascend_sdk::Refusal)`"
+)]
+pub trait GovernedReturn: Sized {
+    /// The value that says so.
+    #[must_use]
+    fn from_refusal(refusal: Refusal) -> Self;
+
+    /// The error's text, when the body failed.
+    fn failure(&self) -> Option<String>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: From<Refusal> + Display> GovernedReturn for Result<T, E> {
+    fn from_refusal(refusal: Refusal) -> Self {
+        Err(refusal.into())
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.as_ref().err().map(ToString::to_string)
+    }
+}
+
+/// The return type of a governed tool: `Result<T, E>` with `T` a
+/// [`ToolOutput`] and `E: From<Refusal> + Display`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the return type of a governed tool",
+    label = "not `Result<T, E>`",
+    note = "write `Result<T, E>` where `T: serde::Serialize + schemars::JsonSchema` and `E: From<ascend_sdk::Refusal> + std::fmt::Display`"
+)]
+pub trait ToolReturn: GovernedReturn + Send + 'static {
+    /// See [`ToolOutput::output_schema`].
+    #[must_use]
+    fn output_schema() -> Option<Map<String, Value>>;
+
+    #[doc(hidden)]
+    fn render(self) -> Result<Rendered, String>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ToolOutput, E: From<Refusal> + Display + Send + 'static> ToolReturn for Result<T, E> {
+    fn output_schema() -> Option<Map<String, Value>> {
+        T::output_schema()
+    }
+
+    fn render(self) -> Result<Rendered, String> {
+        match self {
+            Ok(value) => value
+                .render()
+                .map_err(|error| format!("the tool ran, but its result is not JSON: {error}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

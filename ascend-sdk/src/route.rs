@@ -1,0 +1,162 @@
+//! A tool without its type, for servers that hold many.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    BoxFuture, CallContext, Governor, Refusal, State, Tool, ToolReturn, ToolSpec,
+    output::Rendered,
+    tool::{self, InvalidArguments},
+};
+
+/// A tool that a server can offer: its metadata, its schemas, and a way to
+/// call it that is always governed.
+#[derive(Clone, Copy)]
+pub struct Route {
+    spec: &'static ToolSpec,
+    input_schema: fn() -> Map<String, Value>,
+    output_schema: fn() -> Option<Map<String, Value>>,
+    call: fn(Call) -> BoxFuture<'static, Result<Answer, Unanswered>>,
+}
+
+/// One call by a client.
+pub(crate) struct Call {
+    pub(crate) governor: Governor,
+    pub(crate) arguments: Map<String, Value>,
+    pub(crate) state: State,
+    pub(crate) context: CallContext,
+}
+
+/// A body that ran.
+pub(crate) struct Answer {
+    pub(crate) result: Result<Rendered, String>,
+    pub(crate) governance: Value,
+}
+
+/// Why there is no answer of a body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error(transparent)]
+    InvalidArguments(#[from] InvalidArguments),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    MissingState(#[from] crate::MissingState),
+    #[error("the tool panicked while it ran; what it had done by then is not known")]
+    Panicked { governance: Value },
+}
+
+impl Route {
+    /// The route to the tool `T`.
+    #[must_use]
+    pub const fn of<T: Tool>() -> Self {
+        Self {
+            spec: T::SPEC,
+            input_schema: tool::input_schema::<T>,
+            output_schema: <T::Return as ToolReturn>::output_schema,
+            call: |call| Box::pin(answer::<T>(call)),
+        }
+    }
+
+    /// The tool's metadata.
+    #[must_use]
+    pub const fn spec(&self) -> &'static ToolSpec {
+        self.spec
+    }
+
+    /// The JSON Schema of the arguments.
+    #[must_use]
+    pub fn input_schema(&self) -> Map<String, Value> {
+        (self.input_schema)()
+    }
+
+    /// The JSON Schema of the structured content; `None` when there is none.
+    #[must_use]
+    pub fn output_schema(&self) -> Option<Map<String, Value>> {
+        (self.output_schema)()
+    }
+
+    pub(crate) fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, Unanswered>> {
+        (self.call)(call)
+    }
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+async fn answer<T: Tool>(call: Call) -> Result<Answer, Unanswered> {
+    let Call { governor, arguments, state, context } = call;
+    let arguments = tool::decode::<T>(arguments)?;
+    let state = T::state(&state)?;
+    let governor = T::governor().unwrap_or(governor);
+    let authorized = tool::authorize(&governor, arguments, state, context).await?;
+    let governance = authorized.governance();
+    // A task of its own: when the client goes away the body is offered to stop
+    // through its context, and never torn down half-way.
+    match tokio::spawn(authorized.run_and_render()).await {
+        Ok(result) => Ok(Answer { result, governance }),
+        Err(_) => Err(Unanswered::Panicked { governance }),
+    }
+}
+
+/// The tools of a server, in the order in which they are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Tools(Vec<Route>);
+
+impl Tools {
+    /// No tools yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds the tool `T`.
+    #[must_use]
+    pub fn with<T: Tool>(mut self) -> Self {
+        self.0.push(Route::of::<T>());
+        self
+    }
+
+    /// The routes.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.0
+    }
+}
+
+impl Extend<Route> for Tools {
+    fn extend<I: IntoIterator<Item = Route>>(&mut self, routes: I) {
+        self.0.extend(routes);
+    }
+}
+
+impl IntoIterator for Tools {
+    type Item = Route;
+    type IntoIter = std::vec::IntoIter<Route>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The governed functions of a server, by their names or paths.
+///
+/// ```
+/// use ascend_sdk::{Refusal, mcp_governance, tools};
+///
+/// /// Tells the time.
+/// #[mcp_governance(action_type = "clock.read", resource = "clock")]
+/// async fn time() -> Result<u64, Refusal> {
+///     Ok(0)
+/// }
+///
+/// assert_eq!(tools![time].routes()[0].spec().name, "time");
+/// ```
+#[macro_export]
+macro_rules! tools {
+    ($($tool:path),* $(,)?) => {
+        $crate::Tools::new()$(.with::<$tool>())*
+    };
+}

@@ -1,0 +1,4 @@
+//! The MCP server.
+/// x
+#[derive(Debug)]
+pub struct GovernedServer;
