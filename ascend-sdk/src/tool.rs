@@ -215,7 +215,7 @@ fn collect_leaves(value: &Value, found: &mut Vec<String>) {
             // As it stands, as JSON shows it, and as `{:?}` shows it.
             let json = Value::from(text.as_str()).to_string();
             let debug = format!("{text:?}");
-            for form in [text.as_str(), json.trim_matches('"'), debug.trim_matches('"')] {
+            for form in [text.as_str(), &json[1..json.len() - 1], &debug[1..debug.len() - 1]] {
                 if !form.is_empty() && !found.iter().any(|known| known == form) {
                     found.push(form.to_owned());
                 }

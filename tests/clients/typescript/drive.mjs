@@ -1,0 +1,48 @@
+// Drives an MCP server over stdio with the official TypeScript client.
+//
+// usage: drive.mjs MAJOR '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
+//
+// MAJOR is 1 (@modelcontextprotocol/sdk) or 2 (@modelcontextprotocol/client).
+// Prints one JSON object a line: the negotiated protocol, the tools, then the
+// result of each call as it arrives. Calls run one after another, except those
+// with "concurrent": true, which run together with the ones that follow.
+
+const [major, serverText, callsText] = process.argv.slice(2);
+const [{ Client }, { StdioClientTransport, getDefaultEnvironment }] =
+  major === "1"
+    ? [
+        await import("@modelcontextprotocol/sdk/client/index.js"),
+        await import("@modelcontextprotocol/sdk/client/stdio.js"),
+      ]
+    : [
+        await import("@modelcontextprotocol/client"),
+        await import("@modelcontextprotocol/client/stdio"),
+      ];
+
+const show = (object) => console.log(JSON.stringify(object));
+const server = JSON.parse(serverText);
+const transport = new StdioClientTransport({
+  ...server,
+  env: { ...getDefaultEnvironment(), ...server.env },
+  stderr: "inherit",
+});
+const client = new Client({ name: "drive", version: "1.0.0" }, { capabilities: {} });
+await client.connect(transport);
+show({ protocol: client.getNegotiatedProtocolVersion?.() ?? transport._protocolVersion ?? null });
+show({ tools: (await client.listTools()).tools });
+
+const call = async (index, { tool, arguments: given }) => {
+  try {
+    show({ call: index, result: await client.callTool({ name: tool, arguments: given }) });
+  } catch (error) {
+    show({ call: index, error: `${error.name}: ${error.message}` });
+  }
+};
+const running = [];
+for (const [index, spec] of JSON.parse(callsText).entries()) {
+  const done = call(index, spec);
+  if (spec.concurrent) running.push(done);
+  else await done;
+}
+await Promise.all(running);
+await client.close();
