@@ -31,6 +31,8 @@ mod decision;
 mod digest;
 mod facts;
 mod governor;
+#[cfg(feature = "server")]
+mod methods;
 mod output;
 mod refusal;
 mod route;

@@ -192,20 +192,25 @@ impl Secrets {
                 collect_leaves(value, &mut found);
             }
         }
-        // Longer ones first, so that none is left half-covered by a part of it.
+        // Longer ones first, so that none is left half-masked by a part of it.
         found.sort_by_key(|text| std::cmp::Reverse(text.len()));
         found.dedup();
         Self(found)
     }
 
+    /// `text` with every sensitive value in it masked.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.0 {
-            if text.contains(secret) {
-                text = text.replace(secret, crate::action::MASK);
-            }
+        let mut scrubbed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let secret = self.0.iter().find(|secret| rest.starts_with(secret.as_str()));
+            scrubbed.push_str(match secret {
+                Some(_) => crate::action::MASK,
+                None => &rest[..character.len_utf8()],
+            });
+            rest = &rest[secret.map_or(character.len_utf8(), String::len)..];
         }
-        text
+        scrubbed
     }
 }
 

@@ -1,0 +1,114 @@
+//! The project's own commands.
+//!
+//! `cargo xtask test` sets up what the tests with real MCP clients need (Python
+//! environments and node packages, under `target/clients`), builds the servers
+//! that they drive, and runs every test. Nothing is skipped: what is missing is
+//! an error that says what to install.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [ARG…]   set up the MCP clients and run every test; ARGs go to `cargo test`
+  clients       only set up the MCP clients";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let result = match arguments.next().as_deref() {
+        Some("test") => test(&arguments.collect::<Vec<_>>()),
+        Some("clients") => clients().map(drop),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+fn test(arguments: &[String]) -> Result {
+    let clients = clients()?;
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // The end-to-end tests drive the built programs, as users do.
+    run(Command::new(&cargo).args(["build", "--workspace", "--bins"]))?;
+    run(Command::new(&cargo)
+        .args(["test", "--workspace", "--all-features"])
+        .args(arguments)
+        .env("ASCEND_TEST_CLIENTS", clients))
+}
+
+/// Sets up the official MCP clients and returns the folder they are in.
+fn clients() -> Result<PathBuf> {
+    let root = root();
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let clients = target.join("clients");
+    let sources = root.join("tests/clients");
+
+    for major in ["v1", "v2"] {
+        let environment = clients.join(format!("python-{major}"));
+        let requirements = sources.join(format!("python/requirements-{major}.txt"));
+        once(&environment, &requirements, || {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment)).map_err(
+                |error| format!("{error}\nThe tests need Python 3.10 or newer with its venv module (Debian: python3-venv)."),
+            )?;
+            run(Command::new(environment.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+                .arg(&requirements))
+        })?;
+    }
+
+    let packages = clients.join("typescript");
+    let lock = sources.join("typescript/package-lock.json");
+    once(&packages, &lock, || {
+        fs::create_dir_all(&packages)?;
+        for file in ["package.json", "package-lock.json", ".npmrc", "drive.mjs"] {
+            fs::copy(sources.join("typescript").join(file), packages.join(file))?;
+        }
+        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&packages))
+            .map_err(|error| {
+                format!(
+                    "{error}\nThe tests need Node.js 20 or newer with npm (Debian: nodejs, npm)."
+                )
+                .into()
+            })
+    })?;
+    // The driver may have changed since the packages were installed.
+    fs::copy(sources.join("typescript/drive.mjs"), packages.join("drive.mjs"))?;
+    fs::copy(sources.join("python/drive.py"), clients.join("drive.py"))?;
+    Ok(clients)
+}
+
+/// Sets up `folder` unless it was set up for this very `specification`.
+fn once(folder: &Path, specification: &Path, set_up: impl FnOnce() -> Result) -> Result {
+    let wanted = fs::read(specification)?;
+    let stamp = folder.join(".installed");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    eprintln!("setting up {}", folder.display());
+    set_up()?;
+    Ok(fs::write(stamp, wanted)?)
+}
+
+fn run(command: &mut Command) -> Result {
+    let status = command.status().map_err(|error| {
+        format!("could not start `{}`: {error}", command.get_program().display())
+    })?;
+    if status.success() { Ok(()) } else { Err(format!("failed ({status}): {command:?}").into()) }
+}
