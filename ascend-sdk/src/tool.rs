@@ -66,7 +66,6 @@ pub trait Tool: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
 ///     T::run(permit).await;
 /// }
 /// ```
-#[derive(Debug)]
 #[must_use = "a permit that is not used means that the tool did not run"]
 pub struct Permit<T: Tool> {
     arguments: T,
@@ -83,6 +82,13 @@ impl<T: Tool> Permit<T> {
     #[must_use]
     pub fn into_parts(self) -> (T, T::State, CallContext) {
         (self.arguments, self.state, self.context)
+    }
+}
+
+/// Without the arguments, some of which may be sensitive.
+impl<T: Tool> std::fmt::Debug for Permit<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit").field("tool", &T::SPEC.name).finish_non_exhaustive()
     }
 }
 
