@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    BoxFuture, CallContext, Governor, Refusal, State, Tool, ToolReturn, ToolSpec,
+    BoxFuture, CallContext, Governor, Refusal, RefusalKind, State, Tool, ToolReturn, ToolSpec,
     output::Rendered,
     tool::{self, InvalidArguments},
 };
@@ -15,6 +15,7 @@ pub struct Route {
     spec: &'static ToolSpec,
     input_schema: fn() -> Map<String, Value>,
     output_schema: fn() -> Option<Map<String, Value>>,
+    governor: fn() -> Option<Governor>,
     call: fn(Call) -> BoxFuture<'static, Result<Answer, Unanswered>>,
 }
 
@@ -53,6 +54,7 @@ impl Route {
             spec: T::SPEC,
             input_schema: tool::input_schema::<T>,
             output_schema: <T::Return as ToolReturn>::output_schema,
+            governor: T::governor,
             call: |call| Box::pin(answer::<T>(call)),
         }
     }
@@ -75,6 +77,12 @@ impl Route {
         (self.output_schema)()
     }
 
+    /// The governor that the tool is bound to by itself.
+    #[must_use]
+    pub fn governor(&self) -> Option<Governor> {
+        (self.governor)()
+    }
+
     pub(crate) fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, Unanswered>> {
         (self.call)(call)
     }
@@ -91,12 +99,21 @@ async fn answer<T: Tool>(call: Call) -> Result<Answer, Unanswered> {
     let arguments = tool::decode::<T>(arguments)?;
     let state = T::state(&state)?;
     let governor = T::governor().unwrap_or(governor);
+    let cancellation = context.cancellation().clone();
     let authorized = tool::authorize(&governor, arguments, state, context).await?;
     let governance = authorized.governance();
     // A task of its own: when the client goes away the body is offered to stop
     // through its context, and never torn down half-way.
-    match tokio::spawn(authorized.run_and_render()).await {
-        Ok(result) => Ok(Answer { result, governance }),
+    let run = tokio::spawn(async move {
+        if cancellation.is_cancelled() {
+            // The caller went away since the decision was claimed.
+            return Err(Refusal::new(RefusalKind::Cancelled));
+        }
+        Ok(authorized.run_and_render().await)
+    });
+    match run.await {
+        Ok(Ok(result)) => Ok(Answer { result, governance }),
+        Ok(Err(refusal)) => Err(refusal.into()),
         Err(_) => Err(Unanswered::Panicked { governance }),
     }
 }

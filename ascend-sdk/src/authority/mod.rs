@@ -6,6 +6,8 @@ use crate::{Action, ActionId, BoxFuture, Claim, Digest, Evaluation, Outcome, Ref
 
 #[cfg(feature = "ascend")]
 mod ascend;
+#[cfg(feature = "ascend")]
+pub use ascend::{Ascend, AscendBuilder, ConfigError, Paths};
 
 /// Who decides whether an action may run.
 ///

@@ -1,4 +1,297 @@
-//! The MCP server.
-/// x
+//! The MCP server: governed tools over stdio, or Streamable HTTP.
+//!
+//! ```no_run
+//! use ascend_sdk::{Governor, Refusal, mcp_governance, server::GovernedServer, tools};
+//!
+//! /// Tells the time.
+//! #[mcp_governance(action_type = "clock.read", resource = "clock")]
+//! async fn time() -> Result<String, Refusal> {
+//!     Ok(format!("{:?}", std::time::SystemTime::now()))
+//! }
+//!
+//! # async fn example(governor: Governor) -> Result<(), ascend_sdk::server::ServeError> {
+//! GovernedServer::new("mcp-server-001", governor).tools(tools![time]).serve_stdio().await
+//! # }
+//! ```
+//!
+//! # What clients get
+//!
+//! - `tools/list`: each description is followed by its risk, as in
+//!   `Deletes records. [Risk: HIGH]`.
+//! - `tools/call`: every result of a call that was evaluated has the governance
+//!   object under the key `governance` of its `_meta`: `status`, `decision`,
+//!   `action_id`, `risk_score`, `reason`, `reviewed_by`. A call that was
+//!   refused is a result with `isError` and one sentence.
+//! - Calls run concurrently: one that waits for a person delays no other.
+//! - A cancelled call is withdrawn, and its body, if it has begun, is offered to
+//!   stop through its [`CallContext`](crate::CallContext).
+//!
+//! # Where it ends
+//!
+//! When stdin ends, or on SIGTERM, SIGINT or SIGHUP, no more calls are taken,
+//! waiting ones are withdrawn, and what runs gets the grace (2 s) to end and be
+//! reported. A second signal ends the process at once.
+//!
+//! # Logs
+//!
+//! People read stderr; stdout belongs to the protocol. rmcp writes whole results
+//! to its debug log, so let [`log_filter`] make the filter:
+//!
+//! ```ignore
+//! let rust_log = std::env::var("RUST_LOG").ok();
+//! tracing_subscriber::fmt()
+//!     .with_writer(std::io::stderr)
+//!     .with_env_filter(ascend_sdk::server::log_filter(rust_log.as_deref()))
+//!     .init();
+//! ```
+
+mod catalog;
+mod connection;
+mod error;
+mod handler;
+#[cfg(feature = "streamable-http")]
+mod http;
+mod lines;
+mod logging;
+mod message;
+mod outbox;
+mod salvage;
+mod signals;
+mod stdio;
+mod transport;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
+
+pub use error::{Mistake, Mistakes, ServeError};
+#[cfg(feature = "streamable-http")]
+pub use http::HttpServer;
+pub use logging::log_filter;
+
+use self::{
+    catalog::{Catalog, Lists},
+    stdio::Sink,
+};
+use crate::{Governor, State, Tools};
+
+/// A server of governed tools, being put together.
 #[derive(Debug)]
-pub struct GovernedServer;
+#[must_use = "a server does nothing until it serves"]
+pub struct GovernedServer {
+    governor: Governor,
+    title: Option<String>,
+    version: String,
+    instructions: Option<String>,
+    state: State,
+    tools: Tools,
+    lists: Lists,
+    limits: Limits,
+    #[cfg(feature = "streamable-http")]
+    hosts: Vec<String>,
+}
+
+/// What a server takes from one client before it says no.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) line_bytes: usize,
+    pub(crate) unread_bytes: usize,
+    pub(crate) concurrent_calls: usize,
+    pub(crate) grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            line_bytes: 16 << 20,
+            unread_bytes: 64 << 20,
+            concurrent_calls: 16_384,
+            grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A server that was checked and serves.
+pub(crate) struct Server {
+    governor: Governor,
+    title: Option<String>,
+    version: String,
+    instructions: Option<String>,
+    state: State,
+    catalog: Catalog,
+    limits: Limits,
+    /// Calls that have not returned.
+    calls: TaskTracker,
+}
+
+impl GovernedServer {
+    /// A server that authorities and clients know as `server_id`, such as
+    /// `mcp-server-001`, under `governor`. Serving uses the governor up: when
+    /// the server ends, the governor is closed.
+    pub fn new(server_id: impl AsRef<str>, governor: Governor) -> Self {
+        Self {
+            governor: governor.with_server_id(server_id.as_ref()),
+            title: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instructions: None,
+            state: State::default(),
+            tools: Tools::new(),
+            lists: Lists::default(),
+            limits: Limits::default(),
+            #[cfg(feature = "streamable-http")]
+            hosts: Vec::new(),
+        }
+    }
+
+    /// A name for people.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// The server's version. Default: that of this crate.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// What a model should know before it uses the tools.
+    pub fn instructions(mut self, instructions: impl Into<String>) -> Self {
+        self.instructions = Some(instructions.into());
+        self
+    }
+
+    /// Gives `value` to the `#[state]` parameters of its type, in the place of
+    /// an earlier value of the same type. Each call gets a clone.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// Adds tools, listed in this order: `.tools(tools![query, delete])`.
+    pub fn tools(mut self, tools: Tools) -> Self {
+        self.tools.extend(tools);
+        self
+    }
+
+    /// Lets clients use these tools alone. Others are not listed, and a call of
+    /// one is refused.
+    pub fn allow_tools<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(Into::into);
+        self.lists.allowed.get_or_insert_default().extend(names);
+        self
+    }
+
+    /// Keeps clients from these tools, also where the allow list has them.
+    pub fn block_tools<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.lists.blocked.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// The longest message that is read, in bytes. Longer ones are skipped and
+    /// answered with an error. Default: 16 MiB.
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.limits.line_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of answers may wait for a stdio client that does not read
+    /// them. While more wait, none of its messages are read. Default: 64 MiB.
+    pub fn max_unread_bytes(mut self, bytes: usize) -> Self {
+        self.limits.unread_bytes = bytes;
+        self
+    }
+
+    /// How many calls may be in flight, waiting ones included. One more is
+    /// answered with the error -32000. Default: 16,384.
+    pub fn max_concurrent_calls(mut self, calls: usize) -> Self {
+        self.limits.concurrent_calls = calls;
+        self
+    }
+
+    /// How long what still runs may take to end, be answered and be reported,
+    /// once the server ends. Default: 2 s, which is what the official SDKs
+    /// leave a server before they kill it.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.limits.grace = grace;
+        self
+    }
+
+    /// Serves the client at this process's stdin and stdout, until it goes
+    /// away or a signal ends the server. Needs a runtime with I/O and time.
+    ///
+    /// # Errors
+    ///
+    /// When the server is put together wrongly, or signals cannot be listened to.
+    pub async fn serve_stdio(self) -> Result<(), ServeError> {
+        let server = self.check()?;
+        let connection = transport::Connection::default();
+        signals::watch(connection.ended().clone())?;
+        server.announce("stdio");
+        connection::serve(server, connection, stdio::source(), stdio::sink()).await;
+        Ok(())
+    }
+
+    /// Serves one client over any pair of streams, such as those of
+    /// [`tokio::io::duplex`], until it goes away.
+    ///
+    /// # Errors
+    ///
+    /// When the server is put together wrongly.
+    pub async fn serve<R, W>(self, reader: R, writer: W) -> Result<(), ServeError>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let server = self.check()?;
+        server.announce("a stream");
+        let connection = transport::Connection::default();
+        connection::serve(server, connection, Box::new(reader), Sink::Async(Box::new(writer)))
+            .await;
+        Ok(())
+    }
+
+    fn check(self) -> Result<Arc<Server>, ServeError> {
+        Ok(Arc::new(Server {
+            catalog: Catalog::new(&self.tools, &self.state, self.lists)?,
+            governor: self.governor,
+            title: self.title,
+            version: self.version,
+            instructions: self.instructions,
+            state: self.state,
+            limits: self.limits,
+            calls: TaskTracker::new(),
+        }))
+    }
+}
+
+impl Server {
+    /// One line for the person who started the server.
+    fn announce(&self, transport: &str) {
+        tracing::info!(
+            server_id = self.governor.server_id(),
+            tools = self.catalog.names(),
+            authority = self.governor.authority().describe(),
+            "serving over {transport}"
+        );
+    }
+
+    /// Refuses what waits and what comes, and waits for reports until `deadline`.
+    async fn close_governors(&self, deadline: tokio::time::Instant) {
+        let governors = self.catalog.governors().chain([self.governor.clone()]);
+        let closing = governors.map(|governor| async move {
+            governor.close(deadline.saturating_duration_since(tokio::time::Instant::now())).await
+        });
+        if !futures_util::future::join_all(closing).await.into_iter().all(|arrived| arrived) {
+            tracing::warn!("not every outcome could be reported before the server ended");
+        }
+    }
+
+    /// Tells every governor that the server ends, without waiting.
+    async fn withdraw(&self) {
+        for governor in self.catalog.governors().chain([self.governor.clone()]) {
+            governor.close(Duration::ZERO).await;
+        }
+    }
+}

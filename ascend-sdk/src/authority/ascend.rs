@@ -1,1 +1,0 @@
-//! ASCEND over HTTP.

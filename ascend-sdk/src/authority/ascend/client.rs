@@ -1,0 +1,415 @@
+//! One HTTP exchange: headers, signature, bounds, retries.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::{
+    Method, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use sha2::Sha256;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    breaker::{Breaker, Health},
+    config::{AscendBuilder, ConfigError, Timing, is_loopback},
+    problem,
+    text::{ERROR_LIMIT, Quoter},
+    wire,
+};
+use crate::AuthorityError;
+
+/// The most bytes of an answer that are read.
+const BODY_LIMIT: usize = 1 << 20;
+/// The longest that a `Retry-After` is obeyed: ASCEND's SDK's number.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
+/// How often a report is sent: nobody waits for it.
+const REPORT_ATTEMPTS: u32 = 6;
+/// Answers with this header held the question until there was news, or for as
+/// many seconds as it says.
+pub(super) const WAIT_HEADER: &str = "x-ascend-wait";
+
+/// What is asked, the same in every attempt.
+pub(super) struct Question {
+    method: Method,
+    path: String,
+    query: Option<String>,
+    body: Bytes,
+    idempotency_key: Option<String>,
+    /// Names the question in the server's log and in ours.
+    pub(super) correlation: String,
+}
+
+impl Question {
+    fn new(method: Method, path: String) -> Self {
+        let correlation = format!("asc_{:016x}", rand::random::<u64>());
+        Self { method, path, query: None, body: Bytes::new(), idempotency_key: None, correlation }
+    }
+
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path.into())
+    }
+
+    /// A retried `POST` opens nothing twice: `key` tells the server so.
+    pub(super) fn post(path: impl Into<String>, body: impl Into<Bytes>, key: String) -> Self {
+        let mut question = Self::new(Method::POST, path.into());
+        question.body = body.into();
+        question.idempotency_key = Some(key);
+        question
+    }
+
+    pub(super) fn query(mut self, query: Option<String>) -> Self {
+        self.query = query;
+        self
+    }
+}
+
+/// An answer that is no 429 and no 5xx.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    /// Whether the server held the question until there was news.
+    pub(super) waited: bool,
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// How long to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Once: the caller has a loop of its own.
+    Once,
+    /// A caller waits: a few attempts, within the deadline, none while the circuit is open.
+    Caller,
+    /// Nobody waits: more attempts, also past an open circuit.
+    Background,
+}
+
+/// Why one attempt gave nothing.
+pub(super) struct Trouble {
+    pub(super) error: AuthorityError,
+    pub(super) retry_after: Option<Duration>,
+    /// Whether another attempt may go better.
+    passing: bool,
+    circuit_open: bool,
+}
+
+impl Trouble {
+    fn passing(error: AuthorityError) -> Self {
+        Self { error, retry_after: None, passing: true, circuit_open: false }
+    }
+
+    fn lasting(error: AuthorityError) -> Self {
+        Self { passing: false, ..Self::passing(error) }
+    }
+
+    /// How long the server asks to be left alone, as far as that is obeyed.
+    pub(super) fn pause(&self) -> Duration {
+        self.retry_after.unwrap_or_default().min(RETRY_AFTER_LIMIT)
+    }
+
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
+    }
+}
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    api_key: SecretString,
+    signing_secret: Option<SecretString>,
+    pub(super) timing: Timing,
+    pub(super) quoter: Quoter,
+    breaker: Breaker,
+}
+
+impl Client {
+    pub(super) fn new(config: &AscendBuilder, base: &Url) -> Result<Self, ConfigError> {
+        let timing = config.timing.clone();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("ascend-sdk/", env!("CARGO_PKG_VERSION"), " Rust"))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(timing.connect)
+            .https_only(base.scheme() == "https");
+        if is_loopback(base) {
+            // A proxy would read what is meant for this machine. Away from it
+            // there is TLS, and the environment's proxy only sees the host.
+            let local = [
+                (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+                (std::net::Ipv6Addr::LOCALHOST, 0).into(),
+            ];
+            builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
+        }
+        let http = builder.build().map_err(|error| ConfigError::Client(innermost(&error)))?;
+        let secrets =
+            std::iter::once(&config.api_key).chain(&config.signing_secret).cloned().collect();
+        let (failures, pause) = timing.breaker;
+        Ok(Self {
+            http,
+            base: base.as_str().trim_end_matches('/').to_owned(),
+            api_key: config.api_key.clone(),
+            signing_secret: config.signing_secret.clone(),
+            timing,
+            quoter: Quoter::new(secrets),
+            breaker: Breaker::new(failures, pause),
+        })
+    }
+
+    /// Asks until there is an answer.
+    ///
+    /// # Errors
+    ///
+    /// The last attempt's, when there is none.
+    pub(super) async fn ask(
+        &self,
+        question: &Question,
+        patience: Patience,
+    ) -> Result<Answer, AuthorityError> {
+        let attempts = match patience {
+            Patience::Once => 1,
+            Patience::Caller => self.timing.attempts,
+            Patience::Background => self.timing.attempts.max(REPORT_ATTEMPTS),
+        };
+        let deadline = Instant::now() + self.timing.deadline;
+        let (mut pause, most) = self.timing.backoff;
+        let mut attempt = 1;
+        loop {
+            let trouble = match self.attempt(question, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => trouble,
+            };
+            let wait = jittered(pause).max(trouble.pause());
+            let hopeless = !trouble.passing
+                || attempt >= attempts
+                || (trouble.circuit_open && patience != Patience::Background)
+                || Instant::now() + wait >= deadline;
+            tracing::debug!(
+                correlation = question.correlation, attempt, error = %trouble.error,
+                "no answer{}", if hopeless { "" } else { "; trying again" }
+            );
+            if hopeless {
+                return Err(trouble.error);
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(most);
+            attempt += 1;
+        }
+    }
+
+    /// Asks once, by `deadline` and within the time for one request.
+    pub(super) async fn attempt(
+        &self,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Answer, Trouble> {
+        let pass = self.breaker.admit().map_err(|left| Trouble {
+            circuit_open: true,
+            retry_after: Some(left),
+            ..Trouble::passing(AuthorityError::Unreachable(
+                "it kept failing and is left alone for a while".to_owned(),
+            ))
+        })?;
+        let deadline = deadline.min(Instant::now() + self.timing.request);
+        let result = self.exchange(question, deadline).await;
+        match &result {
+            // A limit says nothing about health.
+            Err(Trouble { error: AuthorityError::RateLimited(_), .. }) => drop(pass),
+            Err(trouble) if trouble.passing => pass.record(Health::Bad),
+            _ => pass.record(Health::Good),
+        }
+        result
+    }
+
+    async fn exchange(&self, question: &Question, deadline: Instant) -> Result<Answer, Trouble> {
+        let request = self.request(question).map_err(Trouble::lasting)?;
+        let mut response = timeout_at(deadline, self.http.execute(request))
+            .await
+            .map_err(|_| {
+                Trouble::passing(AuthorityError::Unreachable("no answer in time".to_owned()))
+            })?
+            .map_err(|error| Trouble::passing(AuthorityError::Unreachable(self.unsent(&error))))?;
+
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let waited = response
+            .headers()
+            .get(WAIT_HEADER)
+            .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
+            .is_some_and(|seconds| seconds > 0);
+        let body = timeout_at(deadline, read_bounded(&mut response)).await;
+
+        if status == 429 {
+            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            let retry_after = retry_after.or_else(|| retry_after_in(&body));
+            let error = AuthorityError::RateLimited(retry_after);
+            return Err(Trouble { retry_after, ..Trouble::passing(error) });
+        }
+        // 408: a server or gateway that did not get the request in time.
+        if status >= 500 || status == 408 {
+            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            let value = serde_json::from_slice(&body).unwrap_or_default();
+            let error = AuthorityError::Failed(problem::describe(status, &value, &self.quoter));
+            return Err(Trouble { retry_after, ..Trouble::passing(error) });
+        }
+        // Its answer had begun: it was reached, so this is not `Unreachable`,
+        // which an open fail mode would pass over.
+        let failed = |text: &str| Trouble::passing(AuthorityError::Failed(text.to_owned()));
+        let body = match body {
+            Err(_) => return Err(failed("its answer did not end in time")),
+            Ok(Err(BodyError::Broken)) => return Err(failed("its answer broke off")),
+            Ok(Err(BodyError::TooLong)) => {
+                return Err(Trouble::lasting(AuthorityError::Malformed(format!(
+                    "it is longer than {BODY_LIMIT} bytes"
+                ))));
+            }
+            Ok(Ok(body)) => body,
+        };
+        Ok(Answer { status, body, waited })
+    }
+
+    fn request(&self, question: &Question) -> Result<reqwest::Request, AuthorityError> {
+        let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
+        let mut url = Url::parse(&format!("{}{}", self.base, question.path))
+            .map_err(|_| invalid("the path"))?;
+        url.set_query(question.query.as_deref());
+
+        let mut headers = HeaderMap::new();
+        let mut insert = |name: &'static str, value: String, sensitive: bool| {
+            let mut value = HeaderValue::try_from(value).map_err(|_| invalid(name))?;
+            value.set_sensitive(sensitive);
+            headers.insert(name, value);
+            Ok(())
+        };
+        let key = self.api_key.expose_secret();
+        // Some versions read the one, some the other (row 9).
+        insert(AUTHORIZATION.as_str(), format!("Bearer {key}"), true)?;
+        insert("x-api-key", key.to_owned(), true)?;
+        insert("x-correlation-id", question.correlation.clone(), false)?;
+        let timestamp = wire::timestamp();
+        if let Some(secret) = &self.signing_secret {
+            let signature = sign(secret, &timestamp, &question.body);
+            insert("x-signature", format!("v1={signature}"), true)?;
+        }
+        insert("x-request-timestamp", timestamp, false)?;
+        if let Some(key) = &question.idempotency_key {
+            insert("idempotency-key", key.clone(), false)?;
+        }
+        if question.method == Method::POST {
+            insert(CONTENT_TYPE.as_str(), "application/json".to_owned(), false)?;
+        }
+
+        let mut request = reqwest::Request::new(question.method.clone(), url);
+        *request.headers_mut() = headers;
+        if question.method == Method::POST {
+            *request.body_mut() = Some(question.body.clone().into());
+        }
+        Ok(request)
+    }
+
+    /// Why a request got no answer at all.
+    fn unsent(&self, error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return "no connection in time".to_owned();
+        }
+        self.quoter.quote(&innermost(error), ERROR_LIMIT)
+    }
+}
+
+/// The text of the error at the bottom, which is the telling one. The ones
+/// above it name the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    let mut text = None;
+    while let Some(error) = source {
+        text = Some(error.to_string());
+        source = error.source();
+    }
+    text.unwrap_or_else(|| "the request failed".to_owned())
+}
+
+/// The bytes sent are what is signed, of every request, also of those without
+/// a body: a signature over anything else, or over some requests only, would
+/// leave room for a request that was changed on its way.
+fn sign(secret: &SecretString, timestamp: &str, body: &[u8]) -> String {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+        .expect("a key of any length");
+    mac.update(timestamp.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+enum BodyError {
+    Broken,
+    TooLong,
+}
+
+async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| BodyError::Broken)? {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(BodyError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+}
+
+/// `{"detail":{"retry_after":…}}`, in seconds.
+fn retry_after_in(body: &[u8]) -> Option<Duration> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let seconds = value.get("detail")?.get("retry_after")?.as_f64()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Between half of it and all of it, so that many clients do not come back at once.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf '2026-11-22T14:00:00.000000+00:00.{"a": 1}' | openssl dgst -sha256 -hmac secret`
+    #[test]
+    fn signatures_are_those_of_openssl() {
+        let signature = sign(&"secret".into(), "2026-11-22T14:00:00.000000+00:00", br#"{"a": 1}"#);
+        assert_eq!(signature, "b3938f17dc890056f75aa7964777411330187c900bd352b12c03c2c0b74289fa");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let of = |text: &str| {
+            let value = HeaderValue::from_str(text).ok()?;
+            retry_after(&[(RETRY_AFTER, value)].into_iter().collect())
+        };
+        assert_eq!(of("7"), Some(Duration::from_secs(7)));
+        assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(of("soon"), None);
+        assert_eq!(of("-1"), None);
+        let body = br#"{"detail":{"error":"rate","retry_after":2.5}}"#;
+        assert_eq!(retry_after_in(body), Some(Duration::from_millis(2_500)));
+        assert_eq!(retry_after_in(br#"{"detail":{"retry_after":-1}}"#), None);
+    }
+}

@@ -1,0 +1,373 @@
+//! ASCEND over HTTP.
+//!
+//! The wire, its versions and their contradictions are described in
+//! `docs/ascend-api.md`.
+
+mod answer;
+mod breaker;
+mod client;
+mod config;
+mod memory;
+mod problem;
+mod text;
+mod verdict;
+mod wire;
+
+use std::{fmt, time::Duration};
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+pub use self::config::{AscendBuilder, ConfigError, Paths};
+use self::{
+    answer::Fields,
+    client::{Answer, Client, Patience, Question, jittered},
+    memory::{ClaimMode, Entry, Memory},
+    problem::Problem,
+    verdict::Evaluated,
+    wire::{Agent, EvaluateRequest},
+};
+use crate::{
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,
+    Outcome, RefusalKind, Rejection, Review, RiskLevel,
+};
+
+/// How long a server is asked to hold the question about a pending action.
+const LONG_POLL: Duration = Duration::from_secs(25);
+/// How many refused or unreadable status answers in a row end a wait.
+const STRIKES: u32 = 3;
+
+/// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
+/// one's own.
+///
+/// ```no_run
+/// # fn main() -> Result<(), ascend_sdk::authority::ConfigError> {
+/// use ascend_sdk::{Governor, authority::Ascend};
+/// let ascend = Ascend::builder("owkai_…".into()).base_url("https://pilot.owkai.app").build()?;
+/// let governor = Governor::new(ascend);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An answer that is unknown, contradictory or cannot be read is a denial.
+/// Redirects are not followed. The proxies of the environment are used for
+/// `https`, never for this machine.
+pub struct Ascend {
+    client: Client,
+    paths: Paths,
+    agent: Agent,
+    memory: Memory,
+    checks_kill_switch: bool,
+    origin: String,
+}
+
+impl Ascend {
+    /// Starts the settings of a client with this API key.
+    pub fn builder(api_key: SecretString) -> AscendBuilder {
+        AscendBuilder::new(api_key)
+    }
+
+    /// A client from the environment; `None` when it has no API key.
+    ///
+    /// | what | variables, the first that is set |
+    /// |---|---|
+    /// | API key | `ASCEND_API_KEY`, `OWKAI_API_KEY` |
+    /// | base URL | `ASCEND_BASE_URL`, `ASCEND_API_URL`, `OWKAI_API_URL`; default `https://pilot.owkai.app` |
+    /// | signing secret | `ASCEND_SIGNING_SECRET` |
+    /// | agent | `ASCEND_AGENT_ID`, `ASCEND_AGENT_NAME` |
+    ///
+    /// # Errors
+    ///
+    /// When a variable cannot be used, an empty key included.
+    pub fn from_env() -> Result<Option<Self>, ConfigError> {
+        AscendBuilder::from_env()?.map(AscendBuilder::build).transpose()
+    }
+
+    fn new(config: AscendBuilder) -> Result<Self, ConfigError> {
+        let base = config.checked_url()?;
+        config.check_secrets()?;
+        Ok(Self {
+            client: Client::new(&config, &base)?,
+            origin: base.origin().ascii_serialization(),
+            paths: config.paths,
+            agent: config.agent,
+            memory: Memory::default(),
+            checks_kill_switch: config.checks_kill_switch,
+        })
+    }
+
+    async fn evaluate_action(&self, action: &Action) -> Result<Evaluation, AuthorityError> {
+        let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent))
+            .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
+        let question = Question::post(&*self.paths.evaluate, body, action.idempotency_key.clone());
+        let correlation = ActionId::new(&*question.correlation)
+            .ok_or_else(|| AuthorityError::Malformed("no correlation id".to_owned()))?;
+        let answer = self.client.ask(&question, Patience::Caller).await?;
+
+        if !answer.is_success() {
+            return match self.problem(&answer) {
+                Problem::Governance { reason, correlation: named } => {
+                    Ok(denial(named.unwrap_or(correlation), reason, None))
+                }
+                Problem::Error(error) => Err(error),
+            };
+        }
+        let fields = self.fields(&answer)?;
+        let Evaluated { evaluation, claim, passed } =
+            verdict::evaluation(&fields, &action.digest, &correlation, &self.client.quoter)?;
+        if evaluation.decision != Decision::Deny {
+            let entry = Entry::new(action.digest, claim, passed);
+            if let Err(kind) = self.memory.open(&evaluation.action_id, entry) {
+                let reason = "the authority named the action of another call".to_owned();
+                return Ok(denial(evaluation.action_id, Some(reason), Some(kind)));
+            }
+        }
+        Ok(evaluation)
+    }
+
+    async fn review_of(&self, id: &ActionId) -> Result<Review, AuthorityError> {
+        let known = self.memory.recall(id);
+        let timing = &self.client.timing;
+        let (mut pause, most) = timing.polling;
+        // Left out where the request would run into its timeout.
+        let wait = LONG_POLL.min(timing.request.saturating_sub(Duration::from_secs(5))).as_secs();
+        let mut asks_to_wait = wait > 0;
+        let mut strikes = 0;
+        loop {
+            let started = Instant::now();
+            let query = asks_to_wait.then(|| format!("wait={wait}"));
+            let question = Question::get(at(&self.paths.status, id)).query(query);
+            let mut held = false;
+            let mut least = Duration::ZERO;
+            match self.client.attempt(&question, started + timing.request).await {
+                Err(trouble) if trouble.is_passing() => {
+                    tracing::debug!(action_id = %id, error = %trouble.error, "status not had");
+                    least = trouble.pause();
+                }
+                Err(trouble) => return Err(trouble.error),
+                Ok(answer) => match self.read_review(&answer, id, known) {
+                    Ok(Some(review)) => return Ok(review),
+                    Ok(None) => {
+                        strikes = 0;
+                        asks_to_wait &= answer.waited;
+                        // One that says so and answers at once is polled all the same.
+                        held = answer.waited && started.elapsed().as_secs() * 2 >= wait;
+                    }
+                    Err(StatusError::Strike(error)) => {
+                        strikes += 1;
+                        if strikes == STRIKES {
+                            return Err(error);
+                        }
+                    }
+                    Err(StatusError::Final(error)) => return Err(error),
+                },
+            }
+            if !held {
+                tokio::time::sleep(jittered(pause).max(least)).await;
+                pause = pause.mul_f64(1.5).min(most);
+            }
+        }
+    }
+
+    fn read_review(
+        &self,
+        answer: &Answer,
+        id: &ActionId,
+        known: Option<Entry>,
+    ) -> Result<Option<Review>, StatusError> {
+        if !answer.is_success() {
+            return match self.problem(answer) {
+                Problem::Governance { reason, .. } => {
+                    Ok(Some(Review::Rejected(rejection(RefusalKind::Denied, reason))))
+                }
+                Problem::Error(error @ AuthorityError::Unauthorized(_)) => {
+                    Err(StatusError::Final(error))
+                }
+                // A status that is not there yet may come a moment later.
+                Problem::Error(error) => Err(StatusError::Strike(error)),
+            };
+        }
+        let fields = self.fields(answer).map_err(StatusError::Strike)?;
+        let digest = known.map(|entry| entry.digest);
+        let passed = known.is_some_and(|entry| entry.passed);
+        verdict::review(&fields, id, digest.as_ref(), passed, &self.client.quoter)
+            .map_err(StatusError::Final)
+    }
+
+    async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
+        // First and in any case: a server that grants twice is not believed.
+        let entry = match self.memory.claim(id, digest) {
+            Ok(entry) => entry,
+            Err(kind) => return Ok(Claim::Refused(rejection(kind, None))),
+        };
+        if self.checks_kill_switch
+            && let Some(raised) = self.kill_switch().await?
+        {
+            return Ok(Claim::Refused(raised));
+        }
+        if entry.claim == ClaimMode::Local {
+            return Ok(Claim::Granted);
+        }
+        let answer = self
+            .post(&self.paths.claim, id, &json!({ "digest": digest }), Patience::Caller)
+            .await?;
+        // A refusal may come as 200 or as 409.
+        if !answer.is_success() && answer.status != 409 {
+            return match self.problem(&answer) {
+                Problem::Governance { reason, .. } => {
+                    Ok(Claim::Refused(rejection(RefusalKind::Denied, reason)))
+                }
+                Problem::Error(error) => Err(error),
+            };
+        }
+        match verdict::claim(&self.fields(&answer)?, id, digest, &self.client.quoter)? {
+            Claim::Granted if !answer.is_success() => Err(AuthorityError::Malformed(
+                "it grants the claim and answers with an error".to_owned(),
+            )),
+            claim => Ok(claim),
+        }
+    }
+
+    async fn kill_switch(&self) -> Result<Option<Rejection>, AuthorityError> {
+        let question = Question::get(&*self.paths.kill_switch);
+        let answer = self.client.ask(&question, Patience::Caller).await?;
+        if !answer.is_success() {
+            return Err(self.error(&answer));
+        }
+        Ok(verdict::kill_switch(&self.fields(&answer)?, &self.client.quoter))
+    }
+
+    async fn report_outcome(&self, id: &ActionId, outcome: &Outcome) -> Result<(), AuthorityError> {
+        let has_claims =
+            self.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+        let (path, body) = match outcome {
+            Outcome::Completed { duration } => {
+                (&self.paths.complete, wire::completed(id, *duration))
+            }
+            Outcome::Failed { duration, error } => {
+                (&self.paths.fail, wire::failed(id, Some(*duration), error))
+            }
+            Outcome::Withdrawn { reason } if has_claims => {
+                (&self.paths.withdraw, json!({ "reason": reason }))
+            }
+            Outcome::Withdrawn { reason } => {
+                (&self.paths.fail, wire::withdrawn_as_failure(id, reason))
+            }
+        };
+        let answer = self.post(path, id, &body, Patience::Background).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
+    }
+
+    async fn check_health(&self) -> Result<(), AuthorityError> {
+        let answer = self.client.ask(&Question::get(&*self.paths.health), Patience::Once).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        id: &ActionId,
+        body: &Value,
+        patience: Patience,
+    ) -> Result<Answer, AuthorityError> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let question = Question::post(at(path, id), body.to_string(), key);
+        self.client.ask(&question, patience).await
+    }
+
+    fn fields(&self, answer: &Answer) -> Result<Fields, AuthorityError> {
+        Fields::parse(&answer.body).map_err(AuthorityError::Malformed)
+    }
+
+    fn problem(&self, answer: &Answer) -> Problem {
+        Problem::read(answer.status, &answer.body, &self.client.quoter)
+    }
+
+    fn error(&self, answer: &Answer) -> AuthorityError {
+        match self.problem(answer) {
+            Problem::Error(error) => error,
+            Problem::Governance { reason, .. } => AuthorityError::InvalidRequest(
+                reason.unwrap_or_else(|| "denied by governance".to_owned()),
+            ),
+        }
+    }
+}
+
+/// Why a status answer is of no use.
+enum StatusError {
+    /// Enough of these in a row end the wait.
+    Strike(AuthorityError),
+    /// The wait is over.
+    Final(AuthorityError),
+}
+
+fn at(path: &str, id: &ActionId) -> String {
+    path.replace("{id}", id.as_str())
+}
+
+fn rejection(kind: RefusalKind, reason: Option<String>) -> Rejection {
+    Rejection { kind, reason, reviewed_by: None }
+}
+
+fn denial(action_id: ActionId, reason: Option<String>, refusal: Option<RefusalKind>) -> Evaluation {
+    Evaluation {
+        decision: Decision::Deny,
+        action_id,
+        risk_score: 0,
+        risk_level: RiskLevel::Low,
+        reason,
+        refusal,
+        approval: None,
+        estimated_approval_time: None,
+    }
+}
+
+impl Authority for Ascend {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        Box::pin(self.evaluate_action(action))
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        Box::pin(self.review_of(id))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        Box::pin(self.claim_action(id, digest))
+    }
+
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(self.report_outcome(id, outcome))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        Box::pin(self.check_health())
+    }
+
+    fn describe(&self) -> String {
+        format!("ASCEND at {} decides; approve or reject there", self.origin)
+    }
+}
+
+impl fmt::Debug for Ascend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ascend")
+            .field("origin", &self.origin)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}

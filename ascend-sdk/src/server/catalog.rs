@@ -1,0 +1,132 @@
+//! The tools that a server offers, checked before anything is served.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use rmcp::model::{Tool as Listing, ToolAnnotations};
+
+use super::error::{Mistake, Mistakes, ServeError, nearest};
+use crate::{Governor, Location, Route, State, Tools};
+
+/// Which of a server's tools clients may use.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lists {
+    /// `None`: all of them.
+    pub(crate) allowed: Option<BTreeSet<String>>,
+    pub(crate) blocked: BTreeSet<String>,
+}
+
+impl Lists {
+    fn permits(&self, name: &str) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
+            && !self.blocked.contains(name)
+    }
+}
+
+/// A tool as clients find it.
+pub(crate) enum Entry<'a> {
+    Open(&'a Route),
+    Blocked,
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    routes: HashMap<&'static str, Route>,
+    lists: Lists,
+    /// In the order in which the tools were given.
+    listed: Vec<Listing>,
+}
+
+impl Catalog {
+    pub(crate) fn new(tools: &Tools, state: &State, lists: Lists) -> Result<Self, ServeError> {
+        let mut mistakes = Vec::new();
+        let mut routes = HashMap::new();
+        let mut places: HashMap<&str, Location> = HashMap::new();
+        for route in tools.routes() {
+            let spec = route.spec();
+            match places.get(spec.name) {
+                Some(&first) => mistakes.push(Mistake::DuplicateTool {
+                    name: spec.name,
+                    first,
+                    second: spec.location,
+                }),
+                None => {
+                    places.insert(spec.name, spec.location);
+                    routes.insert(spec.name, *route);
+                }
+            }
+            for requirement in spec.state {
+                if !state.satisfies(requirement) {
+                    mistakes.push(Mistake::MissingState {
+                        tool: spec.name,
+                        type_name: requirement.type_name(),
+                    });
+                }
+            }
+        }
+        let named = lists
+            .allowed
+            .iter()
+            .flatten()
+            .map(|name| ("allow_tools", name))
+            .chain(lists.blocked.iter().map(|name| ("block_tools", name)));
+        for (list, name) in named {
+            if !routes.contains_key(name.as_str()) {
+                let suggestion =
+                    nearest(name, tools.routes().iter().map(|route| route.spec().name));
+                mistakes.push(Mistake::UnknownTool { list, name: name.clone(), suggestion });
+            }
+        }
+        Mistakes::check(mistakes)?;
+        let listed = tools
+            .routes()
+            .iter()
+            .filter(|route| lists.permits(route.spec().name))
+            .map(listing)
+            .collect();
+        Ok(Self { routes, lists, listed })
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Entry<'_> {
+        match self.routes.get(name) {
+            None => Entry::Unknown,
+            Some(_) if !self.lists.permits(name) => Entry::Blocked,
+            Some(route) => Entry::Open(route),
+        }
+    }
+
+    /// What `tools/list` answers.
+    pub(crate) fn listed(&self) -> &[Listing] {
+        &self.listed
+    }
+
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.listed.iter().map(|tool| &*tool.name).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// The governors that tools are bound to by themselves.
+    pub(crate) fn governors(&self) -> impl Iterator<Item = Governor> {
+        self.routes.values().filter_map(Route::governor)
+    }
+}
+
+fn listing(route: &Route) -> Listing {
+    let spec = route.spec();
+    let description = format!("{} [Risk: {}]", spec.description, spec.risk());
+    let mut tool = Listing::new(spec.name, description, Arc::new(route.input_schema()));
+    tool.title = spec.title.map(str::to_owned);
+    tool.output_schema = route.output_schema().map(Arc::new);
+    let hints = spec.annotations();
+    tool.annotations = Some(ToolAnnotations::from_raw(
+        None,
+        hints.read_only,
+        hints.destructive,
+        hints.idempotent,
+        hints.open_world,
+    ));
+    tool
+}

@@ -1,0 +1,68 @@
+//! One client's connection, from its first message to its orderly end.
+
+use std::sync::Arc;
+
+use rmcp::ServiceExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Server,
+    handler::Handler,
+    stdio::{Sink, Source},
+    transport::{Connection, LineTransport},
+};
+
+/// Serves until the client goes away or the connection is ended from outside.
+///
+/// rmcp's own end of service is not used: at the end of input it first waits 5 s
+/// for its handlers, tells them nothing, and sends no notification meanwhile.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    connection: Connection,
+    source: Source,
+    sink: Sink,
+) {
+    let ended = connection.ended().clone();
+    let outbox = connection.outbox().clone();
+    let writer = tokio::spawn(outbox.clone().write_to(sink));
+    let handler = Handler::new(server.clone(), ended.clone());
+    let transport = LineTransport::new(source, server.limits, connection.clone());
+    let service = async {
+        match handler.serve(transport).await {
+            Ok(running) => match running.waiting().await {
+                Ok(reason) => tracing::debug!(?reason, "the service stopped"),
+                Err(error) => tracing::error!(%error, "the service stopped"),
+            },
+            Err(error) => tracing::info!(%error, "the session did not begin"),
+        }
+    };
+    tokio::pin!(service);
+    let mut serving = true;
+    tokio::select! {
+        () = ended.cancelled() => {}
+        () = &mut service => serving = false,
+    }
+    ended.cancel();
+    tracing::info!("the client is gone or the server ends; waiting calls are withdrawn");
+
+    let deadline = Instant::now() + server.limits.grace;
+    server.withdraw().await;
+    let settled = async {
+        connection.settled().await;
+        server.calls.close();
+        server.calls.wait().await;
+    };
+    let settled = async {
+        // Dropping the service would drop the answers that it still carries.
+        tokio::select! {
+            () = settled => {}
+            () = &mut service, if serving => {}
+        }
+    };
+    if timeout_at(deadline, settled).await.is_err() {
+        tracing::warn!("a tool did not end within the grace");
+    }
+    let flushed = timeout_at(deadline, outbox.drained_to(0));
+    let _ = tokio::join!(flushed, server.close_governors(deadline));
+    writer.abort();
+}

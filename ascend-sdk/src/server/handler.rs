@@ -1,0 +1,316 @@
+//! MCP's requests, answered.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use base64::Engine as _;
+use futures_util::FutureExt as _;
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
+        CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
+        PaginatedRequestParams, ProgressNotificationParam, Resource,
+        ServerCapabilities, ServerConfig,
+    },
+    service::RequestContext,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Server,
+    catalog::Entry,
+    message::{HiddenArguments, fault_of_request},
+};
+use crate::{
+    CallContext, ContentBlock, Refusal, RefusalKind, SessionContext,
+    context::Progress,
+    output::Rendered,
+    route::{Answer, Call, Unanswered},
+};
+
+/// The key of the governance object in a result's `_meta`. MCP lets a key go
+/// without a prefix, and the name is the one that ASCEND's MCP example gives it.
+pub(crate) const GOVERNANCE: &str = "governance";
+
+/// How many reports of progress may wait to be sent; more are dropped.
+const PROGRESS_QUEUE: usize = 32;
+
+/// One client's view of a server.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    server: Arc<Server>,
+    session_id: Arc<str>,
+    /// Cancelled when the client is gone or the server ends.
+    ended: CancellationToken,
+}
+
+impl Handler {
+    pub(crate) fn new(server: Arc<Server>, ended: CancellationToken) -> Self {
+        Self { server, session_id: random_session_id().into(), ended }
+    }
+
+    async fn call(
+        &self,
+        request: CallToolRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let server = &*self.server;
+        let route = match server.catalog.find(&request.name) {
+            Entry::Open(route) => *route,
+            Entry::Blocked => {
+                tracing::info!(tool = %request.name, "blocked by server policy");
+                return Ok(refused(&Refusal::new(RefusalKind::Blocked)));
+            }
+            Entry::Unknown => {
+                return Err(ErrorData::invalid_params(
+                    format!(
+                        "Unknown tool: {}; available tools: {}",
+                        request.name,
+                        server.catalog.names()
+                    ),
+                    None,
+                ));
+            }
+        };
+        if server.calls.len() >= server.limits.concurrent_calls {
+            let text = "the server is busy: too many calls are in flight; try again later";
+            return Err(ErrorData::new(ErrorCode(-32000), text, None));
+        }
+        let _in_flight = server.calls.token();
+        let is_legacy =
+            context.protocol_version().is_none_or(|version| version.has_initialize());
+        let arguments = context
+            .extensions
+            .remove::<HiddenArguments>()
+            .map(|hidden| hidden.0)
+            .or(request.arguments)
+            .unwrap_or_default();
+
+        let cancellation = context.ct.child_token();
+        let mut call_context = CallContext::new(self.session(&context), cancellation.clone());
+        let answered = CancellationToken::new();
+        let mut progress = None;
+        if let Some(token) = context.meta.get_progress_token() {
+            let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
+            call_context = call_context.on_progress(move |report| {
+                let _ = sender.try_send(report);
+            });
+            let template = ProgressNotificationParam::new(token, 0.0);
+            progress = Some(forward(reports, template, context.peer.clone(), answered.clone()));
+        }
+        let call = route.call(Call {
+            governor: server.governor.clone(),
+            arguments,
+            state: server.state.clone(),
+            context: call_context,
+        });
+        // A panic past this point is caught where the body runs; one caught here
+        // came from user code that describes the call.
+        let call = AssertUnwindSafe(call).catch_unwind();
+        tokio::pin!(call);
+        let progress = async {
+            if let Some(progress) = progress {
+                progress.await;
+            }
+        };
+        tokio::pin!(progress);
+        let mut forwarding = true;
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut call => break outcome,
+                () = &mut progress, if forwarding => forwarding = false,
+                () = self.ended.cancelled(), if !cancellation.is_cancelled() => {
+                    cancellation.cancel();
+                }
+            }
+        };
+        answered.cancel();
+        if forwarding {
+            // What was reported before the answer is sent before it, unless the
+            // caller no longer listens.
+            tokio::select! {
+                () = progress => {}
+                () = cancellation.cancelled() => {}
+            }
+        }
+        Ok(match outcome {
+            Ok(Ok(answer)) => answered_with(answer, is_legacy, route.output_schema().is_some()),
+            Ok(Err(unanswered)) => unanswered_with(&unanswered),
+            Err(_) => failed(
+                "the call failed with a panic before the tool ran; it was not executed",
+                None,
+            ),
+        })
+    }
+
+    fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {
+        let client = context.client_info();
+        let (client_name, client_version) =
+            client.map(|client| (client.name, client.version)).unzip();
+        SessionContext {
+            session_id: http_session_id(context).unwrap_or_else(|| self.session_id.to_string()),
+            client_name,
+            client_version,
+        }
+    }
+}
+
+#[cfg(feature = "streamable-http")]
+fn http_session_id(context: &RequestContext<RoleServer>) -> Option<String> {
+    let parts = context.extensions.get::<hyper::http::request::Parts>()?;
+    Some(parts.headers.get("mcp-session-id")?.to_str().ok()?.to_owned())
+}
+
+#[cfg(not(feature = "streamable-http"))]
+fn http_session_id(_: &RequestContext<RoleServer>) -> Option<String> {
+    None
+}
+
+fn random_session_id() -> String {
+    format!("mcp-{}", uuid())
+}
+
+fn uuid() -> String {
+    hex::encode(&crate::Salt::random().public()[..16])
+}
+
+/// Sends reports of progress as they come, off the call's path, until the call
+/// is answered and none is left.
+async fn forward(
+    mut reports: mpsc::Receiver<Progress>,
+    template: ProgressNotificationParam,
+    peer: rmcp::Peer<RoleServer>,
+    answered: CancellationToken,
+) {
+    loop {
+        let report = tokio::select! {
+            biased;
+            report = reports.recv() => report,
+            () = answered.cancelled() => None,
+        };
+        let Some(report) = report else { return };
+        let mut params = template.clone();
+        params.progress = report.progress;
+        params.total = report.total;
+        params.message = report.message;
+        if peer.notify_progress(params).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolResult {
+    let Answer { result, governance } = answer;
+    let Rendered { blocks, structured } = match result {
+        Ok(rendered) => rendered,
+        Err(error) => return failed(error, Some(governance)),
+    };
+    let mut content: Vec<Block> = blocks.into_iter().map(block).collect();
+    // A tool that promised structured content and returned nothing returned null.
+    let structured = structured.or_else(|| (has_schema && content.is_empty()).then_some(Value::Null));
+    if content.is_empty() && structured.is_some() {
+        content.push(Block::text("null"));
+    }
+    let mut result = CallToolResult::success(content);
+    // Before 2026-07-28 structured content is an object; the list leaves other
+    // schemas out for those clients, and the text has the value.
+    result.structured_content = structured.filter(|value| value.is_object() || !is_legacy);
+    with_governance(result, governance)
+}
+
+fn unanswered_with(unanswered: &Unanswered) -> CallToolResult {
+    match unanswered {
+        Unanswered::Refused(refusal) => refused(refusal),
+        Unanswered::Panicked { governance } => {
+            failed(unanswered.to_string(), Some(governance.clone()))
+        }
+        Unanswered::InvalidArguments(_) | Unanswered::MissingState(_) => {
+            failed(unanswered.to_string(), None)
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> CallToolResult {
+    failed(refusal.to_string(), Some(refusal.to_json()))
+}
+
+fn failed(text: impl Into<String>, governance: Option<Value>) -> CallToolResult {
+    let result = CallToolResult::error(vec![Block::text(text)]);
+    match governance {
+        Some(governance) => with_governance(result, governance),
+        None => result,
+    }
+}
+
+fn with_governance(mut result: CallToolResult, governance: Value) -> CallToolResult {
+    let mut meta = MetaObject::new();
+    meta.0.insert(GOVERNANCE.to_owned(), governance);
+    result.meta = Some(meta);
+    result
+}
+
+fn block(block: ContentBlock) -> Block {
+    let base64 = |data| base64::engine::general_purpose::STANDARD.encode::<Vec<u8>>(data);
+    match block {
+        ContentBlock::Text(text) => Block::text(text),
+        ContentBlock::Image { data, mime_type } => Block::image(base64(data), mime_type),
+        ContentBlock::Audio { data, mime_type } => Block::audio(base64(data), mime_type),
+        ContentBlock::ResourceLink { uri, name, mime_type } => {
+            let mut resource = Resource::new(uri, name);
+            resource.mime_type = mime_type;
+            Block::resource_link(resource)
+        }
+    }
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        let server = &*self.server;
+        let mut implementation =
+            Implementation::new(server.governor.server_id(), server.version.clone());
+        implementation.title.clone_from(&server.title);
+        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(implementation);
+        info.instructions.clone_from(&server.instructions);
+        info
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        if request.is_some_and(|request| request.cursor.is_some()) {
+            let text = "unknown `cursor`; all tools are on the first page";
+            return Err(ErrorData::invalid_params(text, None));
+        }
+        Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.call(request, context).await.map(CallToolResponse::from)
+    }
+
+    /// Here come methods that rmcp does not know, and those that it knows with
+    /// params that it cannot read.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let CustomRequest { method, params, .. } = request;
+        Err(if matches!(&*method, "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover") {
+            let fault = fault_of_request(&method, params.as_ref())
+                .unwrap_or_else(|| format!("malformed params of `{method}`"));
+            ErrorData::invalid_params(fault, None)
+        } else {
+            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("Unknown method: {method}"), None)
+        })
+    }
+}
