@@ -1,12 +1,26 @@
-//! The attributes of `ascend-sdk`.
+//! The attributes of `ascend-sdk`: syntax in, syntax out, no policy.
+//!
+//! Use them through `ascend_sdk`, which documents them.
+
+mod action;
+mod args;
+mod diagnostics;
+mod expand;
+mod signature;
+mod template;
+
 use proc_macro::TokenStream;
-/// x
+
+use crate::args::Kind;
+
+/// Governs an `async fn`. Documented in `ascend_sdk`.
 #[proc_macro_attribute]
-pub fn mcp_governance(_a: TokenStream, i: TokenStream) -> TokenStream {
-    i
+pub fn mcp_governance(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(Kind::Governance, arguments.into(), item.into()).into()
 }
-/// x
+
+/// Governs an `async fn` that always needs a person's approval. Documented in `ascend_sdk`.
 #[proc_macro_attribute]
-pub fn high_risk_action(_a: TokenStream, i: TokenStream) -> TokenStream {
-    i
+pub fn high_risk_action(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(Kind::HighRisk, arguments.into(), item.into()).into()
 }

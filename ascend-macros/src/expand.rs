@@ -1,0 +1,196 @@
+//! From the model to tokens. What is generated is small: it names the runtime,
+//! which does the work.
+
+mod function;
+mod method;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::Attribute;
+
+use crate::{
+    action::{Action, RiskLevel, Scope, Verb},
+    args::{Arguments, Kind},
+    diagnostics::Diagnostics,
+    signature::{self, Function, MethodRole, Role},
+    template::Segment,
+};
+
+/// What an attribute with `arguments` makes of `item`.
+pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut out = Diagnostics::default();
+    let function: Function = match syn::parse2(item.clone()) {
+        Ok(function) => function,
+        Err(_) => {
+            out.push(signature::not_a_function(kind, item.clone()));
+            let errors = out.into_tokens();
+            return quote! { #item #errors };
+        }
+    };
+    let arguments = Arguments::parse(kind, arguments, &mut out);
+    signature::check(kind, &function, &mut out);
+    let expanded = if function.is_method() {
+        let parameters = signature::check_method(&function, &mut out);
+        let scope = Scope {
+            arguments: parameters
+                .iter()
+                .filter_map(|parameter| match &parameter.role {
+                    MethodRole::Argument { name, sensitive } => Some((name.clone(), *sensitive)),
+                    _ => None,
+                })
+                .chain(parameters.iter().flat_map(|parameter| match &parameter.role {
+                    MethodRole::Fields { sensitive } => {
+                        sensitive.iter().map(|field| (field.to_string(), true)).collect()
+                    }
+                    _ => Vec::new(),
+                }))
+                .collect(),
+            others: Vec::new(),
+            open: parameters
+                .iter()
+                .any(|parameter| matches!(parameter.role, MethodRole::Fields { .. })),
+        };
+        Action::new(&arguments, &function, &scope, &mut out)
+            .map(|action| method::expand(&action, &function, &parameters))
+    } else {
+        let parameters = signature::check_function(&function, &mut out);
+        let scope = Scope {
+            arguments: parameters
+                .iter()
+                .filter_map(|parameter| {
+                    let argument = parameter.argument()?;
+                    Some((name_of(&parameter.ident), argument.sensitive))
+                })
+                .collect(),
+            others: parameters
+                .iter()
+                .filter_map(|parameter| match parameter.role {
+                    Role::Argument(_) => None,
+                    Role::State => Some((name_of(&parameter.ident), "state")),
+                    Role::Context => Some((name_of(&parameter.ident), "context")),
+                })
+                .collect(),
+            open: false,
+        };
+        Action::new(&arguments, &function, &scope, &mut out)
+            .map(|action| function::expand(&action, &function, &parameters))
+    };
+    match expanded {
+        Some(expanded) if out.is_empty() => expanded,
+        _ => {
+            let function = function.without_attributes();
+            let errors = out.into_tokens();
+            quote! { #function #errors }
+        }
+    }
+}
+
+fn name_of(ident: &Ident) -> String {
+    syn::ext::IdentExt::unraw(ident).to_string()
+}
+
+/// Where our own tokens stand: in messages, at the function's name.
+fn span_at(name: &Ident) -> Span {
+    Span::mixed_site().located_at(name.span())
+}
+
+fn crate_path(action: &Action) -> TokenStream {
+    match &action.crate_path {
+        Some(path) => path.to_token_stream(),
+        None => quote!(::ascend_sdk),
+    }
+}
+
+/// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.
+fn spec(
+    action: &Action,
+    name: &Ident,
+    parameters: &[(String, bool)],
+    state: &[&syn::Type],
+    wire_name: &dyn Fn(&str) -> String,
+) -> TokenStream {
+    let sdk = crate_path(action);
+    let Action { name: tool, description, namespace, approval_timeout, .. } = action;
+    let option = |value: Option<TokenStream>| match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    };
+    let title = option(action.title.as_ref().map(ToTokens::to_token_stream));
+    let verb = option(match &action.verb {
+        Verb::Word(word) => Some(word.to_token_stream()),
+        Verb::Computed(_) => None,
+    });
+    let segments = |segments: &[Segment]| {
+        let segments = segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => quote!(#sdk::Segment::Literal(#text)),
+            Segment::Parameter(name) => {
+                let name = wire_name(name);
+                quote!(#sdk::Segment::Parameter(#name))
+            }
+            Segment::Path(name) => {
+                let name = wire_name(name);
+                quote!(#sdk::Segment::Path(#name))
+            }
+        });
+        quote!(#sdk::Template(&[#(#segments),*]))
+    };
+    let resource = segments(&action.resource.segments);
+    let summary = option(action.summary.as_ref().map(|summary| segments(&summary.segments)));
+    let risk_level = option(action.risk_level.map(|level| match level {
+        RiskLevel::Low => quote!(#sdk::RiskLevel::Low),
+        RiskLevel::Medium => quote!(#sdk::RiskLevel::Medium),
+        RiskLevel::High => quote!(#sdk::RiskLevel::High),
+        RiskLevel::Critical => quote!(#sdk::RiskLevel::Critical),
+    }));
+    let require_human_approval = action.require_human_approval;
+    let approval_timeout =
+        option(approval_timeout.map(|seconds| quote!(::core::time::Duration::from_secs(#seconds))));
+    let metadata = action.metadata.iter().map(|(key, value)| quote!((#key, #value)));
+    let parameters = parameters
+        .iter()
+        .map(|(name, sensitive)| quote!(#sdk::Parameter { name: #name, sensitive: #sensitive }));
+    let hint = |flag: Option<bool>| option(flag.map(|flag| quote!(#flag)));
+    let read_only = hint(action.read_only);
+    let destructive = hint(action.destructive);
+    let idempotent = hint(action.idempotent);
+    let open_world = hint(action.open_world);
+    quote_spanned! {span_at(name)=>
+        #sdk::ToolSpec {
+            name: #tool,
+            title: #title,
+            description: #description,
+            namespace: #namespace,
+            verb: #verb,
+            resource: #resource,
+            summary: #summary,
+            floor: #sdk::Floor {
+                risk_level: #risk_level,
+                require_human_approval: #require_human_approval,
+            },
+            approval_timeout: #approval_timeout,
+            metadata: &[#(#metadata),*],
+            parameters: &[#(#parameters),*],
+            state: &[#(#sdk::StateRequirement::of::<#state>()),*],
+            hints: #sdk::Hints {
+                read_only: #read_only,
+                destructive: #destructive,
+                idempotent: #idempotent,
+                open_world: #open_world,
+            },
+            location: #sdk::Location { file: ::core::file!(), line: ::core::line!() },
+        }
+    }
+}
+
+/// Lint levels of the function, for another item: `expect` becomes `allow`,
+/// since not both items can meet the expectation.
+fn lint_levels(attrs: &[Attribute]) -> impl Iterator<Item = Attribute> {
+    attrs.iter().filter(|attr| signature::is_lint_level(attr)).cloned().map(|mut attr| {
+        if attr.path().is_ident("expect")
+            && let syn::Meta::List(list) = &mut attr.meta
+        {
+            list.path = syn::Path::from(Ident::new("allow", Span::call_site()));
+        }
+        attr
+    })
+}
