@@ -2,6 +2,8 @@
 //! it was asked.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests fail by panicking")]
 
+pub mod fixture;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rmcp::ServiceExt as _;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
@@ -16,19 +17,15 @@ use super::{
 ///
 /// rmcp's own end of service is not used: at the end of input it first waits 5 s
 /// for its handlers, tells them nothing, and sends no notification meanwhile.
-pub(crate) async fn serve(
-    server: Arc<Server>,
-    connection: Connection,
-    source: Source,
-    sink: Sink,
-) {
+pub(crate) async fn serve(server: Arc<Server>, connection: Connection, source: Source, sink: Sink) {
     let ended = connection.ended().clone();
     let outbox = connection.outbox().clone();
     let writer = tokio::spawn(outbox.clone().write_to(sink));
     let handler = Handler::new(server.clone(), ended.clone());
     let transport = LineTransport::new(source, server.limits, connection.clone());
+    let stop = CancellationToken::new();
     let service = async {
-        match handler.serve(transport).await {
+        match handler.serve_with_ct(transport, stop.clone()).await {
             Ok(running) => match running.waiting().await {
                 Ok(reason) => tracing::debug!(?reason, "the service stopped"),
                 Err(error) => tracing::error!(%error, "the service stopped"),
@@ -37,11 +34,10 @@ pub(crate) async fn serve(
         }
     };
     tokio::pin!(service);
-    let mut serving = true;
-    tokio::select! {
-        () = ended.cancelled() => {}
-        () = &mut service => serving = false,
-    }
+    let serving = tokio::select! {
+        () = ended.cancelled() => true,
+        () = &mut service => false,
+    };
     ended.cancel();
     tracing::info!("the client is gone or the server ends; waiting calls are withdrawn");
 
@@ -51,12 +47,14 @@ pub(crate) async fn serve(
         connection.settled().await;
         server.calls.close();
         server.calls.wait().await;
+        stop.cancel();
     };
     let settled = async {
-        // Dropping the service would drop the answers that it still carries.
-        tokio::select! {
-            () = settled => {}
-            () = &mut service, if serving => {}
+        if serving {
+            // The service carries the answers until it has come to its own end.
+            tokio::join!(settled, service);
+        } else {
+            settled.await;
         }
     };
     if timeout_at(deadline, settled).await.is_err() {

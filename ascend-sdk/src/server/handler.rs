@@ -9,8 +9,8 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
         CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
-        PaginatedRequestParams, ProgressNotificationParam, Resource,
-        ServerCapabilities, ServerConfig,
+        PaginatedRequestParams, ProgressNotificationParam, Resource, ServerCapabilities,
+        ServerConfig,
     },
     service::RequestContext,
 };
@@ -79,8 +79,7 @@ impl Handler {
             return Err(ErrorData::new(ErrorCode(-32000), text, None));
         }
         let _in_flight = server.calls.token();
-        let is_legacy =
-            context.protocol_version().is_none_or(|version| version.has_initialize());
+        let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
         let arguments = context
             .extensions
             .remove::<HiddenArguments>()
@@ -209,7 +208,8 @@ fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolR
     };
     let mut content: Vec<Block> = blocks.into_iter().map(block).collect();
     // A tool that promised structured content and returned nothing returned null.
-    let structured = structured.or_else(|| (has_schema && content.is_empty()).then_some(Value::Null));
+    let structured =
+        structured.or_else(|| (has_schema && content.is_empty()).then_some(Value::Null));
     if content.is_empty() && structured.is_some() {
         content.push(Block::text("null"));
     }
@@ -305,12 +305,21 @@ impl ServerHandler for Handler {
         _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, params, .. } = request;
-        Err(if matches!(&*method, "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover") {
-            let fault = fault_of_request(&method, params.as_ref())
-                .unwrap_or_else(|| format!("malformed params of `{method}`"));
-            ErrorData::invalid_params(fault, None)
-        } else {
-            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("Unknown method: {method}"), None)
-        })
+        Err(
+            if matches!(
+                &*method,
+                "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover"
+            ) {
+                let fault = fault_of_request(&method, params.as_ref())
+                    .unwrap_or_else(|| format!("malformed params of `{method}`"));
+                ErrorData::invalid_params(fault, None)
+            } else {
+                ErrorData::new(
+                    ErrorCode::METHOD_NOT_FOUND,
+                    format!("Unknown method: {method}"),
+                    None,
+                )
+            },
+        )
     }
 }

@@ -18,8 +18,14 @@ pub(crate) enum Incoming {
     Request(Request),
     /// A notification that rmcp knows. Cancellations stand apart: they name a request.
     Notification(ClientNotification),
-    Cancelled { id: Value, notification: CancelledNotification },
-    Response { id: RequestId, result: Result<ClientResult, ErrorData> },
+    Cancelled {
+        id: Value,
+        notification: CancelledNotification,
+    },
+    Response {
+        id: RequestId,
+        result: Result<ClientResult, ErrorData>,
+    },
     /// It asks for nothing and means nothing to this server; for the log.
     Ignored(&'static str),
     /// It must be answered with an error, under its id if it has one.
@@ -61,17 +67,16 @@ pub(crate) fn read(mut line: Vec<u8>) -> Option<Incoming> {
     let parsed = serde_json::from_slice::<Value>(text).or_else(|error| {
         // A cut emoji is no reason to refuse a call: its arguments are read
         // with U+FFFD there, and those are evaluated, shown and run.
-        if repair_surrogates(text) {
-            serde_json::from_slice(text)
-        } else {
-            Err(error)
-        }
+        if repair_surrogates(text) { serde_json::from_slice(text) } else { Err(error) }
     });
     Some(match parsed {
         Ok(Value::Object(message)) => of_object(message),
         Ok(Value::Array(_)) => complain(
             None,
-            ErrorData::invalid_request("batches are not supported; send one message per line", None),
+            ErrorData::invalid_request(
+                "batches are not supported; send one message per line",
+                None,
+            ),
         ),
         Ok(_) => complain(None, ErrorData::invalid_request("a message is a JSON object", None)),
         Err(error) => {
@@ -105,7 +110,8 @@ fn of_object(mut message: Map<String, Value>) -> Incoming {
     let id = message.remove("id");
     let method = message.remove("method");
     let known_id = id.clone().filter(is_id);
-    let invalid = |text: &str| complain(known_id.clone(), ErrorData::invalid_request(text.to_owned(), None));
+    let invalid =
+        |text: &str| complain(known_id.clone(), ErrorData::invalid_request(text.to_owned(), None));
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return invalid("a message has `\"jsonrpc\": \"2.0\"`");
     }
@@ -130,7 +136,9 @@ fn response(id: Option<Value>, result: Option<Value>, error: Option<Value>) -> I
         |_| ErrorData::internal_error("the client's response cannot be understood", None);
     let result = match (result, error) {
         (Some(result), None) => serde_json::from_value(result).map_err(malformed),
-        (_, error) => Err(serde_json::from_value(error.unwrap_or_default()).unwrap_or_else(malformed)),
+        (_, error) => {
+            Err(serde_json::from_value(error.unwrap_or_default()).unwrap_or_else(malformed))
+        }
     };
     Incoming::Response { id, result }
 }
@@ -224,13 +232,15 @@ pub(crate) fn fault_of_request(method: &str, params: Option<&Value>) -> Option<S
         "initialize" => {
             let params = params.cloned().unwrap_or_default();
             fault_of_meta(method, &params).or_else(|| {
-                serde_path_to_error::deserialize::<_, InitializeRequestParams>(Value::Object(params))
-                    .err()
-                    .map(|error| {
-                        let path = error.path().to_string();
-                        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-                        format!("malformed params of `initialize`: {place}{}", error.inner())
-                    })
+                serde_path_to_error::deserialize::<_, InitializeRequestParams>(Value::Object(
+                    params,
+                ))
+                .err()
+                .map(|error| {
+                    let path = error.path().to_string();
+                    let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+                    format!("malformed params of `initialize`: {place}{}", error.inner())
+                })
             })
         }
         _ => params.and_then(|params| fault_of_meta(method, params)),
@@ -272,7 +282,10 @@ mod tests {
         assert!(!format!("{incoming:?}").contains("hunter2"));
         let Incoming::Request(request) = incoming else { panic!("{incoming:?}") };
         assert_eq!(request.id, json!(1.5));
-        assert_eq!(request.arguments.map(|arguments| arguments.0["secret"].clone()), Some(json!("hunter2")));
+        assert_eq!(
+            request.arguments.map(|arguments| arguments.0["secret"].clone()),
+            Some(json!("hunter2"))
+        );
         let ClientRequest::CallToolRequest(call) = request.request else { panic!("a call") };
         assert_eq!(call.params.name, "t");
         assert!(call.params.arguments.is_none());
@@ -290,11 +303,36 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":"a","method":5}"#, Some(json!("a")), -32600, "method"),
             (r#"{"jsonrpc":"2.0","id":"a"}"#, Some(json!("a")), -32600, "`method`, a `result`"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, Some(json!(1)), -32602, "params"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}"#, Some(json!(1)), -32602, "object"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#, Some(json!(1)), -32602, "`name`"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":"x"}}"#, Some(json!(1)), -32602, "`arguments`"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#, Some(json!(1)), -32602, "clientInfo"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x"}}}"#, Some(json!(1)), -32602, "`clientInfo`: missing field `version`"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[]}"#,
+                Some(json!(1)),
+                -32602,
+                "object",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
+                Some(json!(1)),
+                -32602,
+                "`name`",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":"x"}}"#,
+                Some(json!(1)),
+                -32602,
+                "`arguments`",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#,
+                Some(json!(1)),
+                -32602,
+                "clientInfo",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x"}}}"#,
+                Some(json!(1)),
+                -32602,
+                "`clientInfo`: missing field `version`",
+            ),
         ] {
             let (found_id, found_code, message) = complaint(line);
             assert_eq!((found_id, found_code), (id, code), "{line}");

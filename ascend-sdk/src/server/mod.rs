@@ -266,6 +266,12 @@ impl GovernedServer {
     }
 }
 
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("governor", &self.governor).finish_non_exhaustive()
+    }
+}
+
 impl Server {
     /// One line for the person who started the server.
     fn announce(&self, transport: &str) {

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn only_lone_surrogates_are_replaced() {
-        let mut text = br#"["\ud83d","\ud83d\ude00","\ude00x","\\ud83d","\ud83d\ud83d\ude00"]"#.to_vec();
+        let mut text =
+            br#"["\ud83d","\ud83d\ude00","\ude00x","\\ud83d","\ud83d\ud83d\ude00"]"#.to_vec();
         assert!(repair_surrogates(&mut text));
         let value: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(value, json!(["\u{fffd}", "😀", "\u{fffd}x", "\\ud83d", "\u{fffd}😀"]));

@@ -18,7 +18,7 @@ use rmcp::{
     RoleServer,
     model::{
         ClientJsonRpcMessage, ClientRequest, ErrorData, GetExtensions as _, GetMeta as _,
-        JsonRpcMessage, ProtocolVersion, RequestId, ServerJsonRpcMessage,
+        JsonRpcError, JsonRpcMessage, ProtocolVersion, RequestId, ServerJsonRpcMessage,
     },
     transport::Transport,
 };
@@ -96,14 +96,20 @@ impl Connection {
         Some(ours)
     }
 
-    /// The client's id for ours, which is done with. `None` after a cancellation.
-    fn close(&self, ours: i64) -> Option<Value> {
+    /// The client's id for ours. `None` after a cancellation.
+    fn theirs(&self, ours: &RequestId) -> Option<Value> {
+        let RequestId::Number(ours) = ours else { return None };
+        self.pending().ours.get(ours).cloned()
+    }
+
+    /// Forgets a request that was answered or cancelled.
+    fn close(&self, ours: i64) {
         let mut pending = self.pending();
-        let id = pending.ours.remove(&ours)?;
-        pending.theirs.remove(&id.to_string());
+        if let Some(id) = pending.ours.remove(&ours) {
+            pending.theirs.remove(&id.to_string());
+        }
         drop(pending);
         self.0.answered.notify_waiters();
-        Some(id)
     }
 
     fn ours(&self, id: &Value) -> Option<i64> {
@@ -174,9 +180,7 @@ impl LineTransport {
     fn accept(&mut self, line: Line) -> Option<ClientJsonRpcMessage> {
         let incoming = match line {
             Line::Whole(line) => message::read(line)?,
-            Line::TooLong(id) => {
-                Incoming::Complaint(message::too_long(id, self.limits.line_bytes))
-            }
+            Line::TooLong(id) => Incoming::Complaint(message::too_long(id, self.limits.line_bytes)),
         };
         let opening = matches!(self.era, Era::Open);
         match incoming {
@@ -296,27 +300,30 @@ impl Transport<RoleServer> for LineTransport {
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let connection = &self.connection;
         let outbox = &connection.0.outbox;
-        let close = |id: &RequestId| match id {
-            RequestId::Number(ours) => connection.close(*ours),
-            RequestId::String(_) => None,
+        let answer = |ours: &RequestId, push: &dyn Fn(&Value) -> io::Result<()>| {
+            let Some(theirs) = connection.theirs(ours) else { return Ok(()) };
+            let pushed = push(&theirs);
+            // Only now: what ends the connection waits for this, and then for
+            // the outbox.
+            if let RequestId::Number(ours) = ours {
+                connection.close(*ours);
+            }
+            pushed
         };
         let sent = match &item {
-            JsonRpcMessage::Response(response) => match close(&response.id) {
-                Some(id) => outbox.push(&Answer {
-                    jsonrpc: "2.0",
-                    id: Some(&id),
-                    outcome: Ok(&response.result),
-                }),
-                None => Ok(()),
-            },
-            JsonRpcMessage::Error(error) => match error.id.as_ref().map(close) {
-                Some(None) => Ok(()),
-                id => outbox.push(&Answer::<()> {
-                    jsonrpc: "2.0",
-                    id: id.flatten().as_ref(),
-                    outcome: Err(&error.error),
-                }),
-            },
+            JsonRpcMessage::Response(response) => answer(&response.id, &|id| {
+                let outcome = Ok(&response.result);
+                outbox.push(&Answer { jsonrpc: "2.0", id: Some(id), outcome })
+            }),
+            JsonRpcMessage::Error(JsonRpcError { id, error, .. }) => {
+                let push = |id: Option<&Value>| {
+                    outbox.push(&Answer::<()> { jsonrpc: "2.0", id, outcome: Err(error) })
+                };
+                match id {
+                    Some(id) => answer(id, &|id| push(Some(id))),
+                    None => push(None),
+                }
+            }
             // Nobody waits for a notification, and a client that reads nothing
             // must not make them pile up.
             JsonRpcMessage::Notification(_) if outbox.unread() > self.limits.unread_bytes => Ok(()),
