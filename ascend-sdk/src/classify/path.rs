@@ -1,6 +1,9 @@
 //! Where a path leads.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use soft_canonicalize::soft_canonicalize;
 

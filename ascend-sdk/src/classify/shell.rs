@@ -45,7 +45,9 @@ pub enum NotLiteral {
     #[error("`{0}` redirects, and there is no shell; use the file tools, or quote it")]
     Redirection(char),
     /// `$`, a backtick, `*`, `?`, `[`, `{`, a leading `~`.
-    #[error("`{0}` is expanded by a shell, and there is none; write the value, or quote it with '…'")]
+    #[error(
+        "`{0}` is expanded by a shell, and there is none; write the value, or quote it with '…'"
+    )]
     Expansion(char),
     /// A word that starts with `#`, or a first word `!`.
     #[error("`{0}` has a meaning to a shell here; quote it")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlparser::{
-    ast::{Statement, Visit as _},
+    ast::Visit as _,
     dialect::{self, Dialect as ParserDialect},
     parser::Parser,
     tokenizer::{Token, Tokenizer, Whitespace},
@@ -29,6 +29,9 @@ const TOKEN_LIMIT: usize = 4096;
 /// The most brackets within brackets of a text that is parsed: where the parser tries several
 /// readings, each level can multiply its time.
 const NESTING_LIMIT: usize = 16;
+
+/// The most joins of a text that is parsed, since the parser reads one join within another.
+const JOIN_LIMIT: usize = 64;
 
 /// Room for the walk over the deepest tree that `TOKEN_LIMIT` admits: reserved,
 /// not used up. The caller's stack may be small, as in an async runtime's threads.
@@ -189,12 +192,16 @@ fn read(dialect: Dialect, text: &str) -> Result<Classification, String> {
         .tokenize()
         .map_err(|error| format!("the text is not SQL: {error}"))?;
     lexical::check_tokens(dialect, &tokens)?;
+    let mut survey = Survey::new(dialect);
+    if dialect == Dialect::Sqlite && lexical::starts_with(&tokens, "pragma") {
+        survey.pragma(&tokens);
+        return Ok(survey.finish(1));
+    }
     let leading = lexical::leading_words(dialect, &tokens);
     let statements = Parser::new(dialect.parser())
         .with_tokens(tokens)
         .parse_statements()
         .map_err(|error| format!("the text is not SQL: {error}"))?;
-    let mut survey = Survey::new(dialect);
     let _ = statements.visit(&mut survey);
     match statements.len() {
         0 => return Err("there is no statement".to_owned()),
@@ -216,7 +223,7 @@ fn read(dialect: Dialect, text: &str) -> Result<Classification, String> {
         let why = format!("`{table}` belongs to the database system");
         survey.object(why);
     }
-    Ok(survey.finish(&statements))
+    Ok(survey.finish(u32::try_from(statements.len()).unwrap_or(u32::MAX)))
 }
 
 /// Kinds of statement that can hold others in a form that is not parsed.
@@ -263,12 +270,12 @@ fn unread(text: &str, why: &str) -> Classification {
 }
 
 impl Survey {
-    fn finish(self, statements: &[Statement]) -> Classification {
+    fn finish(self, statements: u32) -> Classification {
         let risk_level = risk(self.effect, &self.kinds, self.unbounded);
         let sql = SqlFacts {
             kinds: self.kinds.into_iter().collect(),
             tables: self.tables.into_iter().collect(),
-            statements: u32::try_from(statements.len()).unwrap_or(u32::MAX),
+            statements,
             parsed: true,
             unbounded: self.unbounded,
         };
@@ -282,8 +289,7 @@ impl Survey {
 }
 
 fn stricter(one: Classification, other: Classification) -> Classification {
-    let (strict, mild) =
-        if other.effect > one.effect { (other, one) } else { (one, other) };
+    let (strict, mild) = if other.effect > one.effect { (other, one) } else { (one, other) };
     let sql = strict.facts.sql.zip(mild.facts.sql).map(|(one, other)| SqlFacts {
         kinds: union(one.kinds, other.kinds),
         tables: union(one.tables, other.tables),

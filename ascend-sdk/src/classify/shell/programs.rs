@@ -49,61 +49,158 @@ fn runs(program: &str) -> Option<Runs> {
     use Runs::{Always, UnlessReading, With};
     Some(match program {
         // Shells.
-        "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh" | "fish" | "csh" | "tcsh" | "rbash"
-        | "nu" | "elvish" | "xonsh" | "pwsh" | "powershell" | "cmd" | "busybox" | "toybox"
-        | "eval" | "exec" | "source" | "." | "command" | "builtin" => Always,
+        "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh" | "fish" | "csh" | "tcsh"
+        | "rbash" | "nu" | "elvish" | "xonsh" | "pwsh" | "powershell" | "cmd" | "busybox"
+        | "toybox" | "eval" | "exec" | "source" | "." | "command" | "builtin" => Always,
         // Programs that run a program.
-        "env" | "xargs" | "parallel" | "sudo" | "doas" | "su" | "runuser" | "pkexec" | "nice"
-        | "ionice" | "chrt" | "taskset" | "timeout" | "nohup" | "setsid" | "stdbuf" | "unbuffer"
-        | "time" | "watch" | "entr" | "flock" | "chroot" | "unshare" | "nsenter" | "bwrap"
-        | "firejail" | "setarch" | "linux" | "systemd-run" | "start-stop-daemon" | "capsh"
-        | "setpriv" | "prlimit" | "script" | "expect" | "screen" | "tmux" | "strace" | "ltrace"
-        | "gdb" | "lldb" | "valgrind" | "perf" | "catchsegv" | "run-parts" | "at" | "batch"
-        | "crontab" | "ssh" | "scp" | "sftp" | "rsh" | "mosh" | "sshpass" | "dbus-run-session"
-        | "xvfb-run" | "fakeroot" | "proot" | "socat" | "nc" | "ncat" | "netcat" | "direnv"
-        | "ld" | "ld-linux-x86-64.so" | "ld-linux-aarch64.so" | "ld-linux.so" | "ld-musl-x86_64.so" => {
-            Always
-        }
+        "env"
+        | "xargs"
+        | "parallel"
+        | "sudo"
+        | "doas"
+        | "su"
+        | "runuser"
+        | "pkexec"
+        | "nice"
+        | "ionice"
+        | "chrt"
+        | "taskset"
+        | "timeout"
+        | "nohup"
+        | "setsid"
+        | "stdbuf"
+        | "unbuffer"
+        | "time"
+        | "watch"
+        | "entr"
+        | "flock"
+        | "chroot"
+        | "unshare"
+        | "nsenter"
+        | "bwrap"
+        | "firejail"
+        | "setarch"
+        | "linux"
+        | "systemd-run"
+        | "start-stop-daemon"
+        | "capsh"
+        | "setpriv"
+        | "prlimit"
+        | "script"
+        | "expect"
+        | "screen"
+        | "tmux"
+        | "strace"
+        | "ltrace"
+        | "gdb"
+        | "lldb"
+        | "valgrind"
+        | "perf"
+        | "catchsegv"
+        | "run-parts"
+        | "at"
+        | "batch"
+        | "crontab"
+        | "ssh"
+        | "scp"
+        | "sftp"
+        | "rsh"
+        | "mosh"
+        | "sshpass"
+        | "dbus-run-session"
+        | "xvfb-run"
+        | "fakeroot"
+        | "proot"
+        | "socat"
+        | "nc"
+        | "ncat"
+        | "netcat"
+        | "direnv"
+        | "ld"
+        | "ld-linux-x86-64.so"
+        | "ld-linux-aarch64.so"
+        | "ld-linux.so"
+        | "ld-musl-x86_64.so" => Always,
         // Languages.
         "python" | "pythonw" | "pypy" | "ipython" | "perl" | "ruby" | "irb" | "node" | "nodejs"
-        | "deno" | "bun" | "php" | "lua" | "luajit" | "tclsh" | "wish" | "r" | "rscript" | "julia"
-        | "java" | "jshell" | "groovy" | "scala" | "ghc" | "runghc" | "guile" | "racket" | "sbcl"
-        | "emacs" | "osascript" | "gawk" | "mawk" | "nawk" | "awk" | "sed" | "gsed" | "ed" | "ex"
-        | "dc" | "m4" => Always,
+        | "deno" | "bun" | "php" | "lua" | "luajit" | "tclsh" | "wish" | "r" | "rscript"
+        | "julia" | "java" | "jshell" | "groovy" | "scala" | "ghc" | "runghc" | "guile"
+        | "racket" | "sbcl" | "emacs" | "osascript" | "gawk" | "mawk" | "nawk" | "awk" | "sed"
+        | "gsed" | "ed" | "ex" | "dc" | "m4" => Always,
         // Programs with a shell escape.
-        "vi" | "vim" | "nvim" | "view" | "nano" | "less" | "more" | "most" | "man" | "info" | "pg"
-        | "ftp" | "lftp" | "telnet" | "mail" | "mailx" | "mutt" | "psql" | "mysql" | "mariadb"
-        | "sqlite" | "sqlcmd" | "gnuplot" | "octave" => Always,
+        "vi" | "vim" | "nvim" | "view" | "nano" | "less" | "more" | "most" | "man" | "info"
+        | "pg" | "ftp" | "lftp" | "telnet" | "mail" | "mailx" | "mutt" | "psql" | "mysql"
+        | "mariadb" | "sqlite" | "sqlcmd" | "gnuplot" | "octave" => Always,
         // Build tools and package managers run what files say.
         "make" | "gmake" | "bmake" | "cmake" | "ninja" | "meson" | "just" | "task" | "rake"
         | "ant" | "mvn" | "gradle" | "bazel" | "scons" | "cargo" | "rustup" | "rustc" | "go"
         | "npm" | "npx" | "pnpm" | "pnpx" | "yarn" | "corepack" | "pip" | "pipx" | "uv" | "uvx"
-        | "poetry" | "conda" | "gem" | "bundle" | "composer" | "apt" | "apt-get" | "dpkg" | "yum"
-        | "dnf" | "rpm" | "pacman" | "brew" | "snap" | "nix" | "nix-shell" | "nix-build" | "guix"
-        | "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" => Always,
+        | "poetry" | "conda" | "gem" | "bundle" | "composer" | "apt" | "apt-get" | "dpkg"
+        | "yum" | "dnf" | "rpm" | "pacman" | "brew" | "snap" | "nix" | "nix-shell"
+        | "nix-build" | "guix" | "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" => Always,
         // Containers and clusters.
         "docker" | "podman" | "nerdctl" | "ctr" | "runc" | "lxc" | "kubectl" | "oc" | "helm"
         | "vagrant" | "ansible" | "ansible-playbook" | "terraform" | "salt" => Always,
         "find" | "gfind" => With(&[
-            "-exec", "-execdir", "-ok", "-okdir", "-delete", "-fprint", "-fprint0", "-fprintf",
-            "-fls", "-files0-from",
+            "-exec",
+            "-execdir",
+            "-ok",
+            "-okdir",
+            "-delete",
+            "-fprint",
+            "-fprint0",
+            "-fprintf",
+            "-fls",
+            "-files0-from",
         ]),
         "fd" | "fdfind" => With(&["--exec", "--exec-batch", "-x", "-X"]),
         "git" => UnlessReading(
             &[
-                "status", "log", "diff", "show", "rev-parse", "ls-files", "ls-tree", "blame",
-                "describe", "shortlog", "cat-file", "rev-list", "name-rev", "merge-base",
+                "status",
+                "log",
+                "diff",
+                "show",
+                "rev-parse",
+                "ls-files",
+                "ls-tree",
+                "blame",
+                "describe",
+                "shortlog",
+                "cat-file",
+                "rev-list",
+                "name-rev",
+                "merge-base",
             ],
             &[
-                "-c", "--exec-path", "--config-env", "--ext-diff", "--textconv", "--output", "-o",
-                "-O", "--open-files-in-pager", "--upload-pack", "--receive-pack", "--paginate",
-                "--filters", "--exec", "--git-dir", "--work-tree",
+                "-c",
+                "--exec-path",
+                "--config-env",
+                "--ext-diff",
+                "--textconv",
+                "--output",
+                "-o",
+                "-O",
+                "--open-files-in-pager",
+                "--upload-pack",
+                "--receive-pack",
+                "--paginate",
+                "--filters",
+                "--exec",
+                "--git-dir",
+                "--work-tree",
             ],
         ),
         "hg" | "svn" | "jj" | "bzr" | "fossil" => Always,
         "tar" | "gtar" | "bsdtar" => With(&[
-            "--to-command", "--checkpoint-action", "--use-compress-program", "--rsh-command",
-            "--rmt-command", "--info-script", "--new-volume-script", "-I", "-F",
+            "--to-command",
+            "--checkpoint-action",
+            "--use-compress-program",
+            "--rsh-command",
+            "--rmt-command",
+            "--info-script",
+            "--new-volume-script",
+            "-I",
+            "-F",
         ]),
         "cpio" => With(&["--rsh-command", "--rmt-command"]),
         "zip" | "unzip" => With(&["-T", "-TT", "--test", "--unzip-command"]),
@@ -138,7 +235,9 @@ fn is_option(argument: &str, option: &str) -> bool {
     }
     let mut letters = option.chars().skip(1);
     if let (true, Some(letter), None) = (option.starts_with('-'), letters.next(), letters.next()) {
-        return argument.starts_with('-') && !argument.starts_with("--") && argument.contains(letter);
+        return argument.starts_with('-')
+            && !argument.starts_with("--")
+            && argument.contains(letter);
     }
     false
 }

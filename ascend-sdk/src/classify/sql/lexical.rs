@@ -5,7 +5,7 @@
 
 use sqlparser::tokenizer::{Token, Whitespace, Word};
 
-use super::{Dialect, NESTING_LIMIT, TOKEN_LIMIT};
+use super::{Dialect, JOIN_LIMIT, NESTING_LIMIT, TOKEN_LIMIT};
 
 /// Refuses texts with characters that are shown as nothing or that databases
 /// take for different things.
@@ -47,6 +47,7 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
     let mut count = 0;
     let mut depth = 0_usize;
     let mut cases = 0_usize;
+    let mut joins = 0_usize;
     for token in tokens {
         match token {
             Token::Whitespace(Whitespace::MultiLineComment(comment)) if comment.contains("/*") => {
@@ -62,9 +63,11 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
             Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
             Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            Token::Word(word) if is_bare(word, "join") || is_bare(word, "apply") => joins += 1,
             Token::Word(word) if is_bare(word, "case") => cases += 1,
             Token::Word(word) if is_bare(word, "end") => cases = cases.saturating_sub(1),
-            Token::DollarQuotedString(_) | Token::EscapedStringLiteral(_)
+            Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
             | Token::UnicodeStringLiteral(_)
                 if dialect != Dialect::Postgres =>
             {
@@ -79,11 +82,20 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
         if count > TOKEN_LIMIT {
             return Err(format!("the text has over {TOKEN_LIMIT} words"));
         }
+        if joins > JOIN_LIMIT {
+            return Err(format!("the text has over {JOIN_LIMIT} joins"));
+        }
         if depth + cases > NESTING_LIMIT {
             return Err(format!("the text nests deeper than {NESTING_LIMIT} levels"));
         }
     }
     Ok(())
+}
+
+/// Whether the first word is `keyword`.
+pub(super) fn starts_with(tokens: &[Token], keyword: &str) -> bool {
+    let first = tokens.iter().find(|token| !matches!(token, Token::Whitespace(_)));
+    matches!(first, Some(Token::Word(word)) if is_bare(word, keyword))
 }
 
 fn is_bare(word: &Word, keyword: &str) -> bool {
@@ -100,10 +112,37 @@ const LEADING: [&str; 20] = [
 
 /// More of them, where a statement can follow another without a semicolon.
 const LEADING_UNSEPARATED: [&str; 31] = [
-    "add", "backup", "begin", "bulk", "checkpoint", "commit", "dbcc", "declare", "deny", "disable",
-    "enable", "go", "goto", "if", "kill", "print", "raiserror", "readtext", "receive",
-    "reconfigure", "restore", "return", "revert", "rollback", "save", "send", "set", "shutdown",
-    "updatetext", "use", "waitfor",
+    "add",
+    "backup",
+    "begin",
+    "bulk",
+    "checkpoint",
+    "commit",
+    "dbcc",
+    "declare",
+    "deny",
+    "disable",
+    "enable",
+    "go",
+    "goto",
+    "if",
+    "kill",
+    "print",
+    "raiserror",
+    "readtext",
+    "receive",
+    "reconfigure",
+    "restore",
+    "return",
+    "revert",
+    "rollback",
+    "save",
+    "send",
+    "set",
+    "shutdown",
+    "updatetext",
+    "use",
+    "waitfor",
 ];
 
 /// The bare words of the text that may start a statement, as kinds of
@@ -111,16 +150,14 @@ const LEADING_UNSEPARATED: [&str; 31] = [
 pub(super) fn leading_words(dialect: Dialect, tokens: &[Token]) -> Vec<&'static str> {
     let tokens: Vec<&Token> =
         tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
-    let unseparated: &[&str] =
-        if dialect == Dialect::MsSql { &LEADING_UNSEPARATED } else { &[] };
+    let unseparated: &[&str] = if dialect == Dialect::MsSql { &LEADING_UNSEPARATED } else { &[] };
     let is_set_clause = tokens.iter().any(|token| {
         matches!(token, Token::Word(word) if is_bare(word, "update") || is_bare(word, "merge"))
     });
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let Token::Word(word) = token else { continue };
-        let Some(known) =
-            LEADING.iter().chain(unseparated).find(|leading| is_bare(word, leading))
+        let Some(known) = LEADING.iter().chain(unseparated).find(|leading| is_bare(word, leading))
         else {
             continue;
         };

@@ -165,8 +165,9 @@ pub(super) fn expression_objection(dialect: Dialect, expression: &Expr) -> Optio
         Expr::Cast { data_type, .. } => type_objection(data_type),
         Expr::Convert { data_type, .. } => data_type.as_ref().and_then(type_objection),
         Expr::TypedString(typed) => type_objection(&typed.data_type),
-        Expr::Collate { collation, .. } => (collation.0.len() > 1)
-            .then(|| format!("the collation `{collation}` is not known")),
+        Expr::Collate { collation, .. } => {
+            (collation.0.len() > 1).then(|| format!("the collation `{collation}` is not known"))
+        }
         Expr::Prefixed { prefix, .. } => {
             let plain = prefix.value.starts_with('_') || prefix.value.eq_ignore_ascii_case("n");
             (!plain).then(|| format!("the prefix `{prefix}` is not known"))

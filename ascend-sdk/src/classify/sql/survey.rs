@@ -8,8 +8,9 @@ use std::{
 
 use sqlparser::ast::{
     Delete, Expr, Ident, Insert, MergeAction, ObjectName, OnConflictAction, OnInsert, Query,
-    Select, SqliteOnConflict, Statement, TableFactor, TableObject, Value, Visit, Visitor,
+    Select, SqliteOnConflict, Statement, TableFactor, TableObject, Visit, Visitor,
 };
+use sqlparser::tokenizer::{Token, Word};
 
 use super::{Dialect, Effect, functions, plain};
 
@@ -83,7 +84,6 @@ impl Survey {
             | Statement::ShowCollation { .. }
             | Statement::ShowCreate { .. }
                 if shows => {}
-            Statement::Pragma { name, value, is_eq: _ } => self.pragma(name, value.as_ref()),
             Statement::Insert(insert) => self.insert(insert),
             Statement::Update(update) => {
                 self.raise(Effect::Write);
@@ -125,22 +125,37 @@ impl Survey {
         self.kinds.insert(kind);
     }
 
-    fn pragma(&mut self, name: &ObjectName, value: Option<&sqlparser::ast::ValueWithSpan>) {
-        let pragma = plain::last_part(name).unwrap_or_default();
-        let reads = self.dialect == Dialect::Sqlite
-            && match value {
-                None => functions::is_reading_bare_pragma(&pragma),
-                Some(_) => functions::is_reading_pragma(&pragma),
-            };
+    /// SQLite's `PRAGMA [schema.]name`, `… = value` or `…(value)`, whose bare
+    /// values the parser does not take.
+    pub(super) fn pragma(&mut self, tokens: &[Token]) {
+        self.kinds.insert("pragma".to_owned());
+        let words: Vec<&Token> =
+            tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).skip(1).collect();
+        let words = match words.as_slice() {
+            [words @ .., Token::SemiColon] => words,
+            words => words,
+        };
+        let words = match words {
+            [Token::Word(_), Token::Period, rest @ ..] => rest,
+            rest => rest,
+        };
+        let reads = match words {
+            [Token::Word(name)] => {
+                functions::is_reading_bare_pragma(&name.value.to_ascii_lowercase())
+            }
+            [Token::Word(name), Token::LParen, value, Token::RParen] => {
+                if let Token::Word(Word { value, .. })
+                | Token::SingleQuotedString(value)
+                | Token::DoubleQuotedString(value) = value
+                {
+                    self.tables.insert(value.to_lowercase());
+                }
+                functions::is_reading_pragma(&name.value.to_ascii_lowercase())
+            }
+            _ => false,
+        };
         if !reads {
-            self.object(format!("`PRAGMA {pragma}` can change settings or data"));
-        }
-        if let Some(value) = value {
-            let table = match &value.value {
-                Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
-                other => other.to_string(),
-            };
-            self.tables.insert(table.trim_matches(['"', '`', '[', ']']).to_lowercase());
+            self.object("the `PRAGMA` can change settings or data");
         }
     }
 
@@ -189,9 +204,8 @@ impl Survey {
 
     /// A condition that names no column, such as `1 = 1`, bounds nothing.
     fn bound(&mut self, condition: Option<&Expr>) {
-        let bounded = condition.is_some_and(|condition| {
-            condition.visit(&mut NamesColumn).is_break()
-        });
+        let bounded =
+            condition.is_some_and(|condition| condition.visit(&mut NamesColumn).is_break());
         self.unbounded |= !bounded;
     }
 }
