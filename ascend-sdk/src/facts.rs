@@ -58,15 +58,16 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SqlFacts {
-    /// The kinds of statement, lower case and sorted: `select`, `delete`, `drop` …
+    /// The kinds of statement, lower case and sorted: `select`, `delete`, `drop` … Of a text that
+    /// could not be read, all words in it that can start a statement.
     pub kinds: Vec<String>,
-    /// The tables named, as written, sorted.
+    /// The tables named, sorted: lower case, without quotes; a qualified one also by its last part.
     pub tables: Vec<String>,
     /// How many statements there are; 0 when the text could not be read.
     pub statements: u32,
     /// Whether the whole text was understood.
     pub parsed: bool,
-    /// Whether a `DELETE` or `UPDATE` has no `WHERE`.
+    /// Whether a `DELETE` or `UPDATE` has no `WHERE`, or one that names no column.
     pub unbounded: bool,
 }
 
