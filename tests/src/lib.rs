@@ -2,6 +2,7 @@
 //! it was asked.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests fail by panicking")]
 
+pub mod client;
 pub mod fixture;
 
 use std::{

@@ -1,0 +1,133 @@
+//! What every example server has in common: its options, who decides, and how
+//! it serves.
+
+use std::{
+    io::IsTerminal as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use ascend_center::{Center, CenterConfig};
+use ascend_sdk::{GovernedServer, Governor, authority::Ascend, server::log_filter};
+
+/// The options of an example server.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(after_help = "\
+Who decides: ASCEND, when ASCEND_API_KEY is set (and ASCEND_BASE_URL, unless it is the
+hosted one); else the authorization center inside this process. Approve with
+`ascend-center pending` and `ascend-center approve ID`.")]
+pub struct Options {
+    /// Run ASCEND's scenarios through the real server instead of serving; exits
+    /// non-zero when one does not behave.
+    #[arg(long)]
+    pub test: bool,
+    /// Serve Streamable HTTP on this loopback address instead of stdio.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:3000")]
+    pub http: Option<SocketAddr>,
+    /// Keep everything in this folder: the data, and the center. Default: the
+    /// user's data folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+}
+
+/// An example server's surroundings.
+pub struct Host {
+    name: &'static str,
+    http: Option<SocketAddr>,
+    data: PathBuf,
+    governor: Governor,
+}
+
+/// Sends logs to stderr: stdout belongs to the protocol.
+pub fn log_to_stderr() {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(log_filter(rust_log.as_deref()))
+        .init();
+}
+
+/// Where a center is kept beside the data of an example.
+#[must_use]
+pub fn center_folder(data: &Path) -> PathBuf {
+    data.join("center")
+}
+
+impl Host {
+    /// Opens what decides, and the folder for the data of the example `name`.
+    ///
+    /// # Errors
+    ///
+    /// When the environment names an authority that cannot be used, or a folder
+    /// cannot be made.
+    pub async fn start(name: &'static str, options: &Options) -> anyhow::Result<Self> {
+        let home = CenterConfig::default_directory();
+        let (data, center) = match &options.data {
+            Some(folder) => (folder.clone(), center_folder(folder)),
+            None => {
+                let center = home.context("no data folder is known for this user; give --data")?;
+                (center.with_file_name("ascend-examples").join(name), center)
+            }
+        };
+        std::fs::create_dir_all(&data)
+            .with_context(|| format!("cannot create the folder {}", data.display()))?;
+        let governor = match Ascend::from_env().context("ASCEND's settings in the environment")? {
+            Some(ascend) => Governor::new(ascend),
+            None => Governor::new(Center::open(CenterConfig::new(center)).await?),
+        };
+        if let Err(error) = governor.authority().health().await {
+            tracing::warn!(%error, "the authority does not answer; until it does, every call is refused");
+        }
+        Ok(Self { name, http: options.http, data, governor })
+    }
+
+    /// Where the example keeps its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Who stands between callers and bodies.
+    #[must_use]
+    pub fn governor(&self) -> Governor {
+        self.governor.clone()
+    }
+
+    /// Serves until the client goes away, or a signal.
+    ///
+    /// # Errors
+    ///
+    /// When the server is put together wrongly, or the address cannot be used.
+    pub async fn serve(self, server: GovernedServer) -> anyhow::Result<()> {
+        if let Some(address) = self.http {
+            let server = server.serve_http(address).await?;
+            tracing::info!("connect a client to http://{}/mcp", server.address());
+            server.finished().await?;
+            return Ok(());
+        }
+        if std::io::stdin().is_terminal() {
+            self.explain();
+        }
+        server.serve_stdio().await?;
+        Ok(())
+    }
+
+    /// For a person who started the server by hand.
+    fn explain(&self) {
+        let program = std::env::current_exe().unwrap_or_else(|_| self.name.into());
+        tracing::info!(
+            "this is {}, an MCP server: it waits for a client to write requests to its stdin. \
+             Connect one by its configuration, for example:\n  claude mcp add {} -- {}\n  \
+             {{ \"mcpServers\": {{ \"{}\": {{ \"command\": \"{}\" }} }} }}\n\
+             Who decides: {}\nEnd it with Ctrl-D or Ctrl-C; try it with --test.",
+            self.name,
+            self.name,
+            program.display(),
+            self.name,
+            program.display(),
+            self.governor.authority().describe(),
+        );
+    }
+}

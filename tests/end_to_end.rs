@@ -1,0 +1,110 @@
+//! Example 08 as its users run it: the built program, started over stdio by an
+//! official MCP client, its delete approved on the approver's command line.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::Path;
+
+use ascend_tests::client::{Approver, Client, Server, call, call_aside};
+use serde_json::{Value, json};
+
+const COUNT: &str = "SELECT count(*) AS n FROM events";
+
+fn governance(result: &Value) -> &Value {
+    &result["_meta"]["governance"]
+}
+
+fn text(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+/// The users in the production database, counted without the server.
+async fn users(data: &Path) -> i64 {
+    let url = format!("sqlite://{}?mode=ro", data.join("production.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap()
+}
+
+async fn example_08(client: Client) {
+    let data = tempfile::tempdir().unwrap();
+    let approver = Approver::of(data.path().join("center"));
+    let server = Server::example("08_mcp_server", data.path());
+    let inactive = json!({ "table": "users", "where_clause": "active = 0" });
+    let calls = [
+        call("query_analytics", json!({ "sql": COUNT })),
+        call("query_analytics", json!({ "sql": "DROP TABLE events" })),
+        call_aside("delete_records", inactive),
+        call("query_analytics", json!({ "sql": COUNT })),
+        call("query_analytics", json!({ "query": COUNT })),
+    ];
+    let mut session = client.start(&server, &calls);
+
+    let opened = session.next().await;
+    assert!(opened.get("protocol").is_some(), "{opened}");
+    let listed = session.next().await;
+    let tools = listed["tools"].as_array().unwrap();
+    assert_eq!(tools[0]["name"], "query_analytics");
+    assert_eq!(tools[0]["description"], "Query with automatic governance [Risk: LOW]");
+    assert_eq!(tools[0]["annotations"]["readOnlyHint"], true);
+    assert_eq!(tools[0]["inputSchema"]["required"], json!(["sql"]));
+    assert_eq!(tools[1]["description"], "Delete with required approval [Risk: HIGH]");
+    assert_eq!(tools[1]["annotations"]["destructiveHint"], true);
+    assert_eq!(tools[1]["inputSchema"]["required"], json!(["table", "where_clause"]));
+
+    let count = session.result(0).await;
+    assert_eq!(governance(&count)["status"], "approved", "{count}");
+    assert_eq!(governance(&count)["decision"], "ALLOW");
+    let events = count["structuredContent"]["rows"][0]["n"].clone();
+    assert!(events.as_i64().unwrap() > 0, "{count}");
+
+    let dropped = session.result(1).await;
+    assert_eq!(dropped["isError"], true, "{dropped}");
+    assert!(text(&dropped).starts_with("Action blocked by ASCEND governance policy"), "{dropped}");
+    assert_eq!(governance(&dropped)["status"], "blocked");
+    assert!(governance(&dropped)["reason"].is_string(), "told why: {dropped}");
+
+    // The delete waits, and delays nobody.
+    let again = session.result(3).await;
+    assert_eq!(again["structuredContent"]["rows"][0]["n"], events, "nothing was dropped");
+    let mistaken = session.result(4).await;
+    assert_eq!(mistaken["isError"], true);
+    assert!(text(&mistaken).contains("query"), "names the field: {mistaken}");
+
+    let before = users(data.path()).await;
+    let pending = approver.pending().await;
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0]["summary"], "Delete rows of `users` where `active = 0`");
+    assert_eq!(pending[0]["parameters"]["where_clause"], "active = 0");
+    assert_eq!(users(data.path()).await, before, "nothing runs before the approval");
+
+    let id = pending[0]["id"].to_string();
+    approver.run(&["approve", &id, "--comment", "inactive for a year"]).await;
+    let deleted = session.result(2).await;
+    assert_eq!(governance(&deleted)["status"], "approved", "{deleted}");
+    assert_eq!(governance(&deleted)["decision"], "REQUIRE_APPROVAL");
+    assert_eq!(governance(&deleted)["action_id"], id);
+    assert!(governance(&deleted)["reviewed_by"].is_string(), "{deleted}");
+    let rows = deleted["structuredContent"]["rows_affected"].as_i64().unwrap();
+    assert!(rows > 0, "{deleted}");
+    assert_eq!(users(data.path()).await, before - rows, "it ran once");
+    session.finished().await;
+}
+
+#[tokio::test]
+async fn example_08_with_the_python_client_1() {
+    example_08(Client::Python1).await;
+}
+
+#[tokio::test]
+async fn example_08_with_the_python_client_2() {
+    example_08(Client::Python2).await;
+}
+
+#[tokio::test]
+async fn example_08_with_the_typescript_client_1() {
+    example_08(Client::TypeScript1).await;
+}
+
+#[tokio::test]
+async fn example_08_with_the_typescript_client_2() {
+    example_08(Client::TypeScript2).await;
+}

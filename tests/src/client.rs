@@ -1,0 +1,204 @@
+//! The official MCP clients, each a program of its own, and the approver's
+//! command line beside them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// How long anything here may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An official MCP client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// `mcp` 1.x from PyPI.
+    Python1,
+    /// `mcp` 2.x from PyPI.
+    Python2,
+    /// `@modelcontextprotocol/sdk` from npm.
+    TypeScript1,
+    /// `@modelcontextprotocol/client` from npm.
+    TypeScript2,
+}
+
+/// A built program of this workspace.
+///
+/// # Panics
+///
+/// When it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    // target/debug/deps/this-test -> target/debug/name
+    let path = test.ancestors().nth(2).map(|folder| folder.join(name)).unwrap_or_default();
+    assert!(path.exists(), "{} was not built; run `cargo xtask test`", path.display());
+    path
+}
+
+/// The folder in which `cargo xtask clients` sets up the clients.
+fn clients() -> PathBuf {
+    let folder = std::env::var_os("ASCEND_TEST_CLIENTS").map(PathBuf::from);
+    folder.expect("the official MCP clients are not set up; run `cargo xtask test`")
+}
+
+/// A server, started by a client: its program, arguments and environment.
+#[derive(Debug, Clone)]
+pub struct Server(Value);
+
+impl Server {
+    /// The built example `name` over the data in `data`.
+    #[must_use]
+    pub fn example(name: &str, data: &Path) -> Self {
+        Self(json!({
+            "command": program(name),
+            "args": ["--data", data],
+            "env": {},
+        }))
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.0["env"][name] = value.into();
+        self
+    }
+}
+
+/// A call of `tool`; the client waits for its result before it goes on.
+#[must_use]
+pub fn call(tool: &str, arguments: Value) -> Value {
+    json!({ "tool": tool, "arguments": arguments })
+}
+
+/// A call of `tool`, whose result the client waits for only in the end.
+#[must_use]
+pub fn call_aside(tool: &str, arguments: Value) -> Value {
+    json!({ "tool": tool, "arguments": arguments, "concurrent": true })
+}
+
+/// A running client. What it sees comes as one JSON object after another.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Client {
+    /// Starts `server`, and makes the calls.
+    #[must_use]
+    pub fn start(self, server: &Server, calls: &[Value]) -> Session {
+        let clients = clients();
+        let python = |major: &str| {
+            let environment = clients.join(format!("python-{major}"));
+            let mut command = Command::new(environment.join("bin/python"));
+            command.arg(clients.join("drive.py"));
+            command
+        };
+        let node = |major: &str| {
+            let mut command = Command::new("node");
+            command.arg(clients.join("typescript/drive.mjs")).arg(major);
+            command
+        };
+        let mut command = match self {
+            Self::Python1 => python("v1"),
+            Self::Python2 => python("v2"),
+            Self::TypeScript1 => node("1"),
+            Self::TypeScript2 => node("2"),
+        };
+        let mut child = command
+            .arg(server.0.to_string())
+            .arg(Value::from(calls).to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{self:?} does not start: {error}"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        Session { child, lines: BufReader::new(stdout).lines() }
+    }
+}
+
+impl Session {
+    /// The next thing that the client sees.
+    ///
+    /// # Panics
+    ///
+    /// When nothing comes within a minute.
+    pub async fn next(&mut self) -> Value {
+        let line = tokio::time::timeout(PATIENCE, self.lines.next_line())
+            .await
+            .expect("the client saw nothing for a minute")
+            .expect("the client's output is text")
+            .expect("the client ended");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The result of call `index`, which is the next thing that the client sees.
+    pub async fn result(&mut self, index: usize) -> Value {
+        let mut seen = self.next().await;
+        assert_eq!(seen["call"], json!(index), "{seen}");
+        assert!(seen.get("error").is_none(), "{seen}");
+        seen["result"].take()
+    }
+
+    /// Waits until the client has ended by itself.
+    pub async fn finished(mut self) {
+        assert_eq!(self.lines.next_line().await.expect("text"), None);
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = status.expect("the client does not end").expect("it was started");
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// The approver's command line over the center in `directory`.
+#[derive(Debug, Clone)]
+pub struct Approver(PathBuf);
+
+impl Approver {
+    /// Over the center in `directory`.
+    #[must_use]
+    pub fn of(directory: impl Into<PathBuf>) -> Self {
+        Self(directory.into())
+    }
+
+    /// Runs `ascend-center` with these arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(program("ascend-center"))
+            .arg("--directory")
+            .arg(&self.0)
+            .args(arguments)
+            .output()
+            .await
+            .expect("ascend-center starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {text}{errors}");
+        text
+    }
+
+    /// The actions that wait, once there are any.
+    pub async fn pending(&self) -> Vec<Value> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < deadline {
+            let text = self.run(&["pending", "--json"]).await;
+            let pending: Vec<Value> =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            if !pending.is_empty() {
+                return pending;
+            }
+        }
+        panic!("nothing waits for approval");
+    }
+}
