@@ -1,0 +1,469 @@
+//! The center: policy, database and waiting, behind one handle.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ascend_sdk::{
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, Evaluation, Outcome,
+    Review,
+};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::{
+    credential::{self, Approver, CredentialError, Identity, Role},
+    directory,
+    life::State,
+    policy::{self, Policies, PolicyError, PolicySummary},
+    record::Record,
+    store::{
+        ClaimAnswer, DecideError, KillSwitch, NewAction, ReportError, Store, StoreError,
+        SubmitError,
+    },
+    submission::Submission,
+};
+
+/// What a center needs to know.
+///
+/// ```
+/// use ascend_center::CenterConfig;
+/// let config = CenterConfig::new("/var/lib/ascend-center").policies("/etc/ascend/policies");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "give it to `Center::open`"]
+pub struct CenterConfig {
+    directory: PathBuf,
+    policies: Option<PathBuf>,
+    approver: Option<String>,
+}
+
+impl CenterConfig {
+    /// A center that keeps everything in `directory`, with the built-in policies.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), policies: None, approver: None }
+    }
+
+    /// Policies from a folder of `*.cedar` files with their `schema.cedarschema`,
+    /// read again whenever they change. Where there is no such folder yet, the
+    /// built-in policies and schema are copied there to be edited.
+    pub fn policies(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.policies = Some(folder.into());
+        self
+    }
+
+    /// The name that the approver's credential gets when it is created.
+    /// Default: the operating system's user.
+    pub fn approver(mut self, name: impl Into<String>) -> Self {
+        self.approver = Some(name.into());
+        self
+    }
+
+    /// Where a center is kept when nobody says where: `$ASCEND_CENTER_DIR`,
+    /// else `ascend-center` in the user's data folder; `None` when there is no
+    /// such folder.
+    #[must_use]
+    pub fn default_directory() -> Option<PathBuf> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(directory) = variable("ASCEND_CENTER_DIR") {
+            return Some(directory.into());
+        }
+        let data = if cfg!(windows) {
+            variable("LOCALAPPDATA").map(PathBuf::from)
+        } else if cfg!(target_os = "macos") {
+            variable("HOME").map(|home| PathBuf::from(home).join("Library/Application Support"))
+        } else {
+            // The XDG specification says to ignore relative paths.
+            variable("XDG_DATA_HOME")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/share")))
+        };
+        data.map(|data| data.join("ascend-center"))
+    }
+}
+
+/// Why a center could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its directory cannot be used.
+    #[error("the center's directory {} cannot be used: {source}", .directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A policy has a mistake.
+    #[error("{0}")]
+    Policy(#[from] PolicyError),
+    /// A credential cannot be made or read.
+    #[error("{0}")]
+    Credential(#[from] CredentialError),
+    /// The database cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// An authorization center over one directory. Cheap to clone; clones are the
+/// same center. Any number of processes can open the same directory: they share
+/// the actions, and a decision made in one wakes the others.
+///
+/// It is an [`Authority`] by itself:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), ascend_center::OpenError> {
+/// use ascend_center::{Center, CenterConfig};
+/// use ascend_sdk::Governor;
+///
+/// let center = Center::open(CenterConfig::new("./center")).await?;
+/// let governor = Governor::builder(center.clone()).server_id("mcp-server-001").build();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Center(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    store: Store,
+    policies: Arc<Policies>,
+}
+
+/// Who asks, when a center is embedded.
+const EMBEDDED: &str = "embedded";
+/// The agent's name in its credential.
+const LOCAL_AGENT: &str = "local-agent";
+
+impl Center {
+    /// Opens the center, and creates what is not there: the directory, the
+    /// database, the approver's and the agent's credentials, each for its owner
+    /// alone. Safe in several processes at once.
+    ///
+    /// # Errors
+    ///
+    /// When any of it cannot be created or read, or a policy has a mistake.
+    pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
+        let CenterConfig { directory, policies, approver } = config;
+        let (directory, lock, policies) = tokio::task::spawn_blocking(move || {
+            let failed = |source| OpenError::Directory { directory: directory.clone(), source };
+            let directory = directory::create(&directory).map_err(failed)?;
+            let failed = |source| OpenError::Directory { directory: directory.clone(), source };
+            let lock = directory::lock(&directory).map_err(failed)?;
+            directory::touch(&directory.join(directory::DATABASE)).map_err(failed)?;
+            if let Some(folder) = &policies {
+                policy::install(folder)
+                    .map_err(|source| OpenError::Directory { directory: folder.clone(), source })?;
+            }
+            let policies = Policies::open(policies)?;
+            Ok::<_, OpenError>((directory, lock, policies))
+        })
+        .await
+        .map_err(|_| StoreError::Closed)??;
+
+        let store = Store::open(&directory.join(directory::DATABASE)).await?;
+        let approver = approver.unwrap_or_else(credential::user_name);
+        for (role, name) in [(Role::Approver, approver.as_str()), (Role::Agent, LOCAL_AGENT)] {
+            let (name, hash) = credential::ensure(&directory, role, name)?;
+            store.install_credential(role.as_str(), name, hash).await?;
+        }
+        drop(lock);
+
+        let watched = policies.is_watched();
+        let policies = Arc::new(policies);
+        if watched {
+            tokio::spawn(Policies::watch(Arc::downgrade(&policies)));
+        }
+        Ok(Self(Arc::new(Inner { directory, store, policies })))
+    }
+
+    /// Where the center keeps everything, as an absolute path.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// The approver whose credential lies in the center's directory. Whoever
+    /// can read that file is this approver.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or the center does not know its token.
+    pub async fn local_approver(&self) -> Result<Approver, CredentialError> {
+        let (_, token) = credential::read(&self.0.directory, Role::Approver)?;
+        self.approver(&token).await
+    }
+
+    /// The approver who has this token.
+    ///
+    /// # Errors
+    ///
+    /// When the center does not know the token, or it is an agent's.
+    pub async fn approver(&self, token: &SecretString) -> Result<Approver, CredentialError> {
+        self.identify(token).await?.approver()
+    }
+
+    /// The API key with which agents ask this center over HTTP.
+    ///
+    /// # Errors
+    ///
+    /// When its file cannot be read.
+    pub fn agent_key(&self) -> Result<SecretString, CredentialError> {
+        credential::read(&self.0.directory, Role::Agent).map(|(_, token)| token)
+    }
+
+    pub(crate) async fn identify(&self, token: &SecretString) -> Result<Identity, CredentialError> {
+        credential::identify(&self.0.store, token).await
+    }
+
+    /// Approves a pending action.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such action, or it is not pending any more: decided,
+    /// withdrawn by its caller, or expired.
+    pub async fn approve(
+        &self,
+        id: i64,
+        approver: &Approver,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        self.0.store.decide(id, true, approver.name().to_owned(), comment).await
+    }
+
+    /// Rejects a pending action.
+    ///
+    /// # Errors
+    ///
+    /// As for [`approve`](Self::approve).
+    pub async fn reject(
+        &self,
+        id: i64,
+        approver: &Approver,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        self.0.store.decide(id, false, approver.name().to_owned(), comment).await
+    }
+
+    /// The action as it stands now; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn action(&self, id: i64) -> Result<Option<Record>, StoreError> {
+        self.0.store.action(id).await
+    }
+
+    /// The newest `limit` actions in `state`, or all, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn actions(
+        &self,
+        state: Option<State>,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.0.store.actions(state, limit).await
+    }
+
+    /// Raises the kill switch: from now on every evaluation is denied and every
+    /// claim refused. Where it is raised already, the first reason stands.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be written.
+    pub async fn kill(
+        &self,
+        reason: impl Into<String>,
+        approver: &Approver,
+    ) -> Result<(), StoreError> {
+        self.0.store.kill(reason.into(), approver.name().to_owned()).await
+    }
+
+    /// Releases the kill switch; whether it was raised.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be written.
+    pub async fn release(&self, approver: &Approver) -> Result<bool, StoreError> {
+        self.0.store.release(approver.name().to_owned()).await
+    }
+
+    /// The kill switch; `None` unless it is raised.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn kill_switch(&self) -> Result<Option<KillSwitch>, StoreError> {
+        self.0.store.kill_switch().await
+    }
+
+    /// Reads the policies again. Changed files are noticed by themselves within
+    /// a second; this says at once what came of it.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in the new set. The earlier set stays in use then.
+    pub fn reload_policies(&self) -> Result<PolicySummary, PolicyError> {
+        self.0.policies.reload()
+    }
+
+    /// Finishes what is being written and closes the database. Everything that
+    /// was answered is durable without this too.
+    pub async fn close(&self) {
+        self.0.store.close().await;
+    }
+
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
+        let verdict = self.0.policies.engine().evaluate(&submission, Timestamp::now());
+        self.0.store.submit(NewAction { submission, verdict }).await
+    }
+
+    /// The action once it is no longer pending, or as it stands after `limit`;
+    /// `None` when there is none.
+    pub(crate) async fn wait(
+        &self,
+        id: i64,
+        limit: Option<Duration>,
+    ) -> Result<Option<Record>, StoreError> {
+        let store = &self.0.store;
+        let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let waiter = store.waiter(id);
+        loop {
+            let changed = waiter.changed();
+            let Some(record) = store.action(id).await? else { return Ok(None) };
+            if record.state == State::Expired {
+                return store.expire(id).await;
+            }
+            if record.state != State::Pending {
+                return Ok(Some(record));
+            }
+            let left = record.expires_at.duration_since(Timestamp::now());
+            let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
+            let expiry = tokio::time::Instant::now() + left;
+            let until = deadline.map_or(expiry, |deadline| deadline.min(expiry));
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(until) => {
+                    if Some(until) == deadline {
+                        return store.action(id).await;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn claim_for(
+        &self,
+        id: i64,
+        digest: Digest,
+        by: &str,
+    ) -> Result<ClaimAnswer, StoreError> {
+        self.0.store.claim(id, digest, by.to_owned()).await
+    }
+
+    pub(crate) async fn report_for(
+        &self,
+        id: i64,
+        outcome: Outcome,
+        by: &str,
+    ) -> Result<Record, ReportError> {
+        self.0.store.report(id, outcome, by.to_owned()).await
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        self.0.store.ping().await
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> AuthorityError {
+    AuthorityError::Failed(error.to_string())
+}
+
+fn number(id: &ActionId) -> Result<i64, AuthorityError> {
+    id.as_str()
+        .parse()
+        .map_err(|_| AuthorityError::InvalidRequest(format!("`{id}` is no id of this center")))
+}
+
+impl Authority for Center {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        Box::pin(async move {
+            let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
+            match self.submit(submission).await {
+                Ok(record) => Ok(record.evaluation()),
+                Err(error @ SubmitError::KeyReused(_)) => {
+                    Err(AuthorityError::InvalidRequest(error.to_string()))
+                }
+                Err(SubmitError::Store(error)) => Err(failed(error)),
+            }
+        })
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        Box::pin(async move {
+            let number = number(id)?;
+            let record = self.wait(number, None).await.map_err(failed)?;
+            record.and_then(|record| record.review()).ok_or_else(|| {
+                AuthorityError::InvalidRequest(format!("there is no action {number}"))
+            })
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        Box::pin(async move {
+            let answer = self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed)?;
+            Ok(answer.claim)
+        })
+    }
+
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(async move {
+            match self.report_for(number(id)?, outcome.clone(), EMBEDDED).await {
+                Ok(_) => Ok(()),
+                Err(ReportError::Store(error)) => Err(failed(error)),
+                Err(error) => Err(AuthorityError::InvalidRequest(error.to_string())),
+            }
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        Box::pin(async move { self.ping().await.map_err(failed) })
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "the embedded authorization center; approve with: ascend-center --directory {} pending --watch",
+            quoted(&self.0.directory.display().to_string())
+        )
+    }
+}
+
+/// As one word of a shell command.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':');
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,331 @@
+//! The life of one action: pure, no clock and no database.
+//!
+//! ```text
+//!            ┌─ approve ─► approved ─┐
+//! pending ───┼─ reject ──► rejected  ├─ claim ─► executing ─► completed | failed
+//!            ├─ withdraw ► withdrawn │
+//!            └─ expire ──► expired   │
+//! allowed ───────────────────────────┘            denied: nothing follows
+//! ```
+
+use std::{fmt, str::FromStr};
+
+use ascend_sdk::{Digest, RefusalKind};
+use serde::{Deserialize, Serialize};
+
+/// Where an action stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A person must decide.
+    Pending,
+    /// Policy let it pass; it has not run yet.
+    Allowed,
+    /// A person approved; it has not run yet.
+    Approved,
+    /// A person rejected it.
+    Rejected,
+    /// Its time ran out before it was decided or run.
+    Expired,
+    /// Its caller gave it up, or came back with other arguments.
+    Withdrawn,
+    /// Its decision was claimed for the one run.
+    Executing,
+    /// It ran.
+    Completed,
+    /// It ran, and failed.
+    Failed,
+    /// Policy, or the kill switch, forbade it.
+    Denied,
+}
+
+impl State {
+    const ALL: [Self; 10] = [
+        Self::Pending,
+        Self::Allowed,
+        Self::Approved,
+        Self::Rejected,
+        Self::Expired,
+        Self::Withdrawn,
+        Self::Executing,
+        Self::Completed,
+        Self::Failed,
+        Self::Denied,
+    ];
+
+    /// The state as a word, as the database and the CLI know it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Allowed => "allowed",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::Executing => "executing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// The refusal of a claim in this state; `None` where a claim can be granted.
+    #[must_use]
+    pub const fn refusal(self) -> Option<RefusalKind> {
+        match self {
+            Self::Allowed | Self::Approved => None,
+            Self::Pending => Some(RefusalKind::ApprovalMissing),
+            Self::Rejected => Some(RefusalKind::Rejected),
+            Self::Expired => Some(RefusalKind::Expired),
+            Self::Withdrawn => Some(RefusalKind::Cancelled),
+            Self::Executing | Self::Completed | Self::Failed => Some(RefusalKind::AlreadyExecuted),
+            Self::Denied => Some(RefusalKind::Denied),
+        }
+    }
+
+    /// Whether time can end it.
+    const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Allowed | Self::Approved)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no [`State`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown state")]
+pub struct UnknownState;
+
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UnknownState)
+    }
+}
+
+/// What an action's future depends on. Times are milliseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) state: State,
+    pub(crate) digest: Digest,
+    pub(crate) expires_at: i64,
+}
+
+/// What can happen to an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Approve,
+    Reject,
+    Withdraw,
+    Claim(Digest),
+    Complete,
+    Fail,
+}
+
+/// Why something could not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The action stands where this cannot happen any more.
+    State(State),
+    DigestMismatch,
+    KillSwitch,
+}
+
+/// However late a person approves, the caller has this long to run the action.
+pub(crate) const TIME_TO_CLAIM: i64 = 60_000;
+
+impl Life {
+    /// What becomes of the action when `event` happens at `now`. Also where the
+    /// event is refused the action may have changed: it expired, or a claim for
+    /// other arguments ended it.
+    pub(crate) fn after(self, event: Event, now: i64, killed: bool) -> (Self, Result<(), Refused>) {
+        let life = self.at(now);
+        let become_ = |state| (Self { state, ..life }, Ok(()));
+        let refused = || (life, Err(Refused::State(life.state)));
+        match (event, life.state) {
+            (Event::Approve, State::Pending) => {
+                let expires_at = life.expires_at.max(now.saturating_add(TIME_TO_CLAIM));
+                (Self { state: State::Approved, expires_at, ..life }, Ok(()))
+            }
+            (Event::Reject, State::Pending) => become_(State::Rejected),
+            (Event::Approve | Event::Reject, _) => refused(),
+
+            (Event::Claim(_), State::Allowed | State::Approved) if killed => {
+                (life, Err(Refused::KillSwitch))
+            }
+            (Event::Claim(digest), State::Allowed | State::Approved) => {
+                if digest == life.digest {
+                    become_(State::Executing)
+                } else {
+                    // Whoever stretches a decision to other arguments loses it.
+                    (Self { state: State::Withdrawn, ..life }, Err(Refused::DigestMismatch))
+                }
+            }
+            (Event::Claim(_), _) => refused(),
+
+            // Executing too: a caller can go away between its claim and its run.
+            (
+                Event::Withdraw,
+                State::Pending | State::Allowed | State::Approved | State::Executing,
+            ) => become_(State::Withdrawn),
+            (
+                Event::Withdraw,
+                State::Withdrawn | State::Rejected | State::Expired | State::Denied,
+            ) => (life, Ok(())),
+            (Event::Withdraw, State::Completed | State::Failed) => refused(),
+
+            // Allowed and approved too: plain ASCEND clients never claim.
+            (
+                Event::Complete,
+                State::Executing | State::Allowed | State::Approved | State::Completed,
+            ) => become_(State::Completed),
+            (Event::Fail, State::Executing | State::Allowed | State::Approved | State::Failed) => {
+                become_(State::Failed)
+            }
+            // What ran past its expiry without a claim is still worth recording.
+            (Event::Complete, State::Expired) if self.state.is_granted() => {
+                become_(State::Completed)
+            }
+            (Event::Fail, State::Expired) if self.state.is_granted() => become_(State::Failed),
+            (Event::Complete | Event::Fail, _) => refused(),
+        }
+    }
+
+    /// The action at `now`, when nothing but time has passed.
+    pub(crate) fn at(self, now: i64) -> Self {
+        let state = if self.state.is_open() && now >= self.expires_at {
+            State::Expired
+        } else {
+            self.state
+        };
+        Self { state, ..self }
+    }
+}
+
+impl State {
+    const fn is_granted(self) -> bool {
+        matches!(self, Self::Allowed | Self::Approved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest(byte: u8) -> Digest {
+        hex::encode([byte; 32]).parse().expect("a digest")
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => Just(Event::Approve),
+            1 => Just(Event::Reject),
+            1 => Just(Event::Withdraw),
+            4 => Just(Event::Claim(digest(1))),
+            1 => Just(Event::Claim(digest(2))),
+            1 => Just(Event::Complete),
+            1 => Just(Event::Fail),
+        ]
+    }
+
+    fn start() -> impl Strategy<Value = State> {
+        prop_oneof![
+            6 => Just(State::Pending),
+            3 => Just(State::Allowed),
+            1 => Just(State::Denied),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_claim_is_granted_at_most_once_and_only_under_a_decision(
+            state in start(),
+            steps in prop::collection::vec((event(), 0_i64..400, prop::bool::weighted(0.2)), 0..24),
+        ) {
+            const EXPIRES: i64 = 1_000;
+            let mut life = Life { state, digest: digest(1), expires_at: EXPIRES };
+            let mut now = 0;
+            let mut claims = 0;
+            let mut approved_at = None;
+            let mut ended = state == State::Denied;
+            for (event, later, killed) in steps {
+                now += later;
+                let before = life;
+                let (next, answer) = life.after(event, now, killed);
+                if event == Event::Approve && answer.is_ok() {
+                    prop_assert!(now < EXPIRES, "an approval after the expiry is refused");
+                    prop_assert_eq!(before.state, State::Pending);
+                    prop_assert!(approved_at.replace(now).is_none(), "approved twice");
+                }
+                if let Event::Claim(claimed) = event && answer.is_ok() {
+                    claims += 1;
+                    prop_assert_eq!(claimed, digest(1), "other arguments");
+                    prop_assert!(!killed, "under the kill switch");
+                    prop_assert!(!ended, "after an end");
+                    prop_assert!(state == State::Allowed || approved_at.is_some());
+                    prop_assert!(now < before.expires_at, "after the expiry");
+                    prop_assert!(before.expires_at <= EXPIRES.max(approved_at.unwrap_or(0) + TIME_TO_CLAIM));
+                }
+                prop_assert!(claims <= 1, "claimed twice");
+                let finished = matches!(event, Event::Complete | Event::Fail) && answer.is_ok();
+                ended |= finished
+                    || answer == Err(Refused::DigestMismatch)
+                    || matches!(event, Event::Reject | Event::Withdraw) && answer.is_ok()
+                    || matches!(next.state, State::Expired);
+                life = next;
+            }
+        }
+
+        #[test]
+        fn what_is_refused_says_where_the_action_stands(
+            state in prop::sample::select(State::ALL.to_vec()),
+            event in event(),
+            now in 0_i64..2_000,
+        ) {
+            let life = Life { state, digest: digest(1), expires_at: 1_000 };
+            let (next, answer) = life.after(event, now, false);
+            if let Err(Refused::State(told)) = answer {
+                prop_assert_eq!(told, next.state);
+            }
+            if let (Event::Claim(_), Err(Refused::State(told))) = (event, answer) {
+                prop_assert!(told.refusal().is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_for_other_arguments_ends_the_decision() {
+        let life = Life { state: State::Approved, digest: digest(1), expires_at: 1_000 };
+        let (life, answer) = life.after(Event::Claim(digest(2)), 0, false);
+        assert_eq!(answer, Err(Refused::DigestMismatch));
+        let (_, answer) = life.after(Event::Claim(digest(1)), 0, false);
+        assert_eq!(answer, Err(Refused::State(State::Withdrawn)));
+    }
+
+    #[test]
+    fn the_kill_switch_holds_a_claim_back_and_its_release_lets_it_pass() {
+        let life = Life { state: State::Approved, digest: digest(1), expires_at: 1_000 };
+        let (life, answer) = life.after(Event::Claim(digest(1)), 0, true);
+        assert_eq!(answer, Err(Refused::KillSwitch));
+        let (life, answer) = life.after(Event::Claim(digest(1)), 1, false);
+        assert_eq!((life.state, answer), (State::Executing, Ok(())));
+    }
+
+    #[test]
+    fn states_are_read_back() {
+        for state in State::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert_eq!("done".parse::<State>(), Err(UnknownState));
+    }
+}

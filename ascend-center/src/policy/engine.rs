@@ -1,0 +1,332 @@
+//! One checked policy set, and how it decides.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use ascend_sdk::{Decision, RiskLevel};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Decision as CedarDecision, Entities, EntityUid, PolicySet,
+    Request,
+};
+use jiff::Timestamp;
+
+use super::{
+    load::{About, Checked, CheckedPolicy},
+    problem::Problem,
+    request::{self, Types, Unfit},
+    verbs::Class,
+};
+use crate::{
+    record::{Effect, Matched},
+    store::Verdict,
+    submission::Submission,
+};
+
+/// A policy set in use.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    policies: Vec<CheckedPolicy>,
+    by_id: HashMap<String, About>,
+    by_action: ByAction,
+    /// The declared actions, with all that they are in.
+    actions: HashMap<String, HashSet<EntityUid>>,
+    types: Types,
+    authorizer: Authorizer,
+    /// Made when first asked for. There are only as many as the schema has
+    /// actions, and one for each pair of verb class and declared namespace.
+    slices: RwLock<HashMap<SliceKey, Arc<Slice>>>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Policies by what their scope says of the action.
+#[derive(Debug, Default)]
+struct ByAction {
+    any: Vec<usize>,
+    equal: HashMap<EntityUid, Vec<usize>>,
+    within: HashMap<EntityUid, Vec<usize>>,
+}
+
+/// The policies that can match one action.
+#[derive(Debug)]
+struct Slice {
+    all: PolicySet,
+    /// Without those that ask for an approval.
+    without_approval: PolicySet,
+    /// Only those that allow: for the risk of what is denied.
+    permits: PolicySet,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum SliceKey {
+    Declared(String),
+    Undeclared(Class, Option<String>),
+}
+
+/// What a submission does, in the schema's terms.
+struct Doing {
+    id: String,
+    class: Class,
+    ancestors: HashSet<EntityUid>,
+    key: SliceKey,
+}
+
+/// What the passes found.
+struct Found {
+    decision: Decision,
+    matched: BTreeSet<String>,
+    errors: Vec<String>,
+}
+
+impl Engine {
+    pub(super) fn new(checked: Checked) -> Option<Self> {
+        let mut by_action = ByAction::default();
+        for (index, checked) in checked.policies.iter().enumerate() {
+            match checked.policy.action_constraint() {
+                ActionConstraint::Any => by_action.any.push(index),
+                ActionConstraint::Eq(uid) => by_action.equal.entry(uid).or_default().push(index),
+                ActionConstraint::In(uids) => {
+                    for uid in uids {
+                        by_action.within.entry(uid).or_default().push(index);
+                    }
+                }
+            }
+        }
+        let by_id = checked
+            .policies
+            .iter()
+            .map(|checked| (checked.about.id.clone(), checked.about.clone()))
+            .collect();
+        Some(Self {
+            policies: checked.policies,
+            by_id,
+            by_action,
+            actions: checked.actions,
+            types: Types::new()?,
+            authorizer: Authorizer::new(),
+            slices: RwLock::default(),
+            warnings: checked.warnings,
+        })
+    }
+
+    /// How many policies there are.
+    pub(super) fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// What policy and floor say. Whatever cannot be evaluated is denied.
+    pub(crate) fn evaluate(&self, submission: &Submission, now: Timestamp) -> Verdict {
+        let doing = self.doing(submission);
+        let slice = self.slice(&doing);
+        self.evaluate_with(submission, now, doing, &slice)
+    }
+
+    fn evaluate_with(
+        &self,
+        submission: &Submission,
+        now: Timestamp,
+        doing: Doing,
+        slice: &Slice,
+    ) -> Verdict {
+        let Doing { id, class, ancestors, .. } = doing;
+        let action = self.types.action(&id);
+        let found = match request::request(&self.types, submission, action, ancestors, now) {
+            Ok((request, entities)) => self.decide(&request, &entities, slice),
+            Err(error) => unfit(&error),
+        };
+        let matched: Vec<Matched> = found
+            .matched
+            .iter()
+            .filter_map(|id| self.by_id.get(id))
+            .map(|about| Matched {
+                policy: about.id.clone(),
+                effect: about.effect,
+                reason: about.reason.clone(),
+                risk: about.risk,
+            })
+            .collect();
+
+        let floor = submission.floor;
+        let mut decision = found.decision;
+        let mut reason = if found.errors.is_empty() {
+            reason(decision, &matched, &id, &submission.resource)
+        } else {
+            found.errors.join("; ")
+        };
+        if floor.require_human_approval && decision == Decision::Allow {
+            decision = Decision::RequireApproval;
+            reason = "the tool itself requires a person's approval".to_owned();
+        }
+        let level = |level: Option<RiskLevel>| level.map_or(0, lowest_score);
+        let risk_score = matched
+            .iter()
+            .filter_map(|matched| matched.risk)
+            .chain([class.risk(&submission.namespace.to_ascii_lowercase())])
+            .chain([level(floor.risk_level), level(submission.facts.risk_level)])
+            .max()
+            .unwrap_or(100);
+        let risk_level = RiskLevel::of_score(risk_score);
+        Verdict { decision, risk_score, risk_level, reason, matched }
+    }
+
+    /// Two passes: deny, over approval, over allow, over the default, which is
+    /// to deny. An error in any policy denies: Cedar would skip it.
+    fn decide(&self, request: &Request, entities: &Entities, slice: &Slice) -> Found {
+        let mut found =
+            Found { decision: Decision::Deny, matched: BTreeSet::new(), errors: Vec::new() };
+        let first = self.pass(request, entities, &slice.all, &mut found);
+        if first == CedarDecision::Allow {
+            found.decision = Decision::Allow;
+        } else if found.all_matched_ask(&self.by_id) {
+            let second = self.pass(request, entities, &slice.without_approval, &mut found);
+            if second == CedarDecision::Allow {
+                found.decision = Decision::RequireApproval;
+            }
+        } else {
+            // Decided; but what else matches tells the risk.
+            self.pass(request, entities, &slice.permits, &mut found);
+        }
+        if !found.errors.is_empty() {
+            found.decision = Decision::Deny;
+        }
+        found
+    }
+
+    fn pass(
+        &self,
+        request: &Request,
+        entities: &Entities,
+        policies: &PolicySet,
+        found: &mut Found,
+    ) -> CedarDecision {
+        let response = self.authorizer.is_authorized(request, policies, entities);
+        let diagnostics = response.diagnostics();
+        found.matched.extend(diagnostics.reason().map(ToString::to_string));
+        for error in diagnostics.errors() {
+            let error = format!("a policy could not be evaluated: {error}");
+            if !found.errors.contains(&error) {
+                found.errors.push(error);
+            }
+        }
+        response.decision()
+    }
+
+    fn doing(&self, submission: &Submission) -> Doing {
+        let namespace = submission.namespace.trim().to_ascii_lowercase();
+        let verb = submission.verb.trim().to_ascii_lowercase();
+        let id = format!("{namespace}.{verb}");
+        // A dot in the verb would make `a` + `b.c` pass for `a.b` + `c`.
+        let declared = if verb.contains('.') { None } else { self.actions.get(&id) };
+        if let Some(ancestors) = declared {
+            let class = ancestors
+                .iter()
+                .filter_map(|uid| Class::named(uid.id().unescaped()))
+                .max_by_key(|class| class.risk(&namespace))
+                .unwrap_or(Class::Other);
+            let key = SliceKey::Declared(id.clone());
+            return Doing { id, class, ancestors: ancestors.clone(), key };
+        }
+        let class = Class::of(&verb);
+        let mut ancestors = HashSet::from([self.types.action(class.as_str())]);
+        // A namespace named like a class must not lend that class's permits.
+        let area = Some(namespace)
+            .filter(|name| Class::named(name).is_none() && self.actions.contains_key(name));
+        if let Some(area) = &area {
+            ancestors.insert(self.types.action(area));
+            ancestors.extend(self.actions.get(area).into_iter().flatten().cloned());
+        }
+        let key = SliceKey::Undeclared(class, area);
+        Doing { id, class, ancestors, key }
+    }
+
+    fn slice(&self, doing: &Doing) -> Arc<Slice> {
+        let known = self.slices.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slice) = known.get(&doing.key) {
+            return slice.clone();
+        }
+        drop(known);
+        let action = self.types.action(&doing.id);
+        let mut indices: BTreeSet<usize> = self.by_action.any.iter().copied().collect();
+        indices.extend(self.by_action.equal.get(&action).into_iter().flatten());
+        for uid in doing.ancestors.iter().chain([&action]) {
+            indices.extend(self.by_action.within.get(uid).into_iter().flatten());
+        }
+        let slice = Arc::new(self.set_of(indices));
+        self.slices
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(doing.key.clone(), slice.clone());
+        slice
+    }
+
+    fn set_of(&self, indices: impl IntoIterator<Item = usize>) -> Slice {
+        let chosen: Vec<_> =
+            indices.into_iter().filter_map(|index| self.policies.get(index)).collect();
+        let set = |keep: fn(Effect) -> bool| {
+            let mut set = PolicySet::new();
+            for checked in chosen.iter().filter(|checked| keep(checked.about.effect)) {
+                // INVARIANT: loading refused ids that are given twice, the only error here.
+                if let Err(error) = set.add(checked.policy.clone()) {
+                    tracing::error!(%error, "a policy was left out");
+                }
+            }
+            set
+        };
+        Slice {
+            all: set(|_| true),
+            without_approval: set(|effect| effect != Effect::RequireApproval),
+            permits: set(|effect| effect == Effect::Allow),
+        }
+    }
+}
+
+impl Found {
+    /// Whether something matched, and all of it asks for an approval.
+    fn all_matched_ask(&self, by_id: &HashMap<String, About>) -> bool {
+        !self.matched.is_empty()
+            && self.matched.iter().all(|id| {
+                by_id.get(id).is_some_and(|about| about.effect == Effect::RequireApproval)
+            })
+    }
+}
+
+fn unfit(error: &Unfit) -> Found {
+    Found {
+        decision: Decision::Deny,
+        matched: BTreeSet::new(),
+        errors: vec![format!("the call cannot be evaluated: {error}")],
+    }
+}
+
+/// The lowest risk score of a level.
+const fn lowest_score(level: RiskLevel) -> u8 {
+    match level {
+        RiskLevel::Low => 0,
+        RiskLevel::Medium => 31,
+        RiskLevel::High => 61,
+        RiskLevel::Critical => 86,
+    }
+}
+
+fn reason(decision: Decision, matched: &[Matched], action: &str, resource: &str) -> String {
+    let effect = match decision {
+        Decision::Allow => Effect::Allow,
+        Decision::RequireApproval => Effect::RequireApproval,
+        Decision::Deny => Effect::Deny,
+    };
+    let mut deciding = matched.iter().filter(|matched| matched.effect == effect).peekable();
+    if deciding.peek().is_none() {
+        return format!("no policy allows `{action}` on `{resource}`");
+    }
+    let said: Vec<String> = deciding
+        .map(|matched| match &matched.reason {
+            Some(reason) => format!("{reason} (policy `{}`)", matched.policy),
+            None => format!("policy `{}`", matched.policy),
+        })
+        .collect();
+    said.join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,474 @@
+//! Reads policy files: parse, lint the annotations, validate against the schema.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use cedar_policy::{
+    Effect as CedarEffect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
+    Validator,
+};
+
+use super::problem::{PolicyError, Problem, Source, nearest};
+use crate::record::Effect;
+
+/// The policies that are used where none are given.
+pub(super) const DEFAULT_POLICIES: &str = include_str!("../../policies/default.cedar");
+/// The schema that is used where none is given.
+pub(super) const DEFAULT_SCHEMA: &str = include_str!("../../policies/schema.cedarschema");
+/// The schema's name in a folder of policies.
+pub(super) const SCHEMA_FILE: &str = "schema.cedarschema";
+
+/// A policy that has passed every check.
+#[derive(Debug)]
+pub(super) struct CheckedPolicy {
+    pub(super) policy: Policy,
+    pub(super) about: About,
+}
+
+/// What a policy's annotations say.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) id: String,
+    pub(super) effect: Effect,
+    pub(super) reason: Option<String>,
+    pub(super) risk: Option<u8>,
+}
+
+/// A policy set that has passed every check.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) policies: Vec<CheckedPolicy>,
+    /// The declared actions by their ids, with all that they are in.
+    pub(super) actions: HashMap<String, HashSet<EntityUid>>,
+    /// What looks like a mistake but is not certainly one.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// The files of a policy set.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    schema: Source,
+    policies: Vec<Source>,
+}
+
+impl Files {
+    pub(super) fn built_in() -> Self {
+        let source = |file: &str, text: &str| Source {
+            file: PathBuf::from(format!("<built in>/{file}")),
+            text: text.to_owned(),
+        };
+        Self {
+            schema: source(SCHEMA_FILE, DEFAULT_SCHEMA),
+            policies: vec![source("default.cedar", DEFAULT_POLICIES)],
+        }
+    }
+
+    /// All `*.cedar` of a folder, by name, and its schema; or one `.cedar` file
+    /// with the schema beside it. Without a schema, the built-in one.
+    pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
+        let unreadable = |file: &Path, error: std::io::Error| PolicyError {
+            problems: vec![Problem {
+                file: file.to_owned(),
+                line: 0,
+                column: 0,
+                message: format!("cannot be read: {error}"),
+                help: None,
+            }],
+        };
+        let read = |file: PathBuf| match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Source { file, text }),
+            Err(error) => Err(unreadable(&file, error)),
+        };
+        let is_folder = path.metadata().map_err(|error| unreadable(path, error))?.is_dir();
+        let (folder, files) = if is_folder {
+            (path, policy_files(path).map_err(|error| unreadable(path, error))?)
+        } else {
+            (path.parent().unwrap_or(Path::new(".")), vec![path.to_owned()])
+        };
+        if files.is_empty() {
+            return Err(PolicyError {
+                problems: vec![Problem {
+                    file: path.to_owned(),
+                    line: 0,
+                    column: 0,
+                    message: "there is no policy file, so everything would be denied".to_owned(),
+                    help: Some("write policies in files that end in `.cedar`".to_owned()),
+                }],
+            });
+        }
+        let schema = folder.join(SCHEMA_FILE);
+        let schema = match read(schema.clone()) {
+            Ok(source) => source,
+            Err(_) if !schema.exists() => Self::built_in().schema,
+            Err(error) => return Err(error),
+        };
+        let policies = files.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { schema, policies })
+    }
+
+    pub(super) fn check(&self) -> Result<Checked, PolicyError> {
+        let mut problems = Vec::new();
+        let schema = match Schema::from_cedarschema_str(&self.schema.text) {
+            Ok((schema, _)) => schema,
+            Err(error) => {
+                problems.push(self.schema.diagnosed(&error));
+                return Err(PolicyError { problems });
+            }
+        };
+        let actions = declared_actions(&schema);
+        let validator = Validator::new(schema);
+
+        let mut policies = Vec::new();
+        let mut warnings = Vec::new();
+        let mut places: BTreeMap<String, Problem> = BTreeMap::new();
+        for source in &self.policies {
+            let set: PolicySet = match source.text.parse() {
+                Ok(set) => set,
+                Err(errors) => {
+                    let errors: cedar_policy::ParseErrors = errors;
+                    problems.extend(errors.iter().map(|error| source.diagnosed(error)));
+                    continue;
+                }
+            };
+            let validation = validator.validate(&set, ValidationMode::Strict);
+            problems.extend(validation.validation_errors().map(|error| {
+                let problem = without_number(source.diagnosed(error), error.policy_id());
+                with_what_was_meant(problem, error, actions.keys())
+            }));
+            warnings.extend(
+                validation
+                    .validation_warnings()
+                    .map(|warning| without_number(source.diagnosed(warning), warning.policy_id())),
+            );
+            for template in set.templates() {
+                let at = source.text.find("?principal").or_else(|| source.text.find("?resource"));
+                let message = format!("policy `{}` is a template", template.id());
+                problems.push(
+                    source
+                        .problem(at.unwrap_or_default(), message)
+                        .with_help("write the entity instead of `?principal` or `?resource`"),
+                );
+            }
+            let mut in_order: Vec<(usize, &Policy)> =
+                set.policies().map(|policy| (start_of(policy), policy)).collect();
+            in_order.sort_by_key(|(start, _)| *start);
+            for (start, policy) in in_order {
+                let about = match lint(source, start, policy) {
+                    Ok(about) => about,
+                    Err(found) => {
+                        problems.extend(found);
+                        continue;
+                    }
+                };
+                let here = source.problem(
+                    annotation_at(source, start, "id"),
+                    format!("`@id(\"{}\")` is given twice", about.id),
+                );
+                if let Some(first) = places.get(&about.id) {
+                    let first = format!("{}:{}", first.file.display(), first.line);
+                    problems.push(here.with_help(format!("the first is at {first}")));
+                    continue;
+                }
+                places.insert(about.id.clone(), here);
+                let policy = policy.new_id(PolicyId::new(&about.id));
+                policies.push(CheckedPolicy { policy, about });
+            }
+        }
+        if problems.is_empty() {
+            Ok(Checked { policies, actions, warnings })
+        } else {
+            problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+            problems.dedup();
+            Err(PolicyError { problems })
+        }
+    }
+}
+
+/// The `*.cedar` files of a folder, by name.
+pub(super) fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "cedar") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn declared_actions(schema: &Schema) -> HashMap<String, HashSet<EntityUid>> {
+    let Ok(entities) = schema.action_entities() else { return HashMap::new() };
+    entities
+        .iter()
+        .map(|entity| {
+            let uid = entity.uid();
+            let ancestors = entities.ancestors(&uid).into_iter().flatten().cloned().collect();
+            (uid.id().unescaped().to_owned(), ancestors)
+        })
+        .collect()
+}
+
+/// Where a policy's first token stands, its annotations included.
+fn start_of(policy: &Policy) -> usize {
+    policy.as_ref().loc().map(|loc| loc.start()).unwrap_or_default()
+}
+
+/// Where the annotation `key` of the policy that starts at `start` stands.
+fn annotation_at(source: &Source, start: usize, key: &str) -> usize {
+    let marker = format!("@{key}");
+    let rest = source.text.get(start..).unwrap_or_default();
+    let at = rest.match_indices(&marker).find(|(at, _)| {
+        let next = rest[at + marker.len()..].chars().next();
+        !next.is_some_and(|next| next.is_ascii_alphanumeric() || next == '_')
+    });
+    start + at.map_or(0, |(at, _)| at)
+}
+
+const ANNOTATIONS: [&str; 4] = ["id", "risk", "decision", "reason"];
+
+fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let at = |key: &str| annotation_at(source, start, key);
+    let forbids = policy.effect() == CedarEffect::Forbid;
+    let keyword = if forbids { "forbid" } else { "permit" };
+
+    for (key, _) in policy.annotations() {
+        if !ANNOTATIONS.contains(&key) {
+            let problem = source.problem(at(key), format!("unknown annotation `@{key}`"));
+            problems.push(match nearest(key, ANNOTATIONS) {
+                Some(meant) => problem.with_help(format!("did you mean `@{meant}`?")),
+                None => problem.with_help("a policy has `@id`, `@risk`, `@decision` and `@reason`"),
+            });
+        }
+    }
+
+    let id = policy.annotation("id").unwrap_or_default();
+    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if policy.annotation("id").is_none() {
+        problems.push(
+            source
+                .problem(start, format!("this `{keyword}` has no `@id`"))
+                .with_help(format!("write `@id(\"what-it-is-about\")` above `{keyword}`")),
+        );
+    } else if id.is_empty() || id.len() > 128 || !id.chars().all(is_id) {
+        problems.push(source.problem(
+            at("id"),
+            "an `@id` is 1 to 128 letters, digits, `-`, `_` or `.`, as in `@id(\"file-reads\")`",
+        ));
+    }
+
+    let risk = policy.annotation("risk").map(|text| {
+        let sound = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u8>().ok().filter(|risk| sound && *risk <= 100).ok_or(text)
+    });
+    if let Some(Err(text)) = risk {
+        problems.push(
+            source
+                .problem(at("risk"), format!("`@risk({text:?})` is no number from 0 to 100"))
+                .with_help("write it as text, as in `@risk(\"70\")`"),
+        );
+    }
+
+    let effect = match policy.annotation("decision") {
+        None if forbids => Effect::Deny,
+        None => Effect::Allow,
+        Some("require_approval") if forbids => Effect::RequireApproval,
+        Some("require_approval") => {
+            problems.push(
+                source
+                    .problem(
+                        at("decision"),
+                        "`@decision(\"require_approval\")` stands on a `permit`",
+                    )
+                    .with_help(
+                        "write `permit` without it, and a `forbid` with it for what needs a person",
+                    ),
+            );
+            Effect::Allow
+        }
+        Some(text) => {
+            let help = match text {
+                "deny" => "a `forbid` without `@decision` denies",
+                "allow" => "a `permit` without `@decision` allows",
+                _ => "the only decision is `@decision(\"require_approval\")`",
+            };
+            problems.push(
+                source
+                    .problem(at("decision"), format!("unknown `@decision({text:?})`"))
+                    .with_help(help),
+            );
+            Effect::Deny
+        }
+    };
+
+    let reason = policy.annotation("reason");
+    if reason.is_some_and(|reason| reason.trim().is_empty()) {
+        problems.push(
+            source
+                .problem(at("reason"), "`@reason` says nothing")
+                .with_help("tell the approver and the agent why"),
+        );
+    }
+
+    if problems.is_empty() {
+        Ok(About {
+            id: id.to_owned(),
+            effect,
+            reason: reason.map(str::to_owned),
+            risk: risk.and_then(Result::ok),
+        })
+    } else {
+        Err(problems)
+    }
+}
+
+/// Cedar calls policies by their number in the file; the place says more.
+fn without_number(mut problem: Problem, policy: &PolicyId) -> Problem {
+    if let Some(rest) = problem.message.strip_prefix(&format!("for policy `{policy}`, ")) {
+        problem.message = rest.to_owned();
+    }
+    problem
+}
+
+/// Cedar suggests near names; of actions it does not say how to name others.
+fn with_what_was_meant<'a>(
+    problem: Problem,
+    error: &cedar_policy::ValidationError,
+    actions: impl Iterator<Item = &'a String>,
+) -> Problem {
+    if !matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_)) {
+        return problem;
+    }
+    let name = problem.message.split('"').nth(1).unwrap_or_default().to_owned();
+    match nearest(&name, actions.map(String::as_str)) {
+        Some(meant) => problem.with_help(format!("did you mean `Action::\"{meant}\"`?")),
+        None => problem.with_help(format!(
+            "declare it in {SCHEMA_FILE}, or write `action` with \
+             `when {{ context.namespace == … && context.verb == … }}`"
+        )),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    pub(crate) fn files(policies: &str) -> Files {
+        let file = PathBuf::from("p.cedar");
+        Files { policies: vec![Source { file, text: policies.to_owned() }], ..Files::built_in() }
+    }
+
+    impl Files {
+        pub(crate) fn with_schema(mut self, text: &str) -> Self {
+            self.schema.text = text.to_owned();
+            self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{testing::files, *};
+
+    fn problems(policies: &str) -> Vec<String> {
+        let error = files(policies).check().unwrap_err();
+        error.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_built_in_policies_pass_without_a_warning() {
+        let checked = Files::built_in().check().unwrap();
+        assert_eq!(checked.warnings, []);
+        assert!(checked.policies.len() > 10);
+    }
+
+    #[test]
+    fn each_mistake_is_named_where_it_is() {
+        let cases = [
+            (
+                "permit (principal, action, resource);",
+                "p.cedar:1:1: this `permit` has no `@id`\n  \
+                 help: write `@id(\"what-it-is-about\")` above `permit`",
+            ),
+            (
+                "@id(\"a\")\n@rsk(\"7\")\npermit (principal, action, resource);",
+                "p.cedar:2:1: unknown annotation `@rsk`\n  help: did you mean `@risk`?",
+            ),
+            (
+                "@id(\"a\") @risk(\"101\") permit (principal, action, resource);",
+                "p.cedar:1:10: `@risk(\"101\")` is no number from 0 to 100\n  \
+                 help: write it as text, as in `@risk(\"70\")`",
+            ),
+            (
+                "@id(\"a\") @decision(\"approve\") forbid (principal, action, resource);",
+                "p.cedar:1:10: unknown `@decision(\"approve\")`\n  \
+                 help: the only decision is `@decision(\"require_approval\")`",
+            ),
+            (
+                "@id(\"a\") @decision(\"require_approval\") permit (principal, action, resource);",
+                "p.cedar:1:10: `@decision(\"require_approval\")` stands on a `permit`\n  \
+                 help: write `permit` without it, and a `forbid` with it for what needs a person",
+            ),
+            (
+                "@id(\"a\") @reason(\" \") forbid (principal, action, resource);",
+                "p.cedar:1:10: `@reason` says nothing\n  help: tell the approver and the agent why",
+            ),
+            (
+                "@id(\"a b\") forbid (principal, action, resource);",
+                "p.cedar:1:1: an `@id` is 1 to 128 letters, digits, `-`, `_` or `.`, as in \
+                 `@id(\"file-reads\")`",
+            ),
+            (
+                "@id(\"a\") permit (principal, action, resource);\n\
+                 @id(\"a\") forbid (principal, action, resource);",
+                "p.cedar:2:1: `@id(\"a\")` is given twice\n  help: the first is at p.cedar:1",
+            ),
+            (
+                "@id(\"a\")\npermit (principal, action in Action::\"raed\", resource);",
+                "p.cedar:2:30: unrecognized action `Action::\"raed\"`\n  \
+                 help: did you mean `Action::\"read\"`?",
+            ),
+            (
+                "@id(\"a\")\npermit (principal, action, resource)\nwhen { context.sqll.parsed };",
+                "p.cedar:3:8: attribute `sqll`",
+            ),
+            (
+                "@id(\"a\")\npermit (principal, action, resource)\nwhen { context.sql.parsed };",
+                "p.cedar:3:8: unable to guarantee safety of access to \
+                 optional attribute `sql`",
+            ),
+            ("@id(\"a\")\npermitt (principal, action, resource);", "p.cedar:2:1: "),
+            (
+                "@id(\"a\") permit (principal == ?principal, action, resource);",
+                "p.cedar:1:31: policy `policy0` is a template\n  \
+                 help: write the entity instead of `?principal` or `?resource`",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = problems(text);
+            assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+            assert!(found[0].starts_with(expected), "{text}\n{}\nis not\n{expected}", found[0]);
+        }
+    }
+
+    #[test]
+    fn independent_mistakes_are_told_together() {
+        let found = problems(
+            "@id(\"a\") @risk(\"x\") permit (principal, action, resource);\n\
+             permit (principal, action == Action::\"crm.refund\", resource);",
+        );
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(found[2].contains("declare it in schema.cedarschema"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_mistake_in_the_schema_is_named_where_it_is() {
+        let error = files("").with_schema("entity Agent;\nentiti Resource;").check().unwrap_err();
+        assert_eq!((error.problems.len(), error.problems[0].line), (1, 2), "{error}");
+    }
+}

@@ -1,0 +1,272 @@
+//! An action as the center keeps it.
+
+use std::str::FromStr;
+
+use ascend_sdk::{
+    ActionId, Approval, Decision, Digest, Evaluation, RefusalKind, Rejection, Review, RiskLevel,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
+
+use crate::life::{Life, State};
+
+/// One action: what was asked, what was answered, and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Record {
+    /// The center's number for it.
+    pub id: i64,
+    /// Where it stands.
+    pub state: State,
+    /// What was answered when it was asked.
+    pub decision: Decision,
+    /// Of a denied action: which refusal it is, when it is no plain denial.
+    pub refusal: Option<String>,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When it expires unless it is decided, or run, before.
+    pub expires_at: Timestamp,
+    /// The server that asks.
+    pub server_id: String,
+    /// Its tool; empty when the client told none.
+    pub tool: String,
+    /// The area it acts on.
+    pub namespace: String,
+    /// What it does there.
+    pub verb: String,
+    /// What it acts on.
+    pub resource: String,
+    /// One sentence for the approver.
+    pub summary: Option<String>,
+    /// The arguments, sensitive values masked.
+    pub parameters: Map<String, Value>,
+    /// The calling session.
+    pub session_id: String,
+    /// The calling program, as it called itself.
+    pub client: Option<String>,
+    /// From 0 to 100.
+    pub risk_score: u8,
+    /// The score's level, or the floor's.
+    pub risk_level: RiskLevel,
+    /// Why it was answered so.
+    pub reason: String,
+    /// The policies that matched.
+    pub matched: Vec<Matched>,
+    /// What the decision is bound to.
+    pub digest: Digest,
+    /// The caller's key for this call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The credential that asked.
+    pub requested_by: String,
+    /// Who decided.
+    pub reviewed_by: Option<String>,
+    /// What they wrote.
+    pub comments: Option<String>,
+    /// When they decided.
+    pub reviewed_at: Option<Timestamp>,
+}
+
+/// A policy that matched an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matched {
+    /// Its `@id`.
+    pub policy: String,
+    /// What it asks for.
+    pub effect: Effect,
+    /// Its `@reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its `@risk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<u8>,
+}
+
+/// What a policy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// `permit`
+    Allow,
+    /// `@decision("require_approval") forbid`
+    RequireApproval,
+    /// `forbid`
+    Deny,
+}
+
+impl Record {
+    pub(crate) fn life(&self) -> Life {
+        Life {
+            state: self.state,
+            digest: self.digest,
+            expires_at: self.expires_at.as_millisecond(),
+        }
+    }
+
+    /// The record at `now`: an open action whose time ran out is expired.
+    pub(crate) fn at(mut self, now: Timestamp) -> Self {
+        self.state = self.life().at(now.as_millisecond()).state;
+        self
+    }
+
+    /// The id as the SDK knows it.
+    ///
+    /// # Panics
+    ///
+    /// Never: a number is a sound id.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "digits and a sign are allowed in an id")]
+    pub fn action_id(&self) -> ActionId {
+        ActionId::new(self.id.to_string()).expect("a number is a sound id")
+    }
+
+    /// What the decision is now.
+    #[must_use]
+    pub fn current_decision(&self) -> Decision {
+        match self.state {
+            State::Pending => Decision::RequireApproval,
+            State::Allowed | State::Approved => Decision::Allow,
+            _ => Decision::Deny,
+        }
+    }
+
+    /// Which refusal it is now; `None` while it may still run.
+    #[must_use]
+    pub fn current_refusal(&self) -> Option<RefusalKind> {
+        match self.state {
+            State::Pending | State::Allowed | State::Approved => None,
+            State::Denied if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) => {
+                Some(RefusalKind::KillSwitch)
+            }
+            state => state.refusal(),
+        }
+    }
+
+    /// Why the decision is what it is now.
+    #[must_use]
+    pub fn current_reason(&self) -> String {
+        match self.state {
+            State::Rejected => {
+                self.comments.clone().unwrap_or_else(|| "rejected by an approver".to_owned())
+            }
+            State::Expired => "it expired before it was decided or run".to_owned(),
+            State::Withdrawn => "it was withdrawn".to_owned(),
+            State::Executing | State::Completed | State::Failed => {
+                format!("action {} already ran", self.id)
+            }
+            _ => self.reason.clone(),
+        }
+    }
+
+    pub(crate) fn approval(&self) -> Option<Approval> {
+        self.reviewed_by.as_ref().map(|reviewer| Approval {
+            reviewed_by: Some(reviewer.clone()),
+            comments: self.comments.clone(),
+        })
+    }
+
+    pub(crate) fn rejection(&self, kind: RefusalKind) -> Rejection {
+        Rejection {
+            kind,
+            reason: Some(self.current_reason()),
+            reviewed_by: self.reviewed_by.clone(),
+        }
+    }
+
+    pub(crate) fn evaluation(&self) -> Evaluation {
+        let decision = self.current_decision();
+        Evaluation {
+            decision,
+            action_id: self.action_id(),
+            risk_score: self.risk_score,
+            risk_level: self.risk_level,
+            reason: Some(self.current_reason()),
+            refusal: self.current_refusal(),
+            approval: (self.state == State::Approved).then(|| self.approval()).flatten(),
+            estimated_approval_time: None,
+        }
+    }
+
+    /// How the wait for a person ended; `None` while it has not.
+    pub(crate) fn review(&self) -> Option<Review> {
+        match self.state {
+            State::Pending => None,
+            State::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
+            State::Allowed => Some(Review::AutoApproved),
+            state => {
+                let kind = state.refusal().unwrap_or(RefusalKind::Denied);
+                Some(Review::Rejected(self.rejection(kind)))
+            }
+        }
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Record {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            state: word(row, "state")?,
+            decision: json_word(row, "decision")?,
+            refusal: row.try_get("refusal")?,
+            created_at: time(row, "created_at")?,
+            expires_at: time(row, "expires_at")?,
+            server_id: row.try_get("server_id")?,
+            tool: row.try_get("tool")?,
+            namespace: row.try_get("namespace")?,
+            verb: row.try_get("verb")?,
+            resource: row.try_get("resource")?,
+            summary: row.try_get("summary")?,
+            parameters: json(row, "parameters")?,
+            session_id: row.try_get("session_id")?,
+            client: row.try_get("client")?,
+            risk_score: row.try_get("risk_score")?,
+            risk_level: word(row, "risk_level")?,
+            reason: row.try_get("reason")?,
+            matched: json(row, "matched")?,
+            digest: word(row, "digest")?,
+            idempotency_key: row.try_get("idempotency_key")?,
+            requested_by: row.try_get("requested_by")?,
+            reviewed_by: row.try_get("reviewed_by")?,
+            comments: row.try_get("comments")?,
+            reviewed_at: row
+                .try_get::<Option<i64>, _>("reviewed_at")?
+                .map(|at| timestamp("reviewed_at", at))
+                .transpose()?,
+        })
+    }
+}
+
+fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
+}
+
+fn word<T>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(|error| unreadable(column, error))
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_str(text).map_err(|error| unreadable(column, error))
+}
+
+fn json_word<T: serde::de::DeserializeOwned>(
+    row: &SqliteRow,
+    column: &str,
+) -> Result<T, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_value(Value::String(text)).map_err(|error| unreadable(column, error))
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+    timestamp(column, row.try_get(column)?)
+}
+
+fn timestamp(column: &str, milliseconds: i64) -> Result<Timestamp, sqlx::Error> {
+    Timestamp::from_millisecond(milliseconds).map_err(|error| unreadable(column, error))
+}

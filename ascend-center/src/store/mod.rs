@@ -1,0 +1,133 @@
+//! The database: one writer with group commit, a pool of readers, and news of
+//! what other processes wrote.
+
+mod actions;
+mod credentials;
+mod kill_switch;
+mod news;
+mod writer;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use ascend_sdk::BoxFuture;
+use jiff::Timestamp;
+use sqlx::{
+    ConnectOptions, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use actions::DecideError;
+pub(crate) use actions::{ClaimAnswer, NewAction, ReportError, SubmitError, Verdict};
+pub use kill_switch::KillSwitch;
+use news::News;
+pub(crate) use news::Waiter;
+use writer::{Transaction, Writer};
+
+/// Why the database could not be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// SQLite says so.
+    #[error("the center's database failed: {0}")]
+    Database(Arc<sqlx::Error>),
+    /// The schema could not be brought up to date.
+    #[error("the center's database could not be brought up to date: {0}")]
+    Migration(Arc<sqlx::migrate::MigrateError>),
+    /// A value could not be written as JSON.
+    #[error("a value cannot be kept: {0}")]
+    Value(Arc<serde_json::Error>),
+    /// The transaction did not come about.
+    #[error("the center's database could not be written; its log says why")]
+    NotWritten,
+    /// The center was closed.
+    #[error("the center is closed")]
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Value(Arc::new(error))
+    }
+}
+
+/// How long SQLite waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    readers: SqlitePool,
+    writer: Writer,
+    news: Arc<News>,
+}
+
+impl Store {
+    /// Opens the database at `path`, which exists, and brings its schema up to
+    /// date. One process at a time: SQLite's migrations take no lock.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let mut connection = options.connect().await?;
+        migrate(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.clone().pragma("query_only", "ON"))
+            .await?;
+        let news = Arc::new(News::new(options.clone().pragma("query_only", "ON")));
+        let writer = Writer::start(connection, options, news.clone());
+        Ok(Self { readers, writer, news })
+    }
+
+    /// Runs `work` in a transaction together with what else is queued; what it
+    /// returns is durable by then.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.writer.run(work).await
+    }
+
+    /// A place to wait for news of action `id`.
+    pub(crate) fn waiter(&self, id: i64) -> Waiter {
+        News::waiter(&self.news, id)
+    }
+
+    /// Whether the database can be read.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1 FROM kill_switch").fetch_optional(&self.readers).await?;
+        Ok(())
+    }
+
+    /// Finishes what is queued and closes all connections.
+    pub(crate) async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+/// Boxed, since the compiler cannot see that sqlx's own future is `Send`.
+fn migrate(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), StoreError>> {
+    Box::pin(async move {
+        sqlx::migrate!()
+            .run_direct(None, connection, false)
+            .await
+            .map_err(|error| StoreError::Migration(Arc::new(error)))
+    })
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}

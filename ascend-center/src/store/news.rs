@@ -1,0 +1,152 @@
+//! Who waits for which action, and how they hear of changes: at once from this
+//! process, within [`POLL`] from others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::MissedTickBehavior,
+};
+
+use super::StoreError;
+
+/// How often the database is asked whether another process wrote, while
+/// anybody waits.
+const POLL: Duration = Duration::from_millis(25);
+/// How soon after a failure it is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(super) struct News {
+    options: SqliteConnectOptions,
+    board: Mutex<Board>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    waiting: HashMap<i64, (Arc<Notify>, usize)>,
+    polling: bool,
+}
+
+/// A place in the list of those who wait for one action.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    news: Arc<News>,
+    id: i64,
+    notify: Arc<Notify>,
+}
+
+impl Waiter {
+    /// Resolves at the next change after this call, also when it is polled later.
+    pub(crate) fn changed(&self) -> OwnedNotified {
+        self.notify.clone().notified_owned()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut board = self.news.board();
+        if let Some((_, count)) = board.waiting.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                board.waiting.remove(&self.id);
+            }
+        }
+    }
+}
+
+impl News {
+    pub(super) fn new(options: SqliteConnectOptions) -> Self {
+        Self { options, board: Mutex::default() }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn waiter(news: &Arc<Self>, id: i64) -> Waiter {
+        let mut board = news.board();
+        let (notify, count) = board.waiting.entry(id).or_default();
+        *count += 1;
+        let notify = notify.clone();
+        if !std::mem::replace(&mut board.polling, true) {
+            tokio::spawn(poll(news.clone()));
+        }
+        drop(board);
+        Waiter { news: news.clone(), id, notify }
+    }
+
+    /// Wakes those who wait for the actions; `None` stands for all.
+    pub(super) fn tell(&self, touched: impl IntoIterator<Item = Option<i64>>) {
+        let board = self.board();
+        for action in touched {
+            match action {
+                Some(id) => {
+                    if let Some((notify, _)) = board.waiting.get(&id) {
+                        notify.notify_waiters();
+                    }
+                }
+                None => board.waiting.values().for_each(|(notify, _)| notify.notify_waiters()),
+            }
+        }
+    }
+
+    /// Whether to go on; once nobody waits, the next waiter starts polling anew.
+    fn is_awaited(&self) -> bool {
+        let mut board = self.board();
+        board.polling = !board.waiting.is_empty();
+        board.polling
+    }
+}
+
+async fn poll(news: Arc<News>) {
+    while let Err(error) = follow(&news).await {
+        tracing::warn!(%error, "cannot see what other processes decide; trying again");
+        tokio::time::sleep(RETRY).await;
+        if !news.is_awaited() {
+            return;
+        }
+    }
+}
+
+/// Returns once nobody waits.
+async fn follow(news: &News) -> Result<(), StoreError> {
+    let mut connection = news.options.connect().await?;
+    let mut version = data_version(&mut connection).await?;
+    let mut last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+        .fetch_one(&mut connection)
+        .await?;
+    // Whoever looked before this moment could have missed something.
+    news.tell([None]);
+    let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while news.is_awaited() {
+        ticks.tick().await;
+        let seen = data_version(&mut connection).await?;
+        if seen == version {
+            continue;
+        }
+        version = seen;
+        let events: Vec<(i64, Option<i64>)> =
+            sqlx::query_as("SELECT id, action_id FROM events WHERE id > ? ORDER BY id")
+                .bind(last)
+                .fetch_all(&mut connection)
+                .await?;
+        if let Some((newest, _)) = events.last() {
+            last = *newest;
+        }
+        news.tell(events.into_iter().map(|(_, action)| action));
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// Changes when another connection has written.
+async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
+}

@@ -1,0 +1,401 @@
+//! The embedded center, as an authority.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use ascend_center::{Center, CenterConfig, CredentialError, DecideError, State};
+use ascend_sdk::{
+    Authority, AuthorityError, CallContext, Claim, Decision, Governor, Outcome, RefusalKind,
+    Rejection, Review, RiskLevel,
+};
+use support::{action, action_json, delete, digest, number, open, state, until};
+
+fn refused(claim: Claim) -> RefusalKind {
+    match claim {
+        Claim::Refused(Rejection { kind, .. }) => kind,
+        Claim::Granted => panic!("granted"),
+    }
+}
+
+#[tokio::test]
+async fn an_allowed_action_is_claimed_once_and_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let answer = center.evaluate(&action("database", "read", "analytics_db")).await.unwrap();
+    assert_eq!(answer.decision, Decision::Allow);
+    assert_eq!((answer.risk_score, answer.risk_level), (15, RiskLevel::Low));
+    assert_eq!(answer.reason.as_deref(), Some("policy `reads`"));
+    let id = answer.action_id;
+    assert_eq!(center.claim(&id, &digest(1)).await.unwrap(), Claim::Granted);
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::AlreadyExecuted);
+    let outcome = Outcome::Completed { duration: Duration::from_millis(3) };
+    center.report(&id, &outcome).await.unwrap();
+    // A report that was sent twice is one.
+    center.report(&id, &outcome).await.unwrap();
+    assert_eq!(state(&center, number(&id)).await, State::Completed);
+    let late = Outcome::Withdrawn { reason: "late".to_owned() };
+    assert!(matches!(center.report(&id, &late).await, Err(AuthorityError::InvalidRequest(_))));
+}
+
+#[tokio::test]
+async fn a_denied_action_says_why_and_never_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let answer = center.evaluate(&action("database", "drop", "production_db")).await.unwrap();
+    assert_eq!(answer.decision, Decision::Deny);
+    assert!(answer.reason.unwrap().contains("dropping or truncating is never allowed"));
+    let id = answer.action_id;
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Denied);
+    let alice = center.local_approver().await.unwrap();
+    let error = center.approve(number(&id), &alice, None).await.unwrap_err();
+    assert!(error.to_string().contains("policy denied it"), "{error}");
+}
+
+#[tokio::test]
+async fn an_approval_reaches_the_waiting_call_with_its_approver() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let answer = center.evaluate(&delete()).await.unwrap();
+    assert_eq!((answer.decision, answer.risk_score), (Decision::RequireApproval, 85));
+    let id = answer.action_id;
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::ApprovalMissing);
+    let waiting = tokio::spawn({
+        let (center, id) = (center.clone(), id.clone());
+        async move { center.await_review(&id).await }
+    });
+    let alice = center.local_approver().await.unwrap();
+    assert_eq!(alice.name(), "alice");
+    let comment = Some("go ahead".to_owned());
+    center.approve(number(&id), &alice, comment).await.unwrap();
+    let Review::Approved(approval) = waiting.await.unwrap().unwrap() else { panic!("approved") };
+    assert_eq!(approval.reviewed_by.as_deref(), Some("alice"));
+    assert_eq!(approval.comments.as_deref(), Some("go ahead"));
+    let again = center.approve(number(&id), &alice, None).await.unwrap_err();
+    assert!(again.to_string().contains("it was approved by alice"), "{again}");
+    assert_eq!(center.claim(&id, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
+#[tokio::test]
+async fn a_rejection_says_who_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    let alice = center.local_approver().await.unwrap();
+    center.reject(number(&id), &alice, Some("not today".to_owned())).await.unwrap();
+    let Review::Rejected(rejection) = center.await_review(&id).await.unwrap() else {
+        panic!("rejected")
+    };
+    assert_eq!(rejection.kind, RefusalKind::Rejected);
+    assert_eq!(rejection.reason.as_deref(), Some("not today"));
+    assert_eq!(rejection.reviewed_by.as_deref(), Some("alice"));
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Rejected);
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_cannot_be_approved_into_a_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    let outcome = Outcome::Withdrawn { reason: "the client disconnected".to_owned() };
+    center.report(&id, &outcome).await.unwrap();
+    let alice = center.local_approver().await.unwrap();
+    let error = center.approve(number(&id), &alice, None).await.unwrap_err();
+    assert!(error.to_string().contains("its caller withdrew it"), "{error}");
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Cancelled);
+
+    // Also when the approval came first.
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    center.approve(number(&id), &alice, None).await.unwrap();
+    center.report(&id, &outcome).await.unwrap();
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_decision_is_for_these_arguments_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    let alice = center.local_approver().await.unwrap();
+    center.approve(number(&id), &alice, None).await.unwrap();
+    assert_eq!(refused(center.claim(&id, &digest(2)).await.unwrap()), RefusalKind::DigestMismatch);
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_pending_action_expires_and_cannot_be_approved_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let mut action = delete();
+    action.approval_timeout = Duration::from_millis(60);
+    let id = center.evaluate(&action).await.unwrap().action_id;
+    // The wait ends by itself.
+    let Review::Rejected(rejection) = center.await_review(&id).await.unwrap() else {
+        panic!("expired")
+    };
+    assert_eq!(rejection.kind, RefusalKind::Expired);
+    let alice = center.local_approver().await.unwrap();
+    let error = center.approve(number(&id), &alice, None).await.unwrap_err();
+    assert!(error.to_string().contains("it expired at"), "{error}");
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Expired);
+    assert_eq!(center.actions(Some(State::Pending), 10).await.unwrap(), []);
+    assert_eq!(center.actions(Some(State::Expired), 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_repeated_submit_is_the_same_action() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let action = delete();
+    let first = center.evaluate(&action).await.unwrap();
+    let second = center.evaluate(&action).await.unwrap();
+    assert_eq!(first, second);
+    center.approve(number(&first.action_id), &alice, None).await.unwrap();
+    let third = center.evaluate(&action).await.unwrap();
+    assert_eq!((third.decision, &third.action_id), (Decision::Allow, &first.action_id));
+    assert_eq!(third.approval.unwrap().reviewed_by.as_deref(), Some("alice"));
+    assert_eq!(center.claim(&first.action_id, &digest(1)).await.unwrap(), Claim::Granted);
+    let fourth = center.evaluate(&action).await.unwrap();
+    assert_eq!(fourth.decision, Decision::Deny);
+    assert_eq!(fourth.refusal, Some(RefusalKind::AlreadyExecuted));
+
+    let mut other = action.clone();
+    other.digest = digest(2);
+    assert!(matches!(center.evaluate(&other).await, Err(AuthorityError::InvalidRequest(_))));
+}
+
+#[tokio::test]
+async fn the_kill_switch_stops_evaluations_and_claims() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let allowed = center.evaluate(&action("database", "read", "x")).await.unwrap().action_id;
+    center.kill("an incident", &alice).await.unwrap();
+    center.kill("another", &alice).await.unwrap();
+    assert_eq!(center.kill_switch().await.unwrap().unwrap().reason, "an incident");
+    assert_eq!(refused(center.claim(&allowed, &digest(1)).await.unwrap()), RefusalKind::KillSwitch);
+    let denied = center.evaluate(&action("database", "read", "x")).await.unwrap();
+    assert_eq!(denied.decision, Decision::Deny);
+    assert_eq!(denied.refusal, Some(RefusalKind::KillSwitch));
+    assert_eq!(denied.reason.as_deref(), Some("the kill switch was raised by alice: an incident"));
+    assert!(center.release(&alice).await.unwrap());
+    assert!(!center.release(&alice).await.unwrap());
+    assert_eq!(center.claim(&allowed, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
+#[tokio::test]
+async fn an_agent_can_neither_approve_nor_guess() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let key = center.agent_key().unwrap();
+    assert!(matches!(center.approver(&key).await, Err(CredentialError::NotAnApprover)));
+    let guess = "ascend_approver_00".to_owned().into();
+    assert!(matches!(center.approver(&guess).await, Err(CredentialError::Unknown)));
+    let alice = center.local_approver().await.unwrap();
+    assert!(matches!(center.approve(7, &alice, None).await, Err(DecideError::Unknown(7))));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("deep/center");
+    let center = open(&directory).await;
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(center.directory()), 0o700);
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    let content = std::fs::read(directory.join("center.db")).unwrap();
+    let key = std::fs::read_to_string(directory.join("approver.key")).unwrap();
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    let token = key["token"].as_str().unwrap().as_bytes();
+    assert!(!content.windows(token.len()).any(|window| window == token), "only its hash is kept");
+
+    let open_to_all = parent.path().join("shared");
+    std::fs::create_dir(&open_to_all).unwrap();
+    std::fs::write(open_to_all.join("note"), "").unwrap();
+    std::fs::set_permissions(&open_to_all, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Center::open(CenterConfig::new(&open_to_all)).await.unwrap_err();
+    assert!(error.to_string().contains("give the center a directory of its own"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_credential_is_replaced_and_the_old_one_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let old = std::fs::read_to_string(directory.path().join("approver.key")).unwrap();
+    std::fs::remove_file(directory.path().join("approver.key")).unwrap();
+    center.close().await;
+    let center = open(directory.path()).await;
+    center.local_approver().await.unwrap();
+    std::fs::write(directory.path().join("approver.key"), old).unwrap();
+    assert!(matches!(center.local_approver().await, Err(CredentialError::Unknown)));
+}
+
+#[tokio::test]
+async fn pending_actions_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    center.close().await;
+    assert!(matches!(center.evaluate(&delete()).await, Err(AuthorityError::Failed(_))));
+
+    let center = open(directory.path()).await;
+    let pending = center.actions(Some(State::Pending), 10).await.unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].summary.as_deref(), Some("Work on `users`"));
+    let alice = center.local_approver().await.unwrap();
+    center.approve(number(&id), &alice, None).await.unwrap();
+    assert!(matches!(center.await_review(&id).await.unwrap(), Review::Approved(_)));
+    assert_eq!(center.claim(&id, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
+#[tokio::test]
+async fn a_decision_in_one_center_wakes_another_over_the_same_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = open(directory.path()).await;
+    let console = open(directory.path()).await;
+    let alice = console.local_approver().await.unwrap();
+    let mut slowest = Duration::ZERO;
+    for round in 0..10 {
+        let id = server.evaluate(&delete()).await.unwrap().action_id;
+        let waiting = tokio::spawn({
+            let (server, id) = (server.clone(), id.clone());
+            async move {
+                let review = server.await_review(&id).await;
+                (Instant::now(), review)
+            }
+        });
+        // Let it really wait.
+        tokio::time::sleep(Duration::from_millis(20 + 7 * round)).await;
+        console.approve(number(&id), &alice, None).await.unwrap();
+        let decided = Instant::now();
+        let (woken, review) = waiting.await.unwrap();
+        assert!(matches!(review.unwrap(), Review::Approved(_)));
+        slowest = slowest.max(woken.duration_since(decided));
+    }
+    println!("the slowest of 10 wake-ups across centers took {slowest:?}");
+    assert!(slowest < Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_claims_one_is_granted() {
+    let directory = tempfile::tempdir().unwrap();
+    let centers = [open(directory.path()).await, open(directory.path()).await];
+    for _ in 0..5 {
+        let id = centers[0].evaluate(&action("database", "read", "x")).await.unwrap().action_id;
+        let claims: Vec<_> = (0..32)
+            .map(|index| {
+                let (center, id) = (centers[index % 2].clone(), id.clone());
+                tokio::spawn(async move { center.claim(&id, &digest(1)).await.unwrap() })
+            })
+            .collect();
+        let mut granted = 0;
+        for claim in claims {
+            granted += u32::from(claim.await.unwrap() == Claim::Granted);
+        }
+        assert_eq!(granted, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_can_open_the_same_files_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("center");
+    let policies = directory.path().join("policies");
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let config = CenterConfig::new(&path).policies(&policies);
+            tokio::spawn(Center::open(config))
+        })
+        .collect();
+    for center in opening {
+        let center = center.await.unwrap().unwrap();
+        center.local_approver().await.unwrap();
+        center.evaluate(&action("database", "read", "x")).await.unwrap();
+    }
+    let mut names: Vec<_> = std::fs::read_dir(&policies)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["default.cedar", "schema.cedarschema"]);
+}
+
+#[tokio::test]
+async fn changed_policies_are_used_and_broken_ones_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = directory.path().join("policies");
+    let config = CenterConfig::new(directory.path().join("center")).policies(&policies);
+    let center = Center::open(config).await.unwrap();
+    let decide = async || center.evaluate(&action("database", "read", "x")).await.unwrap().decision;
+    assert_eq!(decide().await, Decision::Allow);
+
+    let own = policies.join("own.cedar");
+    std::fs::write(&own, "@id(\"closed\") forbid (principal, action, resource);").unwrap();
+    until("the changed files are noticed", async || decide().await == Decision::Deny).await;
+
+    std::fs::write(&own, "@id(\"closed\") forbid (principal, action, resorce);").unwrap();
+    let error = center.reload_policies().unwrap_err();
+    assert!(error.to_string().contains("own.cedar:1:"), "{error}");
+    assert_eq!(decide().await, Decision::Deny, "the earlier set stays");
+
+    std::fs::remove_file(&own).unwrap();
+    center.reload_policies().unwrap();
+    assert_eq!(decide().await, Decision::Allow);
+}
+
+#[tokio::test]
+async fn broken_policies_keep_a_center_from_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = directory.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("a.cedar"), "permit (principal, action, resource);").unwrap();
+    let config = CenterConfig::new(directory.path().join("center")).policies(&policies);
+    let error = Center::open(config).await.unwrap_err();
+    assert!(error.to_string().contains("this `permit` has no `@id`"), "{error}");
+}
+
+#[tokio::test]
+async fn the_governor_runs_over_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let governor = Governor::builder(center.clone()).server_id("srv").build();
+    let context = CallContext::default();
+    let grant = governor.authorize(action("database", "read", "x"), &context).await.unwrap();
+    let id = number(grant.action_id());
+    // Dropped without a run: withdrawn.
+    drop(grant);
+    until("the grant is withdrawn", async || state(&center, id).await == State::Withdrawn).await;
+
+    let high_risk = {
+        let mut json = action_json("database", "read", "x");
+        json["floor"] = serde_json::json!({ "risk_level": "HIGH", "require_human_approval": true });
+        serde_json::from_value(json).unwrap()
+    };
+    let approving = tokio::spawn({
+        let center = center.clone();
+        async move {
+            let alice = center.local_approver().await.unwrap();
+            until("it is pending", async || {
+                !center.actions(Some(State::Pending), 1).await.unwrap().is_empty()
+            })
+            .await;
+            let pending = center.actions(Some(State::Pending), 1).await.unwrap();
+            assert_eq!(pending[0].risk_level, RiskLevel::High);
+            center.approve(pending[0].id, &alice, None).await.unwrap();
+        }
+    });
+    let grant = governor.authorize(high_risk, &context).await.unwrap();
+    assert_eq!(grant.approval().unwrap().reviewed_by.as_deref(), Some("alice"));
+    approving.await.unwrap();
+    drop(grant);
+    assert!(governor.close(Duration::from_secs(5)).await);
+    assert!(center.describe().contains("ascend-center --directory"));
+    center.health().await.unwrap();
+}

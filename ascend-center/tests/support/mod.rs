@@ -1,0 +1,69 @@
+//! What the tests share.
+#![allow(clippy::unwrap_used, dead_code, reason = "tests; not each uses all")]
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use ascend_center::{Center, CenterConfig, State};
+use ascend_sdk::{Action, ActionId, Digest};
+use serde_json::{Value, json};
+
+pub async fn open(directory: &Path) -> Center {
+    Center::open(CenterConfig::new(directory).approver("alice")).await.unwrap()
+}
+
+pub fn digest(byte: u8) -> Digest {
+    hex::encode([byte; 32]).parse().unwrap()
+}
+
+static KEYS: AtomicU64 = AtomicU64::new(0);
+
+pub fn action_json(namespace: &str, verb: &str, resource: &str) -> Value {
+    let key = format!("key-{}-{}", std::process::id(), KEYS.fetch_add(1, Ordering::Relaxed));
+    json!({
+        "server_id": "mcp-server-001",
+        "tool": "tool",
+        "description": "A tool.",
+        "namespace": namespace,
+        "verb": verb,
+        "resource": resource,
+        "parameters": { "table": "users" },
+        "summary": "Work on `users`",
+        "floor": { "require_human_approval": false },
+        "facts": {},
+        "metadata": {},
+        "user_context": {},
+        "session_context": { "session_id": "session-1" },
+        "digest": digest(1),
+        "idempotency_key": key,
+        "approval_timeout": { "secs": 300, "nanos": 0 },
+    })
+}
+
+pub fn action(namespace: &str, verb: &str, resource: &str) -> Action {
+    serde_json::from_value(action_json(namespace, verb, resource)).unwrap()
+}
+
+pub fn delete() -> Action {
+    action("database", "delete", "production_db")
+}
+
+pub fn number(id: &ActionId) -> i64 {
+    id.as_str().parse().unwrap()
+}
+
+/// Asks again until it is true.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub async fn state(center: &Center, id: i64) -> State {
+    center.action(id).await.unwrap().unwrap().state
+}
