@@ -60,7 +60,7 @@ pub use server::GovernedServer;
 pub use spec::{Floor, Hints, Location, Parameter, ToolSpec};
 pub use state::{MissingState, State, StateRequirement};
 pub use template::{Segment, Template, is_invisible};
-pub use tool::{Permit, Tool};
+pub use tool::{Permit, Tool, ToolParameter};
 
 pub use ascend_macros::{high_risk_action, mcp_governance};
 

@@ -6,7 +6,59 @@ pub use serde;
 pub use serde_json;
 
 pub use crate::output::GovernedReturn;
-use crate::{CallContext, Governor, Refusal, RefusalKind, Tool, ToolSpec, Verb, tool};
+use crate::{
+    CallContext, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
+    ToolSpec, Verb, tool,
+};
+
+/// [`ToolParameter`], with a lifetime that makes it fit for conditions that
+/// may not hold.
+pub trait Parameter<'a>: ToolParameter {}
+
+#[diagnostic::do_not_recommend]
+impl<T: ToolParameter> Parameter<'_> for T {}
+
+/// Insists that `T` can be a parameter.
+pub const fn parameter<T: ToolParameter>() {}
+
+/// A type whose schema can be made.
+#[derive(Debug)]
+pub struct Checked<T>(std::marker::PhantomData<T>);
+
+impl<T: schemars::JsonSchema> Checked<T> {
+    /// The schema.
+    pub fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Stands in where a type lacks an ability, so that the compiler speaks of
+/// that once. Code that names it never gets past the compiler.
+pub trait Unchecked: Sized {
+    /// Stands in for the schema.
+    #[must_use]
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::Schema::from(false)
+    }
+}
+
+impl<T> Unchecked for T {}
+
+/// What a `#[state]` parameter may be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a `#[state]` parameter",
+    label = "not shared by calls",
+    note = "each call gets a clone: it must be `Clone + Send + Sync + 'static`; an `Arc` around it is"
+)]
+pub trait Shared: Clone + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone + Send + Sync + 'static> Shared for T {}
+
+/// Takes a `#[state]` parameter from the server's state.
+pub fn state<T: Shared>(state: &State) -> Result<T, MissingState> {
+    state.get()
+}
 
 /// Lets `&LazyLock<Governor>`, `&Arc<Governor>` and `&Governor` all be given
 /// as `governor = …`, by deref coercion.

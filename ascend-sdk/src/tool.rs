@@ -49,6 +49,18 @@ pub trait Tool: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     fn run(permit: Permit<Self>) -> impl Future<Output = Self::Return> + Send;
 }
 
+/// What a parameter of a governed tool may be: any owned type that can be read
+/// and written with serde, described by a schema, and sent to another thread.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a governed tool",
+    label = "not a tool's parameter",
+    note = "derive what callers and approvers need: `#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]`"
+)]
+pub trait ToolParameter: Serialize + DeserializeOwned + JsonSchema + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + JsonSchema + Send + 'static> ToolParameter for T {}
+
 /// The right to run a tool's body once, with these arguments.
 ///
 /// INVARIANT: only [`Grant::permit`] makes one, from a grant, which it uses up,

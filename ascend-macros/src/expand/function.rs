@@ -1,7 +1,7 @@
 //! An ordinary function: a tool of its own.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Pat, ReturnType, parse::Parser, spanned::Spanned};
 
 use super::{crate_path, lint_levels, name_of, span_at, spec};
@@ -23,12 +23,17 @@ pub(super) fn expand(
     quote! { #tool #implementation #front }
 }
 
-/// The type's name is the function's, which is in another namespace. Its token
-/// is ours, so that lints speak of the function alone.
+/// A word of the user's as a token of ours, so that lints speak only of the
+/// item that the user wrote.
+fn ours(ident: &Ident) -> Ident {
+    let mut ident = ident.clone();
+    ident.set_span(Span::call_site().located_at(ident.span()));
+    ident
+}
+
+/// The type's name is the function's, which is in another namespace.
 fn tool_name(function: &Function) -> Ident {
-    let mut name = function.sig.ident.clone();
-    name.set_span(Span::call_site().located_at(name.span()));
-    name
+    ours(&function.sig.ident)
 }
 
 fn arguments(
@@ -52,10 +57,22 @@ fn is_context(role: &Role) -> bool {
     matches!(role, Role::Context)
 }
 
-fn cfgs(function: &Function) -> Vec<&Attribute> {
-    function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect()
+fn cfgs(function: &Function) -> TokenStream {
+    function
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("cfg"))
+        .map(Attribute::to_token_stream)
+        .collect()
 }
 
+/// The tool's type, and what makes it readable and writable.
+///
+/// A parameter whose type cannot be read or written must be one error, at that
+/// type. So the derived code takes the types' abilities as conditions (over
+/// `'a`, else the compiler would settle them at once), what depends on it
+/// falls back to what compiles for every type and never runs, and `parameter`
+/// alone insists.
 fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
     let sdk = crate_path(action);
     let name = tool_name(function);
@@ -63,22 +80,99 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
     let cfgs = cfgs(function);
     let serde = quote!(#sdk::__private::serde);
     let schemars = quote!(#sdk::__private::schemars);
-    let serde_path = serde.to_string().replace(' ', "");
-    let schemars_path = schemars.to_string().replace(' ', "");
-    let fields = arguments(parameters).map(|(parameter, argument)| {
-        let Parameter { ident, ty, .. } = parameter;
-        let attrs = &argument.field_attrs;
-        quote!(#(#attrs)* #ident: #ty)
+    let as_text = |path: &TokenStream| path.to_string().replace(' ', "");
+    let (serde_text, schemars_text) = (as_text(&serde), as_text(&schemars));
+
+    // Derives take conditions as text; by these names the types keep their spans.
+    let aliases: Vec<_> = (0..arguments(parameters).count())
+        .map(|index| format_ident!("__{}_{index}", name_of(&name), span = name.span()))
+        .collect();
+    let types: Vec<_> = arguments(parameters).map(|(parameter, _)| &parameter.ty).collect();
+    let sdk_text = as_text(&sdk);
+    let bound = aliases
+        .iter()
+        .map(|alias| format!("for<'a> {alias}: {sdk_text}::__private::Parameter<'a>"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let fields = |keep: fn(&Attribute) -> bool| {
+        let fields = arguments(parameters).map(move |(parameter, argument)| {
+            let Parameter { ident, ty, .. } = parameter;
+            let ident = ours(ident);
+            let attrs = argument.field_attrs.iter().filter(|attr| keep(attr));
+            quote!(#(#attrs)* #ident: #ty)
+        });
+        quote!(#(#fields),*)
+    };
+    let stored = fields(|attr| !is_schema_attr(attr));
+    let described = fields(|attr| is_schema_attr(attr) || attr.path().is_ident("serde"));
+    let checks = types.iter().map(|ty| {
+        quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::parameter::<#ty>())
     });
+    let text = name_of(&name);
+    let aliases = aliases
+        .iter()
+        .zip(&types)
+        .map(|(alias, ty)| quote!(#cfgs #[doc(hidden)] type #alias = #ty;))
+        .collect::<TokenStream>();
     quote! {
-        #(#cfgs)*
+        #aliases
+
+        #cfgs
         #[doc(hidden)]
-        #[allow(non_camel_case_types, reason = "the type has the function's name")]
-        #[derive(#serde::Serialize, #serde::Deserialize, #schemars::JsonSchema)]
-        #[serde(crate = #serde_path, deny_unknown_fields)]
-        #[schemars(crate = #schemars_path)]
-        #vis struct #name { #(#fields),* }
+        #[derive(#serde::Serialize, #serde::Deserialize)]
+        #[serde(
+            crate = #serde_text,
+            remote = "Self",
+            deny_unknown_fields,
+            bound(serialize = #bound, deserialize = #bound)
+        )]
+        #vis struct #name { #stored }
+
+        #cfgs
+        const _: () = {
+            use #sdk::__private::Unchecked as _;
+
+            const _: fn() = || { #(#checks;)* };
+
+            #[derive(#schemars::JsonSchema)]
+            #[schemars(crate = #schemars_text, bound = #bound)]
+            #[serde(deny_unknown_fields)]
+            // Conditions are taken only of a type with generics.
+            struct __Schema<const N: u8> { #described }
+
+            impl #serde::Serialize for #name {
+                fn serialize<S: #serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    #name::serialize(self, serializer)
+                }
+            }
+
+            impl<'de> #serde::Deserialize<'de> for #name {
+                fn deserialize<D: #serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> ::core::result::Result<Self, D::Error> {
+                    #name::deserialize(deserializer)
+                }
+            }
+
+            impl #schemars::JsonSchema for #name {
+                fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                    ::std::borrow::Cow::Borrowed(#text)
+                }
+
+                fn json_schema(generator: &mut #schemars::SchemaGenerator) -> #schemars::Schema {
+                    #sdk::__private::Checked::<__Schema<0>>::json_schema(generator)
+                }
+            }
+        };
     }
+}
+
+/// Whether an attribute is about the schema alone.
+fn is_schema_attr(attr: &Attribute) -> bool {
+    ["doc", "schemars", "validate", "garde"].iter().any(|name| attr.path().is_ident(name))
 }
 
 fn implementation(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
@@ -131,10 +225,10 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     });
     let taken = state
         .iter()
-        .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> state.get::<#ty>()?));
+        .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::state::<#ty>(state)?));
     let run = run(action, function, parameters, &returned);
     quote_spanned! {span=>
-        #(#cfgs)*
+        #cfgs
         impl #sdk::Tool for #name {
             type State = (#(#state,)*);
             type Return = #returned;
@@ -144,11 +238,11 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
             #verb
             #governor
 
+            #[allow(deprecated, reason = "whoever offers the tool uses the function")]
             fn state(
                 state: &#sdk::State,
             ) -> ::core::result::Result<Self::State, #sdk::MissingState> {
-                // Whoever offers the tool uses the function.
-                let _ = #ident;
+                let _ = #name;
                 ::core::result::Result::Ok((#(#taken,)*))
             }
 
@@ -170,7 +264,7 @@ fn run(
     let fields = arguments(parameters).map(|(parameter, _)| {
         let Parameter { ident, mutability, binding_attrs, .. } = parameter;
         // Written in full: lints then speak of the variable as of a parameter.
-        let field = Ident::new(&ident.to_string(), Span::call_site().located_at(ident.span()));
+        let field = ours(ident);
         quote!(#(#binding_attrs)* #field: #mutability #ident)
     });
     let bind = |parameter: &Parameter| {
