@@ -33,6 +33,8 @@ mod facts;
 mod governor;
 mod output;
 mod refusal;
+#[cfg(feature = "server")]
+mod rmcp_return;
 mod route;
 #[cfg(feature = "server")]
 pub mod server;
