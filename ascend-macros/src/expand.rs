@@ -182,6 +182,20 @@ fn spec(
     }
 }
 
+/// The body's own attributes, as outer ones, and the rest of it.
+fn body(body: &proc_macro2::Group) -> (Vec<Attribute>, TokenStream) {
+    use syn::parse::Parser as _;
+
+    let parser = |input: syn::parse::ParseStream<'_>| {
+        let mut attrs = input.call(Attribute::parse_inner)?;
+        for attr in &mut attrs {
+            attr.style = syn::AttrStyle::Outer;
+        }
+        Ok((attrs, input.parse()?))
+    };
+    parser.parse2(body.stream()).unwrap_or_else(|_| (Vec::new(), body.stream()))
+}
+
 /// Lint levels of the function, for another item: `expect` becomes `allow`,
 /// since not both items can meet the expectation.
 fn lint_levels(attrs: &[Attribute]) -> impl Iterator<Item = Attribute> {

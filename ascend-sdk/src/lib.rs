@@ -35,6 +35,8 @@ mod governor;
 mod methods;
 mod output;
 mod refusal;
+#[cfg(feature = "server")]
+mod rmcp_return;
 mod route;
 #[cfg(feature = "server")]
 pub mod server;

@@ -169,6 +169,12 @@ pub trait GovernedReturn: Sized {
 
     /// The error's text, when the body failed.
     fn failure(&self) -> Option<String>;
+
+    /// The value with the governance object of its call, where it has room for it.
+    #[must_use]
+    fn with_governance(self, _governance: impl FnOnce() -> Value) -> Self {
+        self
+    }
 }
 
 #[diagnostic::do_not_recommend]

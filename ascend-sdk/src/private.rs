@@ -92,35 +92,94 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
     arguments: Result<serde_json::Value, serde_json::Error>,
     body: impl FnOnce() -> F,
 ) -> R {
-    let refused = |kind| R::from_refusal(Refusal::new(kind));
     let Some(governor) = governor.or_else(Governor::current) else {
-        return refused(RefusalKind::NoGovernor);
+        return R::from_refusal(Refusal::new(RefusalKind::NoGovernor));
     };
-    let Ok(arguments) = arguments else { return refused(RefusalKind::Invalid) };
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let refusal = Refusal::new(RefusalKind::Invalid).with_reason(error.to_string());
+            return R::from_refusal(refusal);
+        }
+    };
+    let secrets = tool::Secrets::of(spec, &arguments);
     let context = CallContext::default();
     match tool::describe_and_authorize(&governor, spec, verb, arguments, &context).await {
         Ok(grant) => {
             let grant = grant.begin();
             let result = governor.scope(body()).await;
-            grant.finish(result.failure());
+            let failure = result.failure().map(|error| secrets.scrub(&error));
+            let result = result.with_governance(|| grant.governance());
+            grant.finish(failure);
             result
         }
         Err(refusal) => R::from_refusal(refusal),
     }
 }
 
-/// Merges a method's serialised parameters into one object: those that are
-/// objects themselves (rmcp's `Parameters<T>`) by their entries, the others by name.
+/// A parameter of a governed method, as JSON.
+#[derive(Debug)]
+pub struct Argument {
+    /// `None` for one whose entries are arguments themselves.
+    name: Option<&'static str>,
+    value: Result<serde_json::Value, serde_json::Error>,
+}
+
+impl Argument {
+    /// One argument.
+    pub fn one<T: Shown + ?Sized>(name: &'static str, value: &T) -> Self {
+        Self { name: Some(name), value: serde_json::to_value(value) }
+    }
+
+    /// All the fields of rmcp's `Parameters<T>`.
+    pub fn fields<T: Shown + ?Sized>(value: &T) -> Self {
+        Self { name: None, value: serde_json::to_value(value) }
+    }
+
+    /// Makes sure that a sensitive field goes by the name under which it is
+    /// masked: `serde` may have given it another one.
+    #[must_use]
+    pub fn sensitive<T: serde::Serialize + ?Sized>(self, name: &str, field: &T) -> Self {
+        let known = |value: &serde_json::Value| value.get(name).is_some();
+        let absent = || serde_json::to_value(field).is_ok_and(|value| value.is_null());
+        let value = self.value.and_then(|value| {
+            if known(&value) || absent() {
+                Ok(value)
+            } else {
+                Err(serde::ser::Error::custom(format_args!(
+                    "the sensitive field `{name}` goes by another name in JSON"
+                )))
+            }
+        });
+        Self { value, ..self }
+    }
+}
+
+/// What a parameter of a governed method may be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shown to an authority",
+    label = "not an argument",
+    note = "derive what approvers need: `#[derive(serde::Serialize)]`",
+    note = "or mark the parameter `#[context]` if it is not an argument of the tool"
+)]
+pub trait Shown: serde::Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: serde::Serialize + ?Sized> Shown for T {}
+
+/// The arguments of a governed method, in one object.
 pub fn arguments<const N: usize>(
-    parameters: [(&str, Result<serde_json::Value, serde_json::Error>); N],
+    parameters: [Argument; N],
 ) -> Result<serde_json::Value, serde_json::Error> {
     let mut merged = serde_json::Map::new();
-    for (name, value) in parameters {
-        match value? {
-            serde_json::Value::Object(entries) if N == 1 => merged.extend(entries),
-            value => {
+    for Argument { name, value } in parameters {
+        match (name, value?) {
+            (Some(name), value) => {
                 merged.insert(name.to_owned(), value);
             }
+            (None, serde_json::Value::Object(entries)) => merged.extend(entries),
+            (None, serde_json::Value::Null) => {}
+            (None, _) => return Err(serde::ser::Error::custom("the arguments are no object")),
         }
     }
     Ok(merged.into())

@@ -203,7 +203,7 @@ impl<T: Tool> Authorized<T> {
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    fn of(spec: &ToolSpec, arguments: &Value) -> Self {
+    pub(crate) fn of(spec: &ToolSpec, arguments: &Value) -> Self {
         let mut found = Vec::new();
         for (name, value) in arguments.as_object().into_iter().flatten() {
             if spec.is_sensitive(name) {

@@ -2,9 +2,9 @@
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Attribute, FnArg, Pat, ReturnType, parse::Parser, spanned::Spanned};
+use syn::{Attribute, FnArg, Pat, ReturnType, spanned::Spanned};
 
-use super::{crate_path, lint_levels, name_of, span_at, spec};
+use super::{body, crate_path, lint_levels, name_of, span_at, spec};
 use crate::{
     action::{Action, Verb},
     signature::{Function, Parameter, Role},
@@ -289,18 +289,6 @@ fn run(
         async fn run(permit: #sdk::Permit<Self>) -> #returned
         #block
     }
-}
-
-/// The body's own attributes, as outer ones, and the rest of it.
-fn body(body: &Group) -> (Vec<Attribute>, TokenStream) {
-    let parser = |input: syn::parse::ParseStream<'_>| {
-        let mut attrs = input.call(Attribute::parse_inner)?;
-        for attr in &mut attrs {
-            attr.style = syn::AttrStyle::Outer;
-        }
-        Ok((attrs, input.parse()?))
-    };
-    parser.parse2(body.stream()).unwrap_or_else(|_| (Vec::new(), body.stream()))
 }
 
 /// The function as its callers see it.

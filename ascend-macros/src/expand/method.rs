@@ -1,19 +1,216 @@
 //! A method above rmcp's `#[tool]`: its body, wrapped.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::quote;
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut};
 
-use super::crate_path;
+use super::{body, crate_path, span_at, spec};
 use crate::{
-    action::Action,
-    signature::{Function, MethodParameter},
+    action::{Action, Template, Verb},
+    signature::{Function, MethodParameter, MethodRole},
+    template::Segment,
 };
 
+/// The method as written, but for its body: that is a closure which the
+/// runtime calls under a grant. Its parameters are taken as they come, shown
+/// to the authority, and taken apart inside.
 pub(super) fn expand(
     action: &Action,
     function: &Function,
     parameters: &[MethodParameter],
 ) -> TokenStream {
-    let _ = (action, function, parameters, crate_path(action), Ident::new("x", Span::call_site()));
-    quote!()
+    let sdk = crate_path(action);
+    let Function { attrs, vis, sig, .. } = function;
+    let ident = &sig.ident;
+    let span = span_at(ident);
+    let values: Vec<_> = (0..parameters.len())
+        .map(|index| format_ident!("parameter_{index}", span = Span::mixed_site()))
+        .collect();
+
+    let described: Vec<_> = parameters
+        .iter()
+        .flat_map(|parameter| match &parameter.role {
+            MethodRole::Argument { name, sensitive } => vec![(name.clone(), *sensitive)],
+            MethodRole::Fields { sensitive } => {
+                sensitive.iter().map(|field| (super::name_of(field), true)).collect()
+            }
+            MethodRole::Context => Vec::new(),
+        })
+        .collect();
+    let spec = spec(action, ident, &described, &[], &str::to_owned);
+
+    let arguments = parameters.iter().zip(&values).filter_map(|(parameter, value)| {
+        let span = Span::mixed_site().located_at(parameter.ty.span());
+        let argument = match &parameter.role {
+            MethodRole::Argument { name, .. } => {
+                quote_spanned!(span=> #sdk::__private::Argument::one(#name, &#value))
+            }
+            MethodRole::Fields { sensitive } => {
+                let names = sensitive.iter().map(super::name_of);
+                quote_spanned! {span=>
+                    #sdk::__private::Argument::fields(&#value)
+                        #(.sensitive(#names, &#value.0.#sensitive))*
+                }
+            }
+            MethodRole::Context => return None,
+        };
+        Some(argument)
+    });
+    let fields = field_checks(action, parameters, &values);
+    let patterns: Vec<_> = parameters.iter().map(|parameter| &parameter.pat).collect();
+    let verb = match &action.verb {
+        Verb::Word(word) => quote!(#sdk::Verb::from(#word)),
+        Verb::Computed(expression) => {
+            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
+            let patterns = patterns.iter().map(|pat| without_mut(pat));
+            quote! {{
+                #[allow(unused_variables, reason = "the verb follows from some of them")]
+                let (#(#patterns,)*) = (#(&#values,)*);
+                let verb: #sdk::Verb = #from(#expression);
+                verb
+            }}
+        }
+    };
+    let governor = match &action.governor {
+        None => quote!(::core::option::Option::None),
+        Some(governor) => {
+            let bound = quote_spanned!(governor.span()=> #sdk::__private::bound);
+            quote!(::core::option::Option::Some(#bound(&(#governor))))
+        }
+    };
+
+    let returned = match &sig.output {
+        ReturnType::Type(_, ty) => named(ty),
+        ReturnType::Default => quote!(()),
+    };
+    // Tells the compiler what the body returns before it sees the body.
+    let expected = quote_spanned! {Span::mixed_site().located_at(returned.span())=>
+        #[allow(
+            unreachable_code,
+            clippy::diverging_sub_expression,
+            clippy::empty_loop,
+            clippy::let_unit_value,
+            clippy::let_with_type_underscore,
+            clippy::needless_return,
+            reason = "it never runs"
+        )]
+        if false {
+            let never: #returned = loop {};
+            return never;
+        }
+    };
+    let (inner_attrs, statements) = body(&function.body);
+    let mut inside = Group::new(
+        Delimiter::Brace,
+        quote_spanned! {span=>
+            #(let #patterns = #values;)*
+            #expected
+            #statements
+        },
+    );
+    inside.set_span(function.body.span());
+    let inside = TokenTree::Group(inside);
+    let mut block = Group::new(
+        Delimiter::Brace,
+        quote_spanned! {span=>
+            const SPEC: &#sdk::ToolSpec = &#spec;
+            #fields
+            let governor = #governor;
+            let verb = #verb;
+            let arguments = #sdk::__private::arguments([#(#arguments),*]);
+            #sdk::__private::guard(
+                governor,
+                SPEC,
+                verb,
+                arguments,
+                move || async move #inside,
+            )
+            .await
+        },
+    );
+    block.set_span(function.body.span());
+
+    let mut sig = sig.clone();
+    let mut kept = parameters.iter().zip(&values);
+    for input in &mut sig.inputs {
+        if let FnArg::Typed(input) = input
+            && let Some((parameter, value)) = kept.next()
+        {
+            *input = taken(input, parameter, value);
+        }
+    }
+    let block = TokenTree::Group(block);
+    quote!(#(#attrs)* #(#inner_attrs)* #vis #sig #block)
+}
+
+fn taken(input: &PatType, parameter: &MethodParameter, value: &Ident) -> PatType {
+    PatType {
+        attrs: parameter.attrs.clone(),
+        pat: Box::new(Pat::Verbatim(value.to_token_stream())),
+        ..input.clone()
+    }
+}
+
+/// Has the compiler look for the fields that placeholders name.
+fn field_checks(
+    action: &Action,
+    parameters: &[MethodParameter],
+    values: &[Ident],
+) -> Option<TokenStream> {
+    let (_, value) = parameters
+        .iter()
+        .zip(values)
+        .find(|(parameter, _)| matches!(parameter.role, MethodRole::Fields { .. }))?;
+    let own: Vec<_> = parameters
+        .iter()
+        .filter_map(|parameter| match &parameter.role {
+            MethodRole::Argument { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let named = |template: &Template| {
+        let span = template.span;
+        let names: Vec<_> = template
+            .segments
+            .iter()
+            .filter_map(Segment::parameter)
+            .filter(|name| !own.contains(name))
+            .map(|name| Ident::new(name, span))
+            .collect();
+        names
+    };
+    let mut fields: Vec<Ident> = named(&action.resource);
+    fields.extend(action.summary.iter().flat_map(named));
+    (!fields.is_empty()).then(|| quote!(let _ = || { #(let _ = &#value.0.#fields;)* };))
+}
+
+/// The return type with a hole for each `impl Trait`.
+fn named(ty: &Type) -> TokenStream {
+    struct Holes;
+    impl VisitMut for Holes {
+        fn visit_type_mut(&mut self, ty: &mut Type) {
+            if let Type::ImplTrait(_) = ty {
+                *ty = syn::parse_quote!(_);
+            } else {
+                syn::visit_mut::visit_type_mut(self, ty);
+            }
+        }
+    }
+    let mut ty = ty.clone();
+    Holes.visit_type_mut(&mut ty);
+    ty.into_token_stream()
+}
+
+/// The pattern without `mut`: what the verb sees cannot be changed.
+fn without_mut(pat: &Pat) -> Pat {
+    struct Immutable;
+    impl VisitMut for Immutable {
+        fn visit_pat_ident_mut(&mut self, pat: &mut syn::PatIdent) {
+            pat.mutability = None;
+            syn::visit_mut::visit_pat_ident_mut(self, pat);
+        }
+    }
+    let mut pat = pat.clone();
+    Immutable.visit_pat_mut(&mut pat);
+    pat
 }
