@@ -88,7 +88,7 @@ pub(super) enum Patience {
     Once,
     /// A caller waits: a few attempts, within the deadline, none while the circuit is open.
     Caller,
-    /// Nobody waits: more attempts, also past an open circuit.
+    /// Nobody waits: more attempts, and an open circuit is waited out.
     Background,
 }
 
@@ -149,6 +149,10 @@ impl Client {
             ];
             builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
         }
+        if base.scheme() == "http" {
+            // No TLS, no root certificates: there may be none, and they take time to read.
+            builder = builder.tls_certs_only([]);
+        }
         let http = builder.build().map_err(|error| ConfigError::Client(innermost(&error)))?;
         let secrets =
             std::iter::once(&config.api_key).chain(&config.signing_secret).cloned().collect();
@@ -168,7 +172,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The last attempt's, when there is none.
+    /// The last attempt's in which the server was reached, else the last one's.
     pub(super) async fn ask(
         &self,
         question: &Question,
@@ -182,26 +186,34 @@ impl Client {
         let deadline = Instant::now() + self.timing.deadline;
         let (mut pause, most) = self.timing.backoff;
         let mut attempt = 1;
+        let mut reached = None;
         loop {
             let trouble = match self.attempt(question, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
             let wait = jittered(pause).max(trouble.pause());
+            let waits_for_circuit = trouble.circuit_open && patience == Patience::Background;
             let hopeless = !trouble.passing
-                || attempt >= attempts
-                || (trouble.circuit_open && patience != Patience::Background)
+                || (attempt >= attempts && !waits_for_circuit)
+                || (trouble.circuit_open && !waits_for_circuit)
                 || Instant::now() + wait >= deadline;
             tracing::debug!(
                 correlation = question.correlation, attempt, error = %trouble.error,
                 "no answer{}", if hopeless { "" } else { "; trying again" }
             );
+            let is_unreachable = matches!(trouble.error, AuthorityError::Unreachable(_));
             if hopeless {
-                return Err(trouble.error);
+                // Silence after a failure is no reason to pass it over.
+                return Err(reached.filter(|_| is_unreachable).unwrap_or(trouble.error));
+            }
+            if !is_unreachable {
+                reached = Some(trouble.error);
             }
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(most);
-            attempt += 1;
+            // Past an open circuit nothing was sent.
+            attempt += u32::from(!trouble.circuit_open);
         }
     }
 

@@ -51,9 +51,7 @@ fn governance(value: &Value, quoter: &Quoter) -> Option<Problem> {
     let correlation = fields.field("correlation_id").and_then(Value::as_str);
     Some(Problem::Governance {
         reason: fields.text(&["detail", "message", "error"], quoter),
-        correlation: correlation
-            .filter(|id| !quoter.holds_secret(id))
-            .and_then(|id| ActionId::new(id)),
+        correlation: correlation.filter(|id| !quoter.holds_secret(id)).and_then(ActionId::new),
     })
 }
 
