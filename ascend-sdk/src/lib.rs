@@ -31,8 +31,6 @@ mod decision;
 mod digest;
 mod facts;
 mod governor;
-#[cfg(feature = "server")]
-mod methods;
 mod output;
 mod refusal;
 #[cfg(feature = "server")]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Refusal, output::GovernedReturn};
 
 /// The key of the governance object in a result's `_meta`.
-const GOVERNANCE: &str = "governance";
+pub(crate) const GOVERNANCE: &str = "governance";
 
 /// JSON-RPC leaves -32000 to -32099 to servers.
 const REFUSED: ErrorCode = ErrorCode(-32000);

@@ -103,8 +103,8 @@ impl Host {
     pub async fn serve(self, server: GovernedServer) -> anyhow::Result<()> {
         if let Some(address) = self.http {
             let server = server.serve_http(address).await?;
-            tracing::info!("connect a client to http://{}/mcp", server.address());
-            server.finished().await?;
+            tracing::info!("connect a client to {}", server.url());
+            server.wait().await?;
             return Ok(());
         }
         if std::io::stdin().is_terminal() {

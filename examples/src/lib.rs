@@ -8,4 +8,6 @@ pub mod commands;
 pub mod database;
 pub mod enterprise_tools;
 pub mod files;
+pub mod host;
 pub mod samples;
+pub mod scenarios;

@@ -69,17 +69,15 @@ pub async fn run(tools: &[(&str, &str)], scenarios: &[Scenario]) -> anyhow::Resu
         };
         let request = CallToolRequestParams::new(scenario.tool).with_arguments(arguments);
         let held = scenario.expected == Expected::RunsOnceApproved;
-        let (result, ()) = tokio::try_join!(
-            async { Ok(client.call_tool(request).await?) },
-            async {
+        let (result, ()) =
+            tokio::try_join!(async { anyhow::Ok(client.call_tool(request).await?) }, async {
                 match (held, remote) {
                     (true, true) => println!("Approve it in ASCEND; the call waits up to 300 s."),
                     (true, false) => approve(data.path()).await?,
                     (false, _) => {}
                 }
-                Ok(())
-            }
-        )?;
+                anyhow::Ok(())
+            })?;
         println!("Result: {}", serde_json::to_string_pretty(&result)?);
         check(&result, scenario.expected)?;
     }
@@ -93,19 +91,20 @@ async fn approve(data: &Path) -> anyhow::Result<()> {
     let center = Center::open(CenterConfig::new(center_folder(data))).await?;
     let approver = center.local_approver().await?;
     let waiting = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         loop {
-            let changed = center.changed();
+            look.tick().await;
             if let Some(record) = center.actions(Some(State::Pending), 1).await?.pop() {
                 return anyhow::Ok(record);
             }
-            changed.await;
         }
     };
     let record = tokio::time::timeout(Duration::from_secs(30), waiting)
         .await
         .context("nothing waits for approval")??;
     println!("Waiting for approval (action {}): {}", record.id, record.summary.unwrap_or_default());
-    let record = center.approve(record.id, &approver, Some("approved by --test".to_owned())).await?;
+    let record =
+        center.approve(record.id, &approver, Some("approved by --test".to_owned())).await?;
     println!("Approved by: {}", record.reviewed_by.unwrap_or_default());
     center.close().await;
     Ok(())

@@ -2,26 +2,37 @@
 //! delete with required approval, on real SQLite databases.
 
 use ascend_examples::{
-    database::{AnalyticsAndProduction, DatabaseError, Deleted, Rows},
+    database::{Database, DatabaseError, Rows},
     host::{Host, Options, log_to_stderr},
+    samples::Sample,
     scenarios::{self, Expected, Scenario},
 };
-use ascend_sdk::{GovernedServer, classify, high_risk_action, mcp_governance, tools};
+use ascend_sdk::{GovernedServer, high_risk_action, mcp_governance, tools};
 use clap::Parser as _;
 use serde_json::json;
 
+/// What the two tools work on.
+#[derive(Clone)]
+struct Databases {
+    analytics: Database,
+    production: Database,
+}
+
+/// What a delete did.
+#[derive(serde::Serialize, schemars::JsonSchema)]
+struct Deleted {
+    /// How many rows are gone.
+    rows_affected: u64,
+}
+
 /// Query with automatic governance
-#[mcp_governance(
-    action_type = "database.query",
-    resource = "analytics_db",
-    facts = classify::sqlite(sql)
-)]
+#[mcp_governance(action_type = "database.query", resource = "analytics_db")]
 async fn query_analytics(
-    #[state] databases: AnalyticsAndProduction,
+    #[state] databases: Databases,
     /// One SELECT statement over the tables `events` and `customers`
     sql: String,
 ) -> Result<Rows, DatabaseError> {
-    databases.query_analytics(&sql).await
+    databases.analytics.query(&sql).await
 }
 
 /// Delete with required approval
@@ -31,13 +42,14 @@ async fn query_analytics(
     summary = "Delete rows of {table} where {where_clause}"
 )]
 async fn delete_records(
-    #[state] databases: AnalyticsAndProduction,
+    #[state] databases: Databases,
     /// The table
     table: String,
     /// Which rows, as a SQL expression: `last_login < '2025-01-01'`
     where_clause: String,
 ) -> Result<Deleted, DatabaseError> {
-    databases.delete_records(&table, &where_clause).await
+    let rows_affected = databases.production.delete(&table, &where_clause).await?;
+    Ok(Deleted { rows_affected })
 }
 
 #[tokio::main]
@@ -48,9 +60,13 @@ async fn main() -> anyhow::Result<()> {
         return scenarios::run(&TOOLS, &scenarios()).await;
     }
     let host = Host::start("08_mcp_server", &options).await?;
+    let databases = Databases {
+        analytics: Database::open(host.data(), Sample::Analytics).await?,
+        production: Database::open(host.data(), Sample::Production).await?,
+    };
     let server = GovernedServer::new("mcp-server-001", host.governor())
         .title("Analytics and production, governed")
-        .state(AnalyticsAndProduction::open(host.data()).await?)
+        .state(databases)
         .tools(tools![query_analytics, delete_records]);
     host.serve(server).await
 }

@@ -16,7 +16,10 @@ use rmcp::{
     model::{CallToolResult, ContentBlock, ServerCapabilities, ServerConfig},
     service::RequestContext,
     tool, tool_handler, tool_router,
-    transport::{StreamableHttpServerConfig, StreamableHttpService, stdio},
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService, stdio,
+        streamable_http_server::session::local::LocalSessionManager,
+    },
 };
 use serde_json::json;
 
@@ -75,7 +78,11 @@ impl Notes {
     }
 
     // ▼ added
-    #[high_risk_action(action_type = "notes.delete", resource = "notes/{name}", summary = "Delete the note {name}")]
+    #[high_risk_action(
+        action_type = "notes.delete",
+        resource = "notes/{name}",
+        summary = "Delete the note {name}"
+    )]
     // ▲
     #[tool(description = "Delete a note")]
     async fn delete_note(
@@ -114,7 +121,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(address) = options.http {
         let service = StreamableHttpService::new(
             move || Ok(notes.clone()),
-            Arc::default(),
+            Arc::new(LocalSessionManager::default()),
             StreamableHttpServerConfig::default(),
         );
         let listener = tokio::net::TcpListener::bind(address).await?;
