@@ -326,6 +326,12 @@ fn functions_with_effects_execute() {
             "SELECT \"lower\"('x')",
             "SELECT 'x'::my_type",
             "SELECT CAST('x' AS my_type)",
+            "SELECT my_type 'x'",
+            "SELECT '{x}'::my_type[]",
+            "SELECT 'x'::string",
+            "SELECT s.nextval",
+            "SELECT $1$; DROP TABLE users; -- $1$",
+            "SELECT a$$ FROM t; DROP TABLE users; -- $$",
         ],
     );
     assert_executes(

@@ -32,6 +32,10 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// How long a statement waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most bytes that SQLite allocates in this process: a single function such
+/// as `printf` could take a gigabyte between two looks at the clock.
+const HEAP_LIMIT: &str = "268435456";
+
 /// How many steps of SQLite's machine lie between two looks at the clock.
 const STEPS_PER_LOOK: i32 = 10_000;
 
@@ -138,6 +142,7 @@ impl Database {
             // Functions and virtual tables named in a schema may not have effects.
             .pragma("trusted_schema", "OFF")
             .pragma("cell_size_check", "ON")
+            .pragma("hard_heap_limit", HEAP_LIMIT)
             .disable_statement_logging();
         // Before the reader: who only reads cannot make the files of the
         // write-ahead log.

@@ -28,7 +28,8 @@
 //! A path has no verb of its own; [`Root::verb`] adds what it finds to one.
 //!
 //! **A verb is a hint for policy, not the wall.** No parser knows what a view, a
-//! trigger or a user-defined operator does, nor what a program does with its arguments.
+//! trigger or a user-defined operator does, that PostgreSQL calls a function for `t.name` when
+//! there is no such column, nor what a program does with its arguments.
 //! Enforce as well: run a `read` on a read-only connection, run
 //! [`Command::argv`] without a shell, open files through `cap-std`. Everything here fails
 //! safe: what is not understood is `execute`, not literal, or escapes.

@@ -158,6 +158,36 @@ async fn a_statement_that_runs_too_long_is_stopped_and_undone() {
 }
 
 #[tokio::test]
+async fn memory_is_limited() {
+    let (_directory, database) = open(Sample::Development).await;
+    let error = database.query("SELECT length(printf('%.*c', 900000000, 'x'))").await.unwrap_err();
+    assert!(error.to_string().contains("out of memory"), "{error}");
+    assert_eq!(count(&database, "SELECT count(*) FROM users").await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_abandoned_is_undone() {
+    let (_directory, mut database) = open(Sample::Analytics).await;
+    database.time_limit = Duration::from_millis(300);
+    for _ in 0..3 {
+        let writing = tokio::spawn({
+            let database = database.clone();
+            let slow = "DELETE FROM events WHERE (SELECT count(*) FROM events a, events b) > 0";
+            async move { database.run(slow).await }
+        });
+        // Under way once the connection is taken.
+        while database.writer.num_idle() == 1 {
+            tokio::task::yield_now().await;
+        }
+        writing.abort();
+        let _ = writing.await;
+        assert_eq!(count(&database, "SELECT count(*) FROM events").await, 2400);
+    }
+    let outcome = database.run("UPDATE events SET page = '/' WHERE id = 1").await.unwrap();
+    assert_eq!(outcome.rows_affected, 1);
+}
+
+#[tokio::test]
 async fn statements_that_change_report_what_they_did() {
     let (_directory, database) = open(Sample::Development).await;
     let outcome = database.run("UPDATE users SET active = 0 WHERE active = 1").await.unwrap();

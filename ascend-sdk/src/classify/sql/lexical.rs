@@ -73,6 +73,15 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
             {
                 return Err("the text has a string in PostgreSQL's form".to_owned());
             }
+            // `$1$` starts with a parameter.
+            Token::DollarQuotedString(text)
+                if text
+                    .tag
+                    .as_ref()
+                    .is_some_and(|tag| tag.starts_with(|c: char| c.is_ascii_digit())) =>
+            {
+                return Err("the text has a dollar quote with a number".to_owned());
+            }
             Token::Char(character) => {
                 return Err(format!("the text has `{}`", character.escape_debug()));
             }

@@ -4,8 +4,8 @@
 //! parser adds is not plain until somebody has looked at it.
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArguments, ObjectName, ObjectNamePart, Query,
-    Select, SetExpr, TableFactor, UnaryOperator,
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator,
 };
 
 use super::{Dialect, functions};
@@ -56,7 +56,7 @@ fn body_objection(mut body: &SetExpr) -> Option<&'static str> {
 }
 
 /// What keeps a `SELECT` from being a plain read.
-pub(super) fn select_objection(select: &Select) -> Option<&'static str> {
+pub(super) fn select_objection(dialect: Dialect, select: &Select) -> Option<&'static str> {
     let Select {
         select_token: _,
         optimizer_hints,
@@ -64,7 +64,7 @@ pub(super) fn select_objection(select: &Select) -> Option<&'static str> {
         select_modifiers,
         top: _,
         top_before_distinct: _,
-        projection: _,
+        projection,
         exclude: _,
         into,
         from: _,
@@ -88,6 +88,13 @@ pub(super) fn select_objection(select: &Select) -> Option<&'static str> {
     }
     if !optimizer_hints.is_empty() || select_modifiers.is_some() {
         return Some("the query has hints for the optimizer");
+    }
+    // In PostgreSQL, `SELECT name 'text'` is a value of the type `name`, not an alias.
+    let has_typed_text = projection.iter().any(|item| {
+        matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\''))
+    });
+    if dialect == Dialect::Postgres && has_typed_text {
+        return Some("the query has a value of a type that is not known");
     }
     if !lateral_views.is_empty() || prewhere.is_some() {
         return Some("the query has a clause of another database");
@@ -171,6 +178,11 @@ pub(super) fn expression_objection(dialect: Dialect, expression: &Expr) -> Optio
         Expr::Prefixed { prefix, .. } => {
             let plain = prefix.value.starts_with('_') || prefix.value.eq_ignore_ascii_case("n");
             (!plain).then(|| format!("the prefix `{prefix}` is not known"))
+        }
+        Expr::CompoundIdentifier(parts)
+            if parts.last().is_some_and(|part| part.value.eq_ignore_ascii_case("nextval")) =>
+        {
+            Some("`nextval` moves a sequence on".to_owned())
         }
         Expr::Identifier(_)
         | Expr::CompoundIdentifier(_)
@@ -257,8 +269,69 @@ pub(super) fn last_part(name: &ObjectName) -> Option<String> {
 
 fn type_objection(data_type: &DataType) -> Option<String> {
     // The types of users have input functions of users.
-    matches!(data_type, DataType::Custom(..))
-        .then(|| format!("the type `{data_type}` is not known"))
+    (!is_plain_type(data_type)).then(|| format!("the type `{data_type}` is not known"))
+}
+
+fn is_plain_type(data_type: &DataType) -> bool {
+    use DataType as T;
+    match data_type {
+        T::Array(
+            ArrayElemTypeDef::SquareBracket(of, _)
+            | ArrayElemTypeDef::Qualified(of, _)
+            | ArrayElemTypeDef::AngleBracket(of)
+            | ArrayElemTypeDef::Parenthesis(of),
+        ) => is_plain_type(of),
+        T::Character(_)
+        | T::Char(_)
+        | T::CharacterVarying(_)
+        | T::CharVarying(_)
+        | T::Varchar(_)
+        | T::Nvarchar(_)
+        | T::Uuid
+        | T::Binary(_)
+        | T::Varbinary(_)
+        | T::Blob(_)
+        | T::Numeric(_)
+        | T::Decimal(_)
+        | T::Dec(_)
+        | T::Float(_)
+        | T::TinyInt(_)
+        | T::SmallInt(_)
+        | T::MediumInt(_)
+        | T::Int(_)
+        | T::Int2(_)
+        | T::Int4(_)
+        | T::Int8(_)
+        | T::Integer(_)
+        | T::BigInt(_)
+        | T::Signed
+        | T::SignedInteger
+        | T::Unsigned
+        | T::UnsignedInteger
+        | T::Real
+        | T::Float4
+        | T::Float8
+        | T::Double(_)
+        | T::DoublePrecision
+        | T::Bool
+        | T::Boolean
+        | T::Date
+        | T::Time(..)
+        | T::Datetime(_)
+        | T::Timestamp(..)
+        | T::Interval { .. }
+        | T::JSON
+        | T::JSONB
+        | T::Regclass
+        | T::Text
+        | T::Bytea
+        | T::Bit(_)
+        | T::BitVarying(_)
+        | T::VarBit(_)
+        | T::TsVector
+        | T::TsQuery => true,
+        _ => false,
+    }
 }
 
 fn is_plain_operator(dialect: Dialect, operator: &BinaryOperator) -> bool {

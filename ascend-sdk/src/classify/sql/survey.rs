@@ -225,7 +225,7 @@ impl Visitor for Survey {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        self.object_if(plain::select_objection(select));
+        self.object_if(plain::select_objection(self.dialect, select));
         if let Some(into) = &select.into {
             self.kinds.insert("into".to_owned());
             for target in &into.targets {
