@@ -6,7 +6,7 @@ mod method;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Attribute;
+use syn::{Attribute, spanned::Spanned};
 
 use crate::{
     action::{Action, RiskLevel, Scope, Verb},
@@ -99,6 +99,11 @@ fn crate_path(action: &Action) -> TokenStream {
         Some(path) => path.to_token_stream(),
         None => quote!(::ascend_sdk),
     }
+}
+
+/// The governor that the expression names.
+fn bound(sdk: &TokenStream, governor: &syn::Expr) -> TokenStream {
+    quote_spanned!(governor.span()=> #sdk::__private::bound(&(#governor)))
 }
 
 /// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.

@@ -67,6 +67,12 @@ pub fn bound(governor: &Governor) -> Governor {
     governor.clone()
 }
 
+/// The context of a direct call.
+#[must_use]
+pub const fn context(context: CallContext) -> Option<CallContext> {
+    Some(context)
+}
+
 /// A direct call of the governed function `T`.
 pub async fn call<T: Tool>(
     arguments: T,

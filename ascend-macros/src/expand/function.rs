@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Pat, ReturnType, spanned::Spanned};
 
-use super::{body, crate_path, lint_levels, name_of, span_at, spec};
+use super::{body, bound, crate_path, lint_levels, name_of, span_at, spec};
 use crate::{
     action::{Action, Verb},
     signature::{Function, Parameter, Role},
@@ -216,17 +216,22 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
         }
     };
     let governor = action.governor.as_ref().map(|governor| {
-        let bound = quote_spanned!(governor.span()=> #sdk::__private::bound);
+        let bound = bound(&sdk, governor);
         quote! {
             fn governor() -> ::core::option::Option<#sdk::Governor> {
-                ::core::option::Option::Some(#bound(&(#governor)))
+                ::core::option::Option::Some(#bound)
             }
         }
     });
     let taken = state
         .iter()
         .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::state::<#ty>(state)?));
-    let run = run(action, function, parameters, &returned);
+    // Called as the function, for messages; serde took two names.
+    let run = match name_of(ident).as_str() {
+        "serialize" | "deserialize" => format_ident!("{name}_", span = name.span()),
+        _ => name.clone(),
+    };
+    let body = with_permit(action, function, parameters, &run, &returned);
     quote_spanned! {span=>
         #cfgs
         impl #sdk::Tool for #name {
@@ -246,16 +251,24 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
                 ::core::result::Result::Ok((#(#taken,)*))
             }
 
-            #run
+            fn run(permit: #sdk::Permit<Self>) -> #sdk::BoxFuture<'static, Self::Return> {
+                ::std::boxed::Box::pin(Self::#run(permit))
+            }
         }
+
+        #cfgs
+        impl #name { #body }
     }
 }
 
-/// The only place that has the body. It takes a permit, which only the runtime makes.
-fn run(
+/// The only place that has the body: a method of the tool's type, so that the
+/// function's name means the governed one in it as well. It takes a permit,
+/// which only the runtime makes.
+fn with_permit(
     action: &Action,
     function: &Function,
     parameters: &[Parameter],
+    run: &Ident,
     returned: &TokenStream,
 ) -> TokenStream {
     let sdk = crate_path(action);
@@ -267,6 +280,10 @@ fn run(
         let field = ours(ident);
         quote!(#(#binding_attrs)* #field: #mutability #ident)
     });
+    let bound_attrs = parameters
+        .iter()
+        .filter(|parameter| parameter.argument().is_none())
+        .flat_map(|parameter| &parameter.binding_attrs);
     let bind = |parameter: &Parameter| {
         let Parameter { ident, mutability, .. } = parameter;
         quote!(#mutability #ident)
@@ -278,6 +295,7 @@ fn run(
     let mut block = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
+            #(#bound_attrs)*
             let (Self { #(#fields),* }, (#(#state,)*), #context) = permit.into_parts();
             #statements
         },
@@ -286,7 +304,7 @@ fn run(
     quote_spanned! {span=>
         #(#lint_levels)*
         #(#inner_attrs)*
-        async fn run(permit: #sdk::Permit<Self>) -> #returned
+        async fn #run(permit: #sdk::Permit<Self>) -> #returned
         #block
     }
 }
@@ -309,7 +327,10 @@ fn front(action: &Action, function: &Function, parameters: &[Parameter]) -> Toke
     let names = arguments(parameters).map(|(parameter, _)| &parameter.ident);
     let state = of_role(parameters, is_state).map(|parameter| &parameter.ident);
     let context = match of_role(parameters, is_context).next() {
-        Some(Parameter { ident, .. }) => quote!(::core::option::Option::Some(#ident)),
+        Some(Parameter { ident, ty, .. }) => {
+            let span = Span::mixed_site().located_at(ty.span());
+            quote_spanned!(span=> #sdk::__private::context(#ident))
+        }
         None => quote!(::core::option::Option::None),
     };
     let attrs = attrs.iter().map(|attr| {

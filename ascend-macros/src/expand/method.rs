@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut};
 
-use super::{body, crate_path, span_at, spec};
+use super::{body, bound, crate_path, span_at, spec};
 use crate::{
     action::{Action, Template, Verb},
     signature::{Function, MethodParameter, MethodRole},
@@ -74,8 +74,8 @@ pub(super) fn expand(
     let governor = match &action.governor {
         None => quote!(::core::option::Option::None),
         Some(governor) => {
-            let bound = quote_spanned!(governor.span()=> #sdk::__private::bound);
-            quote!(::core::option::Option::Some(#bound(&(#governor))))
+            let bound = bound(&sdk, governor);
+            quote!(::core::option::Option::Some(#bound))
         }
     };
 
