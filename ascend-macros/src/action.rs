@@ -366,7 +366,7 @@ fn tool_name(
     if is_method {
         return rmcp_name(&function.attrs).unwrap_or_else(|| function.name());
     }
-    let rule = "a tool's name has 1 to 64 letters, digits, `_`, `-` and `.`";
+    let rule = "a tool's name has 1 to 64 ASCII letters, digits, `_`, `-` and `.`";
     match arguments.text("name") {
         Some(text) => {
             let name = text.value();

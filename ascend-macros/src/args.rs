@@ -115,7 +115,9 @@ impl Arguments {
                 if !input.is_empty() {
                     if !input.peek(Token![,]) {
                         diagnostics.push(input.error("expected `,` between arguments"));
-                        skip_to_comma(input)?;
+                        if arguments.key_ahead(input).is_none() {
+                            skip_to_comma(input)?;
+                        }
                     }
                     let _: Option<Token![,]> = input.parse()?;
                 }
@@ -140,8 +142,8 @@ impl Arguments {
             return Ok(());
         }
         let message = match &expression {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                format!("give this text a key, as in `resource = {}`", text.token())
+            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => {
+                "give this text a key, as in `summary = \"…\"`".to_owned()
             }
             _ => "only the first argument, the governor, goes without a key; write `governor = …`"
                 .to_owned(),
@@ -190,7 +192,8 @@ impl Arguments {
             let what = match takes {
                 Takes::Text => "takes a string",
                 Takes::Flag => "takes `true` or `false`",
-                Takes::Expression => "takes a value",
+                Takes::Expression if name == "verb" => "takes a string",
+                Takes::Expression => "takes a governor",
                 Takes::Pairs => "takes keys and strings",
                 Takes::Path => "takes a path in a string",
             };

@@ -6,7 +6,7 @@ mod method;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Attribute;
+use syn::{Attribute, spanned::Spanned};
 
 use crate::{
     action::{Action, RiskLevel, Scope, Verb},
@@ -27,8 +27,15 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
             return quote! { #item #errors };
         }
     };
+    let written = arguments.clone();
     let arguments = Arguments::parse(kind, arguments, &mut out);
     signature::check(kind, &function, &mut out);
+    if out.is_empty()
+        && let Some(instrumented) =
+            after_instrument(kind, &function, &arguments, &written, &mut out)
+    {
+        return instrumented;
+    }
     let expanded = if function.is_method() {
         let parameters = signature::check_method(&function, &mut out);
         let scope = Scope {
@@ -70,7 +77,8 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
                     Role::Context => Some((name_of(&parameter.ident), "context")),
                 })
                 .collect(),
-            open: false,
+            // What is wrong with a parameter is said; not that it is missing.
+            open: parameters.len() < function.sig.inputs.len(),
         };
         Action::new(&arguments, &function, &scope, &mut out)
             .map(|action| function::expand(&action, &function, &parameters))
@@ -78,10 +86,60 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
     match expanded {
         Some(expanded) if out.is_empty() => expanded,
         _ => {
+            let stand_in = stand_in(&arguments, &function);
             let function = function.without_attributes();
             let errors = out.into_tokens();
-            quote! { #function #errors }
+            quote! { #function #stand_in #errors }
         }
+    }
+}
+
+/// A tool by the function's name, so that registering it is no second mistake.
+fn stand_in(arguments: &Arguments, function: &Function) -> Option<TokenStream> {
+    if function.is_method() || function.mentions_self() {
+        return None;
+    }
+    let sdk = sdk(arguments.path("crate"));
+    let Function { vis, sig, .. } = function;
+    let mut name = sig.ident.clone();
+    name.set_span(Span::call_site().located_at(name.span()));
+    Some(quote!(#[doc(hidden)] #vis type #name = #sdk::__private::Unfinished;))
+}
+
+/// `#[tracing::instrument]` is about the body, so it goes first: the function
+/// with the two attributes exchanged.
+fn after_instrument(
+    kind: Kind,
+    function: &Function,
+    arguments: &Arguments,
+    written: &TokenStream,
+    out: &mut Diagnostics,
+) -> Option<TokenStream> {
+    let at = function.attrs.iter().position(|attr| signature::is(attr, "instrument"))?;
+    let mut function = function.clone();
+    let instrument = function.attrs.remove(at);
+    if let Some(name) = function.sensitive_parameter()
+        && !skips_all(&instrument)
+    {
+        out.at(
+            &instrument,
+            format!(
+                "this would record `{name}`: write `skip_all`, and what to record in `fields(…)`"
+            ),
+        );
+        return None;
+    }
+    let sdk = sdk(arguments.path("crate"));
+    let attribute = Ident::new(kind.name(), Span::call_site());
+    Some(quote!(#instrument #[#sdk::#attribute(#written)] #function))
+}
+
+fn skips_all(instrument: &Attribute) -> bool {
+    match &instrument.meta {
+        syn::Meta::List(list) => list.tokens.clone().into_iter().any(
+            |token| matches!(&token, proc_macro2::TokenTree::Ident(word) if word == "skip_all"),
+        ),
+        _ => false,
     }
 }
 
@@ -94,11 +152,23 @@ fn span_at(name: &Ident) -> Span {
     Span::mixed_site().located_at(name.span())
 }
 
-fn crate_path(action: &Action) -> TokenStream {
+fn crate_path(action: &Action, span: Span) -> TokenStream {
     match &action.crate_path {
+        Some(path) => path.to_token_stream(),
+        None => quote_spanned!(span=> ::ascend_sdk),
+    }
+}
+
+fn sdk(path: Option<&syn::Path>) -> TokenStream {
+    match path {
         Some(path) => path.to_token_stream(),
         None => quote!(::ascend_sdk),
     }
+}
+
+/// The governor that the expression names.
+fn bound(sdk: &TokenStream, governor: &syn::Expr) -> TokenStream {
+    quote_spanned!(governor.span()=> #sdk::__private::bound(&(#governor)))
 }
 
 /// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.
@@ -109,7 +179,7 @@ fn spec(
     state: &[&syn::Type],
     wire_name: &dyn Fn(&str) -> String,
 ) -> TokenStream {
-    let sdk = crate_path(action);
+    let sdk = crate_path(action, span_at(name));
     let Action { name: tool, description, namespace, approval_timeout, .. } = action;
     let option = |value: Option<TokenStream>| match value {
         Some(value) => quote!(::core::option::Option::Some(#value)),

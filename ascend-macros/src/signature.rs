@@ -1,7 +1,7 @@
 //! What must hold of the `async fn` and its parameters.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::{
     Attribute, FnArg, GenericArgument, Ident, Lifetime, Meta, Pat, PatType, PathArguments,
     ReturnType, Safety, Signature, Token, Type, Visibility,
@@ -48,6 +48,28 @@ impl Function {
         self.sig.receiver().is_some() || self.attrs.iter().any(|attr| is(attr, "tool"))
     }
 
+    /// Whether the signature says `Self`, which only an `impl` block has.
+    pub(crate) fn mentions_self(&self) -> bool {
+        fn in_tokens(tokens: TokenStream) -> bool {
+            tokens.into_iter().any(|token| match token {
+                TokenTree::Ident(word) => word == "Self",
+                TokenTree::Group(group) => in_tokens(group.stream()),
+                _ => false,
+            })
+        }
+        in_tokens(self.sig.to_token_stream())
+    }
+
+    /// The name, or pattern, of a sensitive parameter.
+    pub(crate) fn sensitive_parameter(&self) -> Option<String> {
+        self.sig.inputs.iter().find_map(|input| match input {
+            FnArg::Typed(input) if input.attrs.iter().any(|attr| is(attr, "sensitive")) => {
+                Some(input.pat.to_token_stream().to_string())
+            }
+            _ => None,
+        })
+    }
+
     /// The function as it would be without our attributes, so that what else
     /// is wrong with it is the only other thing to be reported.
     pub(crate) fn without_attributes(mut self) -> TokenStream {
@@ -57,9 +79,17 @@ impl Function {
                 input.attrs.retain(|attr| is_lint_level(attr) || is(attr, "cfg"));
             }
         }
+        if self.sig.asyncness.is_none() && !returns_boxed_future(&self.sig) {
+            self.sig.asyncness = Some(Token![async](self.sig.fn_token.span));
+        }
+        quote! { #[allow(unused)] #self }
+    }
+}
+
+impl ToTokens for Function {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
         let Self { attrs, vis, sig, body } = self;
-        // It may be called by nobody: the mistake is reported, not that.
-        quote! { #(#attrs)* #[allow(dead_code, unused_variables)] #vis #sig #body }
+        tokens.extend(quote!(#(#attrs)* #vis #sig #body));
     }
 }
 
@@ -155,8 +185,7 @@ pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
     let sig = &function.sig;
     let name = function.name();
     if sig.asyncness.is_none() {
-        let after_rmcp = matches!(&sig.output, ReturnType::Type(_, ty) if is_boxed_future(ty));
-        if after_rmcp && function.sig.receiver().is_some() {
+        if returns_boxed_future(sig) && sig.receiver().is_some() {
             out.at_span(Span::call_site(), format!("write `#[{}]` above `#[tool]`", kind.name()));
         } else {
             out.at(sig.fn_token, format!("a governed tool is async: write `async fn {name}`"));
@@ -193,8 +222,10 @@ pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
     }
 }
 
-fn is_boxed_future(ty: &Type) -> bool {
-    last_segment(ty).is_some_and(|segment| segment.ident == "Pin")
+/// What rmcp makes of an `async fn`.
+fn returns_boxed_future(sig: &Signature) -> bool {
+    matches!(&sig.output, ReturnType::Type(_, ty)
+        if last_segment(ty).is_some_and(|segment| segment.ident == "Pin"))
 }
 
 fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {
@@ -206,7 +237,8 @@ fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {
     }
 }
 
-/// Checks an ordinary function, and takes its parameters apart.
+/// Checks an ordinary function, and takes its parameters apart: those in which
+/// nothing is wrong.
 pub(crate) fn check_function(function: &Function, out: &mut Diagnostics) -> Vec<Parameter> {
     const PRIMITIVES: [&str; 17] = [
         "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32",
@@ -214,6 +246,9 @@ pub(crate) fn check_function(function: &Function, out: &mut Diagnostics) -> Vec<
     ];
     let sig = &function.sig;
     let name = function.name();
+    if function.mentions_self() {
+        out.at(&sig.ident, "move this function out of the `impl` block, or give it `&self`");
+    }
     if PRIMITIVES.contains(&name.as_str()) {
         out.at(
             &sig.ident,
@@ -242,11 +277,8 @@ pub(crate) fn check_function(function: &Function, out: &mut Diagnostics) -> Vec<
     for input in &sig.inputs {
         let FnArg::Typed(input) = input else { continue };
         if let Some(parameter) = check_parameter(input, out) {
-            let twice = match &parameter.role {
-                Role::Context => parameters.iter().any(|p| matches!(p.role, Role::Context)),
-                _ => false,
-            };
-            if twice {
+            let is_context = |parameter: &Parameter| matches!(parameter.role, Role::Context);
+            if is_context(&parameter) && parameters.iter().any(is_context) {
                 out.at(input, "a call has one context: remove the second `#[context]` parameter");
             }
             if let Some(argument) = parameter.argument()

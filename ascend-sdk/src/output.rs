@@ -158,9 +158,8 @@ pub(crate) fn plain_schema(schema: schemars::Schema) -> Option<Map<String, Value
 /// The return type of anything governed: it can say that the call was refused.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say that a governed call was refused",
-    label = "return a `Result` whose error takes a refusal",
-    note = "write `Result<T, E>` where `E: From<ascend_sdk::Refusal> + std::fmt::Display`",
-    note = "with thiserror: a variant `#[error(transparent)] Refused(#[from] ascend_sdk::Refusal)`"
+    label = "not `Result<T, E>`",
+    note = "write `Result<{Self}, E>` where `E: From<ascend_sdk::Refusal> + std::fmt::Display`"
 )]
 pub trait GovernedReturn: Sized {
     /// The value that says so.
@@ -177,8 +176,19 @@ pub trait GovernedReturn: Sized {
     }
 }
 
+/// The error of anything governed: it takes a refusal.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say that a governed call was refused",
+    label = "an error that takes no refusal",
+    note = "it must be `From<ascend_sdk::Refusal>` and `std::fmt::Display`",
+    note = "with thiserror: a variant `#[error(transparent)] Refused(#[from] ascend_sdk::Refusal)`"
+)]
+pub trait ToolError: From<Refusal> + Display {}
+
 #[diagnostic::do_not_recommend]
-impl<T, E: From<Refusal> + Display> GovernedReturn for Result<T, E> {
+impl<E: From<Refusal> + Display> ToolError for E {}
+
+impl<T, E: ToolError> GovernedReturn for Result<T, E> {
     fn from_refusal(refusal: Refusal) -> Self {
         Err(refusal.into())
     }
@@ -189,11 +199,11 @@ impl<T, E: From<Refusal> + Display> GovernedReturn for Result<T, E> {
 }
 
 /// The return type of a governed tool: `Result<T, E>` with `T` a
-/// [`ToolOutput`] and `E: From<Refusal> + Display`.
+/// [`ToolOutput`] and `E` a [`ToolError`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the return type of a governed tool",
     label = "not `Result<T, E>`",
-    note = "write `Result<T, E>` where `T: serde::Serialize + schemars::JsonSchema` and `E: From<ascend_sdk::Refusal> + std::fmt::Display`"
+    note = "write `Result<{Self}, E>` where `E: From<ascend_sdk::Refusal> + std::fmt::Display`"
 )]
 pub trait ToolReturn: GovernedReturn + Send + 'static {
     /// See [`ToolOutput::output_schema`].
@@ -204,8 +214,7 @@ pub trait ToolReturn: GovernedReturn + Send + 'static {
     fn render(self) -> Result<Rendered, String>;
 }
 
-#[diagnostic::do_not_recommend]
-impl<T: ToolOutput, E: From<Refusal> + Display + Send + 'static> ToolReturn for Result<T, E> {
+impl<T: ToolOutput, E: ToolError + Send + 'static> ToolReturn for Result<T, E> {
     fn output_schema() -> Option<Map<String, Value>> {
         T::output_schema()
     }

@@ -67,6 +67,30 @@ pub fn bound(governor: &Governor) -> Governor {
     governor.clone()
 }
 
+/// The call's context.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a `#[context]` parameter",
+    label = "not the context of a call",
+    note = "give the parameter the type `ascend_sdk::CallContext`"
+)]
+pub trait Context: Sized {
+    /// As the body takes it.
+    fn of(context: CallContext) -> Self;
+
+    /// As a direct call gives it.
+    fn given(self) -> CallContext;
+}
+
+impl Context for CallContext {
+    fn of(context: CallContext) -> Self {
+        context
+    }
+
+    fn given(self) -> CallContext {
+        self
+    }
+}
+
 /// A direct call of the governed function `T`.
 pub async fn call<T: Tool>(
     arguments: T,
@@ -183,4 +207,44 @@ pub fn arguments<const N: usize>(
         }
     }
     Ok(merged.into())
+}
+
+/// Stands in for a tool whose attribute holds a mistake, so that registering
+/// it is not another one.
+#[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub enum Unfinished {}
+
+impl Tool for Unfinished {
+    type State = ();
+    type Return = Result<(), Refusal>;
+
+    const SPEC: &'static ToolSpec = &ToolSpec {
+        name: "",
+        title: None,
+        description: "",
+        namespace: "",
+        verb: None,
+        resource: crate::Template(&[]),
+        summary: None,
+        floor: crate::Floor::HIGH_RISK,
+        approval_timeout: None,
+        metadata: &[],
+        parameters: &[],
+        state: &[],
+        hints: crate::Hints {
+            read_only: None,
+            destructive: None,
+            idempotent: None,
+            open_world: None,
+        },
+        location: crate::Location { file: "", line: 0 },
+    };
+
+    fn state(_: &State) -> Result<(), MissingState> {
+        Ok(())
+    }
+
+    async fn run(permit: crate::Permit<Self>) -> Self::Return {
+        match permit.into_parts().0 {}
+    }
 }

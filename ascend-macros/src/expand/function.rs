@@ -2,9 +2,9 @@
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Attribute, FnArg, Pat, ReturnType, spanned::Spanned};
+use syn::{Attribute, FnArg, Pat, ReturnType, Type, spanned::Spanned};
 
-use super::{body, crate_path, lint_levels, name_of, span_at, spec};
+use super::{body, bound, crate_path, lint_levels, name_of, span_at, spec};
 use crate::{
     action::{Action, Verb},
     signature::{Function, Parameter, Role},
@@ -74,7 +74,7 @@ fn cfgs(function: &Function) -> TokenStream {
 /// falls back to what compiles for every type and never runs, and `parameter`
 /// alone insists.
 fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
-    let sdk = crate_path(action);
+    let sdk = crate_path(action, span_at(&function.sig.ident));
     let name = tool_name(function);
     let vis = &function.vis;
     let cfgs = cfgs(function);
@@ -106,7 +106,9 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
     let stored = fields(|attr| !is_schema_attr(attr));
     let described = fields(|attr| is_schema_attr(attr) || attr.path().is_ident("serde"));
     let checks = types.iter().map(|ty| {
-        quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::parameter::<#ty>())
+        let span = Span::mixed_site().located_at(ty.span());
+        let sdk = crate_path(action, span);
+        quote_spanned!(span=> #sdk::__private::parameter::<#ty>())
     });
     let text = name_of(&name);
     let aliases = aliases
@@ -176,7 +178,7 @@ fn is_schema_attr(attr: &Attribute) -> bool {
 }
 
 fn implementation(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
-    let sdk = crate_path(action);
+    let sdk = crate_path(action, span_at(&function.sig.ident));
     let name = tool_name(function);
     let ident = &function.sig.ident;
     let span = span_at(ident);
@@ -216,17 +218,22 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
         }
     };
     let governor = action.governor.as_ref().map(|governor| {
-        let bound = quote_spanned!(governor.span()=> #sdk::__private::bound);
+        let bound = bound(&sdk, governor);
         quote! {
             fn governor() -> ::core::option::Option<#sdk::Governor> {
-                ::core::option::Option::Some(#bound(&(#governor)))
+                ::core::option::Option::Some(#bound)
             }
         }
     });
     let taken = state
         .iter()
         .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::state::<#ty>(state)?));
-    let run = run(action, function, parameters, &returned);
+    // Called as the function, for messages; serde took two names.
+    let run = match name_of(ident).as_str() {
+        "serialize" | "deserialize" => format_ident!("{name}_", span = name.span()),
+        _ => name.clone(),
+    };
+    let body = with_permit(action, function, parameters, &run, &returned);
     quote_spanned! {span=>
         #cfgs
         impl #sdk::Tool for #name {
@@ -246,19 +253,27 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
                 ::core::result::Result::Ok((#(#taken,)*))
             }
 
-            #run
+            fn run(permit: #sdk::Permit<Self>) -> #sdk::BoxFuture<'static, Self::Return> {
+                ::std::boxed::Box::pin(Self::#run(permit))
+            }
         }
+
+        #cfgs
+        impl #name { #body }
     }
 }
 
-/// The only place that has the body. It takes a permit, which only the runtime makes.
-fn run(
+/// The only place that has the body: a method of the tool's type, so that the
+/// function's name means the governed one in it as well. It takes a permit,
+/// which only the runtime makes.
+fn with_permit(
     action: &Action,
     function: &Function,
     parameters: &[Parameter],
+    run: &Ident,
     returned: &TokenStream,
 ) -> TokenStream {
-    let sdk = crate_path(action);
+    let sdk = crate_path(action, span_at(&function.sig.ident));
     let ident = &function.sig.ident;
     let span = span_at(ident);
     let fields = arguments(parameters).map(|(parameter, _)| {
@@ -267,18 +282,35 @@ fn run(
         let field = ours(ident);
         quote!(#(#binding_attrs)* #field: #mutability #ident)
     });
+    let bound_attrs = parameters
+        .iter()
+        .filter(|parameter| is_state(&parameter.role))
+        .flat_map(|parameter| &parameter.binding_attrs);
     let bind = |parameter: &Parameter| {
         let Parameter { ident, mutability, .. } = parameter;
         quote!(#mutability #ident)
     };
     let state = of_role(parameters, is_state).map(bind);
-    let context = of_role(parameters, is_context).map(bind).next().unwrap_or_else(|| quote!(_));
+    let (context, of_context) = match of_role(parameters, is_context).next() {
+        None => (quote!(_), None),
+        Some(parameter) => {
+            let Parameter { binding_attrs, ty, .. } = parameter;
+            let context = quote_spanned!(span=> context);
+            let of = context_of(action, ty);
+            let bound = bind(parameter);
+            let of_context =
+                quote_spanned!(span=> #(#binding_attrs)* let #bound = #of::of(#context););
+            (context, Some(of_context))
+        }
+    };
     let lint_levels = lint_levels(&function.attrs);
     let (inner_attrs, statements) = body(&function.body);
     let mut block = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
+            #(#bound_attrs)*
             let (Self { #(#fields),* }, (#(#state,)*), #context) = permit.into_parts();
+            #of_context
             #statements
         },
     );
@@ -286,14 +318,21 @@ fn run(
     quote_spanned! {span=>
         #(#lint_levels)*
         #(#inner_attrs)*
-        async fn run(permit: #sdk::Permit<Self>) -> #returned
+        async fn #run(permit: #sdk::Permit<Self>) -> #returned
         #block
     }
 }
 
+/// What is known of a `#[context]` parameter's type, asked at that type.
+fn context_of(action: &Action, ty: &Type) -> TokenStream {
+    let span = Span::mixed_site().located_at(ty.span());
+    let sdk = crate_path(action, span);
+    quote_spanned!(span=> <#ty as #sdk::__private::Context>)
+}
+
 /// The function as its callers see it.
 fn front(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
-    let sdk = crate_path(action);
+    let sdk = crate_path(action, span_at(&function.sig.ident));
     let name = tool_name(function);
     let Function { attrs, vis, sig, body } = function;
     let mut sig = sig.clone();
@@ -309,7 +348,10 @@ fn front(action: &Action, function: &Function, parameters: &[Parameter]) -> Toke
     let names = arguments(parameters).map(|(parameter, _)| &parameter.ident);
     let state = of_role(parameters, is_state).map(|parameter| &parameter.ident);
     let context = match of_role(parameters, is_context).next() {
-        Some(Parameter { ident, .. }) => quote!(::core::option::Option::Some(#ident)),
+        Some(Parameter { ident, ty, .. }) => {
+            let of = context_of(action, ty);
+            quote_spanned!(span=> ::core::option::Option::Some(#of::given(#ident)))
+        }
         None => quote!(::core::option::Option::None),
     };
     let attrs = attrs.iter().map(|attr| {

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut};
 
-use super::{body, crate_path, span_at, spec};
+use super::{body, bound, crate_path, span_at, spec};
 use crate::{
     action::{Action, Template, Verb},
     signature::{Function, MethodParameter, MethodRole},
@@ -19,12 +19,14 @@ pub(super) fn expand(
     function: &Function,
     parameters: &[MethodParameter],
 ) -> TokenStream {
-    let sdk = crate_path(action);
     let Function { attrs, vis, sig, .. } = function;
     let ident = &sig.ident;
     let span = span_at(ident);
-    let values: Vec<_> = (0..parameters.len())
-        .map(|index| format_ident!("parameter_{index}", span = Span::mixed_site()))
+    let sdk = crate_path(action, span);
+    let values: Vec<_> = parameters
+        .iter()
+        .enumerate()
+        .map(|(index, parameter)| format_ident!("parameter_{index}", span = at(&parameter.ty)))
         .collect();
 
     let described: Vec<_> = parameters
@@ -40,7 +42,8 @@ pub(super) fn expand(
     let spec = spec(action, ident, &described, &[], &str::to_owned);
 
     let arguments = parameters.iter().zip(&values).filter_map(|(parameter, value)| {
-        let span = Span::mixed_site().located_at(parameter.ty.span());
+        let span = at(&parameter.ty);
+        let sdk = crate_path(action, span);
         let argument = match &parameter.role {
             MethodRole::Argument { name, .. } => {
                 quote_spanned!(span=> #sdk::__private::Argument::one(#name, &#value))
@@ -74,8 +77,8 @@ pub(super) fn expand(
     let governor = match &action.governor {
         None => quote!(::core::option::Option::None),
         Some(governor) => {
-            let bound = quote_spanned!(governor.span()=> #sdk::__private::bound);
-            quote!(::core::option::Option::Some(#bound(&(#governor))))
+            let bound = bound(&sdk, governor);
+            quote!(::core::option::Option::Some(#bound))
         }
     };
 
@@ -84,7 +87,7 @@ pub(super) fn expand(
         ReturnType::Default => quote!(()),
     };
     // Tells the compiler what the body returns before it sees the body.
-    let expected = quote_spanned! {Span::mixed_site().located_at(returned.span())=>
+    let expected = quote_spanned! {at(&returned)=>
         #[allow(
             unreachable_code,
             clippy::diverging_sub_expression,
@@ -110,6 +113,19 @@ pub(super) fn expand(
     );
     inside.set_span(function.body.span());
     let inside = TokenTree::Group(inside);
+    // Asks the return type for room for a refusal.
+    let at_return = at(&returned);
+    let sdk_at_return = crate_path(action, at_return);
+    let guarded = quote_spanned! {at_return=>
+        #sdk_at_return::__private::guard(
+            governor,
+            SPEC,
+            verb,
+            arguments,
+            move || async move #inside,
+        )
+        .await
+    };
     let mut block = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
@@ -118,14 +134,7 @@ pub(super) fn expand(
             let governor = #governor;
             let verb = #verb;
             let arguments = #sdk::__private::arguments([#(#arguments),*]);
-            #sdk::__private::guard(
-                governor,
-                SPEC,
-                verb,
-                arguments,
-                move || async move #inside,
-            )
-            .await
+            #guarded
         },
     );
     block.set_span(function.body.span());
@@ -141,6 +150,11 @@ pub(super) fn expand(
     }
     let block = TokenTree::Group(block);
     quote!(#(#attrs)* #(#inner_attrs)* #vis #sig #block)
+}
+
+/// Where tokens of ours that ask something of a type stand.
+fn at(ty: &impl ToTokens) -> Span {
+    Span::mixed_site().located_at(ty.span())
 }
 
 fn taken(input: &PatType, parameter: &MethodParameter, value: &Ident) -> PatType {
@@ -169,7 +183,7 @@ fn field_checks(
         })
         .collect();
     let named = |template: &Template| {
-        let span = template.span;
+        let span = Span::mixed_site().located_at(template.span);
         let names: Vec<_> = template
             .segments
             .iter()
