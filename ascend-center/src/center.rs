@@ -21,7 +21,7 @@ use crate::{
     record::Record,
     store::{
         ClaimAnswer, DecideError, KillSwitch, NewAction, ReportError, Store, StoreError,
-        SubmitError,
+        SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -187,6 +187,13 @@ impl Center {
         &self.0.directory
     }
 
+    /// How approvers reach this center: the start of a shell command, to which
+    /// `pending`, `approve 7` and so on are added.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!("ascend-center --directory {}", quoted(&self.0.directory.display().to_string()))
+    }
+
     /// The approver whose credential lies in the center's directory. Whoever
     /// can read that file is this approver.
     ///
@@ -269,6 +276,12 @@ impl Center {
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         self.0.store.actions(state, limit).await
+    }
+
+    /// Tells of every change, in this process or another.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes(self.0.store.waiter_for_anything())
     }
 
     /// Raises the kill switch: from now on every evaluation is denied and every
@@ -381,6 +394,19 @@ impl Center {
     }
 }
 
+/// What [`Center::changes`] gives.
+#[derive(Debug)]
+pub struct Changes(Waiter);
+
+impl Changes {
+    /// Resolves at the next change after this call, however late it is polled:
+    /// call it, then look, then await it, and nothing is missed. What expires
+    /// is no change by itself.
+    pub fn next(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.changed()
+    }
+}
+
 fn failed(error: impl std::fmt::Display) -> AuthorityError {
     AuthorityError::Failed(error.to_string())
 }
@@ -452,8 +478,8 @@ impl Authority for Center {
 
     fn describe(&self) -> String {
         format!(
-            "the embedded authorization center; approve with: ascend-center --directory {} pending --watch",
-            quoted(&self.0.directory.display().to_string())
+            "the embedded authorization center; approve with: {} pending --watch",
+            self.command()
         )
     }
 }

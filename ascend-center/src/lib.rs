@@ -8,14 +8,18 @@
 mod center;
 mod credential;
 mod directory;
+#[cfg(feature = "http")]
+mod http;
 mod life;
 mod policy;
 mod record;
 mod store;
 mod submission;
 
-pub use center::{Center, CenterConfig, OpenError};
+pub use center::{Center, CenterConfig, Changes, OpenError};
 pub use credential::{Approver, CredentialError};
+#[cfg(feature = "http")]
+pub use http::ServeConfig;
 pub use life::{State, UnknownState};
 pub use policy::{PolicyError, PolicySummary, Problem, check_policies};
 pub use record::{Effect, Matched, Record};

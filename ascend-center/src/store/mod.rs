@@ -105,6 +105,11 @@ impl Store {
         News::waiter(&self.news, id)
     }
 
+    /// A place to wait for any news.
+    pub(crate) fn waiter_for_anything(&self) -> Waiter {
+        News::waiter(&self.news, news::ANYTHING)
+    }
+
     /// Whether the database can be read.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM kill_switch").fetch_optional(&self.readers).await?;

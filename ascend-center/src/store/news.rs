@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_millis(25);
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// Stands for whatever happens: no action has this id.
+pub(super) const ANYTHING: i64 = 0;
+
 #[derive(Debug)]
 pub(super) struct News {
     options: SqliteConnectOptions,
@@ -84,7 +87,9 @@ impl News {
     /// Wakes those who wait for the actions; `None` stands for all.
     pub(super) fn tell(&self, touched: impl IntoIterator<Item = Option<i64>>) {
         let board = self.board();
-        for action in touched {
+        let mut touched = touched.into_iter().peekable();
+        let anything = touched.peek().map(|_| Some(ANYTHING));
+        for action in touched.chain(anything) {
             match action {
                 Some(id) => {
                     if let Some((notify, _)) = board.waiting.get(&id) {

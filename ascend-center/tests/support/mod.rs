@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; not each uses all")]
 
+pub(crate) mod served;
+
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
@@ -11,17 +13,17 @@ use ascend_center::{Center, CenterConfig, State};
 use ascend_sdk::{Action, ActionId, Digest};
 use serde_json::{Value, json};
 
-pub async fn open(directory: &Path) -> Center {
+pub(crate) async fn open(directory: &Path) -> Center {
     Center::open(CenterConfig::new(directory).approver("alice")).await.unwrap()
 }
 
-pub fn digest(byte: u8) -> Digest {
+pub(crate) fn digest(byte: u8) -> Digest {
     hex::encode([byte; 32]).parse().unwrap()
 }
 
 static KEYS: AtomicU64 = AtomicU64::new(0);
 
-pub fn action_json(namespace: &str, verb: &str, resource: &str) -> Value {
+pub(crate) fn action_json(namespace: &str, verb: &str, resource: &str) -> Value {
     let key = format!("key-{}-{}", std::process::id(), KEYS.fetch_add(1, Ordering::Relaxed));
     json!({
         "server_id": "mcp-server-001",
@@ -43,20 +45,20 @@ pub fn action_json(namespace: &str, verb: &str, resource: &str) -> Value {
     })
 }
 
-pub fn action(namespace: &str, verb: &str, resource: &str) -> Action {
+pub(crate) fn action(namespace: &str, verb: &str, resource: &str) -> Action {
     serde_json::from_value(action_json(namespace, verb, resource)).unwrap()
 }
 
-pub fn delete() -> Action {
+pub(crate) fn delete() -> Action {
     action("database", "delete", "production_db")
 }
 
-pub fn number(id: &ActionId) -> i64 {
+pub(crate) fn number(id: &ActionId) -> i64 {
     id.as_str().parse().unwrap()
 }
 
 /// Asks again until it is true.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition().await {
         assert!(Instant::now() < deadline, "still not so: {what}");
@@ -64,6 +66,6 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     }
 }
 
-pub async fn state(center: &Center, id: i64) -> State {
+pub(crate) async fn state(center: &Center, id: i64) -> State {
     center.action(id).await.unwrap().unwrap().state
 }

@@ -1,0 +1,164 @@
+//! An action, for the person who decides. Whatever an agent wrote is shown as
+//! what it is: a character that would be invisible, or change how others are
+//! shown, stands there as an escape.
+
+use std::io::{self, Write};
+
+use ascend_center::{Center, Effect, Record, State};
+use ascend_sdk::is_invisible;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// One line of text, every invisible character as `\u{…}`.
+pub(crate) fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_invisible(character) {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+pub(crate) async fn heading(center: &Center, count: usize) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    if let Some(switch) = center.kill_switch().await? {
+        lines.push(format!(
+            "The kill switch is raised since {}, by {}: {}",
+            moment(switch.raised_at),
+            shown(&switch.raised_by),
+            shown(&switch.reason)
+        ));
+    }
+    lines.push(match count {
+        0 => "Nothing waits for approval.".to_owned(),
+        1 => "1 action waits for approval.".to_owned(),
+        count => format!("{count} actions wait for approval."),
+    });
+    Ok(lines)
+}
+
+pub(crate) fn write(
+    out: &mut impl Write,
+    record: &Record,
+    command: &str,
+    now: Timestamp,
+) -> io::Result<()> {
+    let field = |out: &mut dyn Write, name: &str, text: &str| writeln!(out, "  {name:<10} {text}");
+    writeln!(out)?;
+    writeln!(out, "Action {}  risk {} {}", record.id, record.risk_score, record.risk_level)?;
+    if let Some(summary) = &record.summary {
+        field(out, "what", &shown(summary))?;
+    }
+    let what = format!("{}.{}", record.namespace, record.verb);
+    field(
+        out,
+        "tool",
+        &shown(&match record.tool.as_str() {
+            "" => what,
+            tool => format!("{tool} ({what})"),
+        }),
+    )?;
+    field(out, "resource", &shown(&record.resource))?;
+    write_arguments(out, record)?;
+    field(out, "why", &shown(&record.reason))?;
+    for matched in record.matched.iter().filter(|matched| matched.effect == Effect::Allow) {
+        let risk = matched.risk.map_or_else(String::new, |risk| format!(", risk {risk}"));
+        let reason =
+            matched.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let text = format!("also matched: policy `{}`{risk}{reason}", matched.policy);
+        field(out, "", &shown(&text))?;
+    }
+    let client =
+        record.client.as_ref().map_or_else(String::new, |client| format!(", client {client}"));
+    field(
+        out,
+        "asked by",
+        &shown(&format!("{}, session {}{client}", record.server_id, record.session_id)),
+    )?;
+    field(
+        out,
+        "since",
+        &format!("{} ({} ago)", moment(record.created_at), span(record.created_at, now)),
+    )?;
+    field(
+        out,
+        "until",
+        &format!("{} ({} left)", moment(record.expires_at), span(now, record.expires_at)),
+    )?;
+    field(out, "approve", &format!("{command} approve {}", record.id))?;
+    field(out, "reject", &format!("{command} reject {}", record.id))
+}
+
+/// Every argument in full, as JSON.
+fn write_arguments(out: &mut dyn Write, record: &Record) -> io::Result<()> {
+    let mut label = "arguments";
+    for (name, value) in &record.parameters {
+        // Of its line breaks, those that the formatter makes are structure;
+        // those in the text itself are escaped by JSON.
+        let json = serde_json::to_string_pretty(value).unwrap_or_default();
+        let name = Value::from(name.as_str()).to_string();
+        for (index, line) in json.lines().enumerate() {
+            let line = shown(line);
+            if index == 0 {
+                writeln!(out, "  {label:<10} {}: {line}", shown(&name))?;
+            } else {
+                writeln!(out, "  {:<10} {line}", "")?;
+            }
+        }
+        label = "";
+    }
+    if record.parameters.is_empty() {
+        writeln!(out, "  {label:<10} none")?;
+    }
+    Ok(())
+}
+
+/// One line on how the wait for an action ended.
+pub(crate) fn outcome(record: &Record) -> String {
+    let by = record.reviewed_by.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
+    let said = record.comments.as_ref().map_or_else(String::new, |text| format!(": {text}"));
+    shown(&match record.state {
+        State::Rejected => format!("Action {} was rejected{by}{said}", record.id),
+        State::Expired => format!("Action {} expired", record.id),
+        State::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
+        _ => format!("Action {} was approved{by}{said}", record.id),
+    })
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs().max(0);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min {seconds} s"),
+        _ => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_characters_are_shown_as_what_they_are() {
+        let text = "a\u{1b}[2Jb\rc\u{202e}d\u{200b}e\u{7}";
+        assert_eq!(shown(text), r"a\u{1b}[2Jb\u{d}c\u{202e}d\u{200b}e\u{7}");
+        assert_eq!(shown("größe 価格 `x`"), "größe 価格 `x`");
+    }
+
+    #[test]
+    fn spans_are_readable() {
+        let at = |second| Timestamp::from_second(second).unwrap_or_default();
+        assert_eq!(span(at(0), at(9)), "9 s");
+        assert_eq!(span(at(0), at(291)), "4 min 51 s");
+        assert_eq!(span(at(0), at(7_300)), "2 h 1 min");
+        assert_eq!(span(at(9), at(0)), "0 s");
+    }
+}

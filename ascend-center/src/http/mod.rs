@@ -1,0 +1,381 @@
+//! The center over HTTP: ASCEND's API, and what ours adds to it.
+//!
+//! | | for | |
+//! |---|---|---|
+//! | `POST /mcp/governance/evaluate` | agents | asks for a decision |
+//! | `GET /api/v1/actions/{id}/status?wait=S` | both | where it stands; held up to 30 s while it is pending |
+//! | `POST /api/v1/actions/{id}/claim` | agents | claims the decision for one run |
+//! | `POST /api/v1/actions/{id}/withdraw` | agents | gives it up |
+//! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
+//! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
+//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
+//! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
+//! | `GET /health` | all | whether it works; a credential that is sent must be valid |
+
+mod answer;
+mod auth;
+mod evaluate;
+mod fields;
+mod problem;
+
+use std::{io, time::Duration};
+
+use ascend_sdk::{Claim, Digest, Outcome};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::HeaderMap,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Center, Record, State as ActionState, credential::Role};
+use answer::{listed, standing};
+use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
+use fields::Fields;
+use problem::Problem;
+
+/// The largest request body, in bytes.
+const BODY_LIMIT: usize = 1024 * 1024;
+/// The longest that a status request is held.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The most actions in one list.
+const LIST_LIMIT: u32 = 1000;
+/// Tells a client that its `?wait=` is understood, and how many seconds count.
+const WAIT_HEADER: &str = "x-ascend-wait";
+
+/// How a center is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "give it to `Center::serve`"]
+pub struct ServeConfig {
+    hosts: Vec<String>,
+}
+
+impl ServeConfig {
+    /// To requests for this machine by its loopback names alone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also to requests whose `Host` header names `host`, without a port. Any
+    /// other is refused, since a page in a browser could be behind it.
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Face {
+    center: Center,
+    hosts: Hosts,
+    closing: CancellationToken,
+}
+
+impl Center {
+    /// Serves the center over HTTP on `listener` until `shutdown` resolves;
+    /// requests under way are answered first. There is no TLS: listen on
+    /// loopback, or behind a proxy.
+    ///
+    /// ```no_run
+    /// # async fn example(center: ascend_center::Center) -> std::io::Result<()> {
+    /// use ascend_center::ServeConfig;
+    ///
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8787").await?;
+    /// let shutdown = async { drop(tokio::signal::ctrl_c().await) };
+    /// center.serve(listener, ServeConfig::new(), shutdown).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        config: ServeConfig,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let closing = CancellationToken::new();
+        let face = Face {
+            center: self.clone(),
+            hosts: Hosts::new(config.hosts),
+            closing: closing.clone(),
+        };
+        let shutdown = async move {
+            shutdown.await;
+            closing.cancel();
+        };
+        axum::serve(listener, router(face)).with_graceful_shutdown(shutdown).await
+    }
+}
+
+fn router(face: Face) -> Router {
+    Router::new()
+        .route("/mcp/governance/evaluate", post(evaluate::evaluate))
+        .route("/api/v1/actions", get(list))
+        .route("/api/v1/actions/{id}", get(details))
+        .route("/api/v1/actions/{id}/status", get(status))
+        .route("/api/v1/actions/{id}/claim", post(claim))
+        .route("/api/v1/actions/{id}/withdraw", post(withdraw))
+        .route("/api/v1/actions/{id}/approve", post(approve))
+        .route("/api/v1/actions/{id}/reject", post(reject))
+        .route("/api/agent-action/{id}/complete", post(complete))
+        .route("/api/agent-action/{id}/fail", post(fail))
+        .route("/api/sdk/kill-switch/status", get(kill_switch))
+        .route("/health", get(health))
+        .fallback(async || Problem::not_found("there is no such endpoint"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(face.clone(), auth::check_host))
+        .with_state(face)
+}
+
+fn number(id: &str) -> Result<i64, Problem> {
+    id.parse().map_err(|_| Problem::not_found(format!("there is no action {id:?}")))
+}
+
+/// The action, where this caller may know of it: agents know only their own.
+fn visible(
+    record: Option<Record>,
+    id: i64,
+    caller: &crate::credential::Identity,
+) -> Result<Record, Problem> {
+    record
+        .filter(|record| caller.role == Role::Approver || record.requested_by == caller.name)
+        .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
+}
+
+#[derive(Deserialize)]
+struct StatusQuery {
+    wait: Option<String>,
+}
+
+async fn status(
+    State(face): State<Face>,
+    AnyCaller(caller): AnyCaller,
+    Path(id): Path<String>,
+    Query(query): Query<StatusQuery>,
+) -> Result<Response, Problem> {
+    let id = number(&id)?;
+    let record = visible(face.center.action(id).await?, id, &caller)?;
+    let wait = match query.wait.as_deref().map(str::parse::<u64>) {
+        None => Duration::ZERO,
+        Some(Ok(seconds)) => Duration::from_secs(seconds).min(LONGEST_WAIT),
+        Some(Err(_)) => {
+            return Err(Problem::invalid("query", "wait", "a whole number of seconds", "int_type"));
+        }
+    };
+    let mut record = record;
+    if !wait.is_zero() && record.state == ActionState::Pending {
+        let later = tokio::select! {
+            later = face.center.wait(id, Some(wait)) => later?,
+            () = face.closing.cancelled() => None,
+        };
+        record = later.unwrap_or(record);
+    }
+    let headers = (!wait.is_zero()).then(|| [(WAIT_HEADER, wait.as_secs().to_string())]);
+    let answer = Json(standing(&record));
+    Ok(match headers {
+        Some(headers) => (headers, answer).into_response(),
+        None => answer.into_response(),
+    })
+}
+
+async fn claim(
+    State(face): State<Face>,
+    AgentCaller(caller): AgentCaller,
+    Path(id): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let id = number(&id)?;
+    let mut fields = Fields::parse(&body?)?;
+    let digest = fields.parsed::<Digest>("digest", "64 hexadecimal digits");
+    fields.require("digest");
+    fields.finish()?;
+    let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
+    visible(face.center.action(id).await?, id, &caller)?;
+    let answer = face.center.claim_for(id, digest, &caller.name).await?;
+    let mut object = json!({ "action_id": id });
+    if let Some(record) = answer.record {
+        object["state"] = record.state.as_str().into();
+        object["reviewed_by"] = record.reviewed_by.into();
+    }
+    match answer.claim {
+        Claim::Granted => {
+            object["granted"] = true.into();
+            object["digest"] = digest.to_string().into();
+        }
+        Claim::Refused(rejection) => {
+            object["granted"] = false.into();
+            object["refusal"] = rejection.kind.as_str().into();
+            object["reason"] = rejection.reason.into();
+        }
+    }
+    Ok(Json(object))
+}
+
+async fn withdraw(
+    state: State<Face>,
+    caller: AgentCaller,
+    id: Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let mut fields = Fields::parse_optional(&body?)?;
+    let reason = fields.text("reason").unwrap_or_else(|| "withdrawn by its caller".to_owned());
+    fields.finish()?;
+    report(state, caller, id, Outcome::Withdrawn { reason }).await
+}
+
+async fn complete(
+    state: State<Face>,
+    caller: AgentCaller,
+    id: Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let mut fields = Fields::parse_optional(&body?)?;
+    let duration = fields.milliseconds("duration_ms").unwrap_or_default();
+    fields.finish()?;
+    report(state, caller, id, Outcome::Completed { duration }).await
+}
+
+async fn fail(
+    state: State<Face>,
+    caller: AgentCaller,
+    id: Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let mut fields = Fields::parse_optional(&body?)?;
+    let duration = fields.milliseconds("duration_ms").unwrap_or_default();
+    // ASCEND's SDK sends text or an object.
+    let error = match fields.value("error") {
+        None => "no error was told".to_owned(),
+        Some(Value::String(error)) => error,
+        Some(other) => other.to_string(),
+    };
+    fields.finish()?;
+    report(state, caller, id, Outcome::Failed { duration, error }).await
+}
+
+async fn report(
+    State(face): State<Face>,
+    AgentCaller(caller): AgentCaller,
+    Path(id): Path<String>,
+    outcome: Outcome,
+) -> Result<Json<Value>, Problem> {
+    let id = number(&id)?;
+    visible(face.center.action(id).await?, id, &caller)?;
+    let record = face.center.report_for(id, outcome, &caller.name).await?;
+    Ok(Json(json!({ "success": true, "action_id": id, "state": record.state })))
+}
+
+async fn approve(
+    state: State<Face>,
+    caller: ApproverCaller,
+    id: Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    decide(state, caller, id, &body?, true).await
+}
+
+async fn reject(
+    state: State<Face>,
+    caller: ApproverCaller,
+    id: Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    decide(state, caller, id, &body?, false).await
+}
+
+async fn decide(
+    State(face): State<Face>,
+    ApproverCaller(approver): ApproverCaller,
+    Path(id): Path<String>,
+    body: &Bytes,
+    approve: bool,
+) -> Result<Json<Value>, Problem> {
+    let id = number(&id)?;
+    let mut fields = Fields::parse_optional(body)?;
+    let comment = fields.text("comment").or_else(|| fields.text("comments"));
+    fields.finish()?;
+    let record = if approve {
+        face.center.approve(id, &approver, comment).await?
+    } else {
+        face.center.reject(id, &approver, comment).await?
+    };
+    Ok(Json(standing(&record)))
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    status: Option<String>,
+    limit: Option<String>,
+}
+
+async fn list(
+    State(face): State<Face>,
+    ApproverCaller(_): ApproverCaller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, Problem> {
+    let invalid = |name, expected| Problem::invalid("query", name, expected, "value_error");
+    let state = match query.status.as_deref() {
+        None => None,
+        Some("pending_approval") => Some(ActionState::Pending),
+        Some(word) => {
+            Some(word.parse().map_err(|_| invalid("status", "a state, such as `pending`"))?)
+        }
+    };
+    let limit = match query.limit.as_deref().map(str::parse::<u32>) {
+        None => 100,
+        Some(Ok(limit)) => limit.min(LIST_LIMIT),
+        Some(Err(_)) => return Err(invalid("limit", "a whole number")),
+    };
+    let records = face.center.actions(state, limit).await?;
+    let actions: Vec<_> = records.iter().map(listed).collect();
+    Ok(Json(json!({ "total": actions.len(), "actions": actions })))
+}
+
+async fn details(
+    State(face): State<Face>,
+    ApproverCaller(_): ApproverCaller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let id = number(&id)?;
+    match face.center.action(id).await? {
+        Some(record) => Ok(Json(listed(&record))),
+        None => Err(Problem::not_found(format!("there is no action {id}"))),
+    }
+}
+
+async fn kill_switch(
+    State(face): State<Face>,
+    AnyCaller(_): AnyCaller,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(match face.center.kill_switch().await? {
+        None => json!({ "blocked": false }),
+        Some(switch) => json!({
+            "blocked": true,
+            "reason": switch.reason,
+            "activated_at": switch.raised_at,
+            "activated_by": switch.raised_by,
+        }),
+    }))
+}
+
+async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    face.center.ping().await?;
+    if auth::has_credential(&headers) {
+        auth::identify(&face, &headers).await?;
+    }
+    Ok(Json(json!({
+        "status": "healthy",
+        "service": "ascend-center",
+        "version": env!("CARGO_PKG_VERSION"),
+    })))
+}

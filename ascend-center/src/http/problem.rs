@@ -1,0 +1,128 @@
+//! Errors in ASCEND's shapes: `{"detail": "…"}`, and for a request that does
+//! not fit `{"detail": [{"loc": […], "msg": "…", "type": "…"}]}`.
+
+use axum::{
+    Json,
+    extract::rejection::BytesRejection,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    CredentialError, DecideError, StoreError,
+    store::{ReportError, SubmitError},
+};
+
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: Value,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail.into())
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+    }
+
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    pub(super) fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// The text is for the log; the client learns only that it failed.
+    pub(super) fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the center failed; its log says why")
+    }
+
+    /// One field that does not fit.
+    pub(super) fn invalid(place: &str, field: &str, expected: &str, kind: &str) -> Self {
+        let message = format!("expected {expected}");
+        Self::unprocessable(vec![json!({ "loc": [place, field], "msg": message, "type": kind })])
+    }
+
+    pub(super) fn unprocessable(errors: Vec<Value>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "detail": self.detail }));
+        if self.status == StatusCode::UNAUTHORIZED {
+            return (self.status, [("www-authenticate", "Bearer")], body).into_response();
+        }
+        (self.status, body).into_response()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        let detail = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                format!("a request body has at most {} bytes", super::BODY_LIMIT)
+            }
+            _ => "the request body could not be read".to_owned(),
+        };
+        Self::new(rejection.status(), detail)
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::KeyReused(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DecideError> for Problem {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Unknown(_) => Self::not_found(error.to_string()),
+            DecideError::NotPending(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            DecideError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReportError> for Problem {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Unknown(_) => Self::not_found(error.to_string()),
+            ReportError::Conflict(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            ReportError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CredentialError> for Problem {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Unknown => Self::unauthorized("the credential is not known"),
+            CredentialError::NotAnApprover => {
+                Self::forbidden("an agent's key can neither approve nor reject")
+            }
+            error => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The center over HTTP: shapes, credentials, bounds.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use ascend_center::{Center, ServeConfig, State};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{digest, open, served::token, state};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+struct Face {
+    directory: TempDir,
+    center: Center,
+    url: String,
+    http: reqwest::Client,
+    agent: String,
+    approver: String,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Face {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let center = open(directory.path()).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn({
+            let center = center.clone();
+            async move {
+                let stopped = async { drop(stopped.await) };
+                center.serve(listener, ServeConfig::new(), stopped).await.unwrap();
+            }
+        });
+        Self {
+            agent: token(directory.path(), "agent.key"),
+            approver: token(directory.path(), "approver.key"),
+            http: reqwest::Client::new(),
+            directory,
+            center,
+            url,
+            stop,
+            serving,
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn evaluate(&self, body: Value) -> Value {
+        let path = "/mcp/governance/evaluate";
+        let (status, answer) = self.send(Method::POST, path, &self.agent, Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    async fn agent(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::POST, path, &self.agent, Some(body)).await
+    }
+
+    async fn approver(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::POST, path, &self.approver, Some(body)).await
+    }
+
+    async fn status(&self, id: &Value) -> Value {
+        let path = format!("/api/v1/actions/{id}/status");
+        let (status, answer) = self.send(Method::GET, &path, &self.agent, None).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+}
+
+/// What ASCEND's example sends.
+fn call(verb: &str, resource: &str) -> Value {
+    json!({
+        "server_id": "mcp-enterprise-tools",
+        "namespace": "database",
+        "verb": verb,
+        "resource": resource,
+        "parameters": { "query": "…", "database": "production" },
+        "user_context": {},
+        "session_context": { "session_id": "mcp-session-default" },
+    })
+}
+
+#[tokio::test]
+async fn the_examples_flow_works_to_the_end() {
+    let face = Face::new().await;
+    let allowed = face.evaluate(call("read", "database://staging")).await;
+    assert_eq!(allowed["decision"], "ALLOW");
+    assert_eq!(allowed["status"], "auto_approved");
+    assert_eq!(allowed["risk_score"], 15);
+    assert_eq!(allowed["risk_level"], "LOW");
+    assert_eq!(allowed["requires_approval"], false);
+    assert_eq!(allowed["claim"], true);
+    assert!(allowed["action_id"].is_i64());
+
+    let denied = face.evaluate(call("drop", "database://staging")).await;
+    assert_eq!((&denied["decision"], &denied["status"]), (&json!("DENY"), &json!("denied")));
+    assert!(denied["reason"].as_str().unwrap().contains("never allowed"));
+    assert_eq!(denied["refusal"], Value::Null);
+
+    let pending = face.evaluate(call("delete", "database://production")).await;
+    assert_eq!(pending["decision"], "REQUIRE_APPROVAL");
+    assert_eq!(pending["requires_approval"], true);
+    assert_eq!(pending["risk_score"], 85);
+    assert!(pending["expires_at"].is_string() && pending.get("estimated_approval_time").is_some());
+    let id = &pending["action_id"];
+    assert_eq!(face.status(id).await["status"], "pending");
+    assert_eq!(face.status(id).await["decision_ready"], false);
+
+    let (status, answer) =
+        face.approver(&format!("/api/v1/actions/{id}/approve"), json!({ "comment": "fine" })).await;
+    assert_eq!(status, 200, "{answer}");
+    let approved = face.status(id).await;
+    assert_eq!((&approved["status"], &approved["decision"]), (&json!("approved"), &json!("ALLOW")));
+    assert_eq!(approved["reviewed_by"], "alice");
+    assert_eq!(approved["comments"], "fine");
+    assert_eq!(approved["requires_approval"], false);
+
+    // A client that knows of no claims reports all the same.
+    let body = json!({ "action_id": id, "status": "completed", "duration_ms": 12.5 });
+    let (status, _) = face.agent(&format!("/api/agent-action/{id}/complete"), body).await;
+    assert_eq!(status, 200);
+    assert_eq!(face.status(id).await["status"], "executed");
+    let claim = json!({ "digest": pending["digest"] });
+    let (status, claimed) = face.agent(&format!("/api/v1/actions/{id}/claim"), claim).await;
+    assert_eq!((status, &claimed["granted"]), (StatusCode::OK, &json!(false)));
+    assert_eq!(claimed["refusal"], "already_executed");
+
+    let rejected = face.evaluate(call("delete", "database://production")).await;
+    let id = &rejected["action_id"];
+    face.approver(&format!("/api/v1/actions/{id}/reject"), json!({ "comment": "no" })).await;
+    let rejected = face.status(id).await;
+    assert_eq!((&rejected["status"], &rejected["comments"]), (&json!("rejected"), &json!("no")));
+    assert_eq!(rejected["decision"], "DENY");
+    let again = face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
+    assert_eq!(again.0, StatusCode::CONFLICT);
+    assert!(again.1["detail"].as_str().unwrap().contains("rejected by alice"));
+}
+
+#[tokio::test]
+async fn what_our_sdk_adds_is_understood() {
+    let face = Face::new().await;
+    let mut body = call("read", "database://staging");
+    let extras = json!({
+        "tool": "query_database",
+        "description": "Runs SQL.",
+        "summary": "Run `…`",
+        "floor": { "risk_level": "high", "require_human_approval": true },
+        "facts": { "sql": { "kinds": ["select"], "statements": 1, "parsed": true } },
+        "metadata": { "team": "data" },
+        "digest": digest(7),
+        "idempotency_key": "key-1",
+        "approval_timeout_seconds": 600,
+        "unknown_field": { "kept": true },
+    });
+    body.as_object_mut().unwrap().extend(extras.as_object().cloned().unwrap());
+    let pending = face.evaluate(body.clone()).await;
+    assert_eq!(pending["decision"], "REQUIRE_APPROVAL");
+    assert_eq!((&pending["risk_level"], &pending["risk_score"]), (&json!("HIGH"), &json!(61)));
+    assert_eq!(pending["digest"], digest(7).to_string());
+    let id = pending["action_id"].as_i64().unwrap();
+    let record = face.center.action(id).await.unwrap().unwrap();
+    let lifetime = record.expires_at.duration_since(record.created_at);
+    assert_eq!(lifetime.as_secs(), 600);
+    assert_eq!(record.tool, "query_database");
+    assert_eq!(face.evaluate(body.clone()).await["action_id"], id, "the key is known");
+
+    let claim = async |byte| {
+        let path = format!("/api/v1/actions/{id}/claim");
+        face.agent(&path, json!({ "digest": digest(byte) })).await.1
+    };
+    assert_eq!(claim(7).await["refusal"], "approval_missing");
+    face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
+    let granted = claim(7).await;
+    assert_eq!((&granted["granted"], &granted["action_id"]), (&json!(true), &json!(id)));
+    assert_eq!(claim(7).await["refusal"], "already_executed");
+
+    body["idempotency_key"] = Value::Null;
+    let other = face.evaluate(body.clone()).await["action_id"].clone();
+    assert_ne!(other, id);
+    let path = format!("/api/v1/actions/{other}/withdraw");
+    let (status, withdrawn) = face.agent(&path, json!({ "reason": "gone" })).await;
+    assert_eq!((status, &withdrawn["state"]), (StatusCode::OK, &json!("withdrawn")));
+    let late = face.approver(&format!("/api/v1/actions/{other}/approve"), json!({})).await;
+    assert_eq!(late.0, StatusCode::CONFLICT);
+    assert_eq!(face.status(&other).await["status"], "cancelled");
+    assert_eq!(face.status(&other).await["refusal"], "cancelled");
+
+    // The header stands in for the field; another call under the same key is refused.
+    let send = async |resource: &str| {
+        face.http
+            .post(format!("{}/mcp/governance/evaluate", face.url))
+            .header("x-api-key", &face.agent)
+            .header("idempotency-key", "key-2")
+            .json(&call("read", resource))
+            .send()
+            .await
+            .unwrap()
+    };
+    assert_eq!(send("a").await.status(), 200);
+    assert_eq!(send("a").await.status(), 200);
+    assert_eq!(send("b").await.status(), StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn ascends_other_shapes_are_understood() {
+    let face = Face::new().await;
+    let mut body = call("read", "database://staging");
+    body.as_object_mut().unwrap().remove("session_context");
+    body["session_id"] = "s-9".into();
+    body["client_id"] = "claude".into();
+    body["require_approval"] = true.into();
+    let pending = face.evaluate(body).await;
+    assert_eq!(pending["decision"], "REQUIRE_APPROVAL");
+    let record = face.center.action(pending["action_id"].as_i64().unwrap()).await.unwrap().unwrap();
+    assert_eq!((&*record.session_id, record.client.as_deref()), ("s-9", Some("claude")));
+
+    let mut body = call("read", "database://staging");
+    body["context"] = json!({ "require_human_approval": true });
+    assert_eq!(face.evaluate(body).await["decision"], "REQUIRE_APPROVAL");
+
+    let id = &pending["action_id"];
+    face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
+    let error = json!({ "error": { "code": 7 }, "status": "failed" });
+    face.agent(&format!("/api/agent-action/{id}/fail"), error).await;
+    assert_eq!(face.status(id).await["state"], "failed");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_named() {
+    let face = Face::new().await;
+    let path = "/mcp/governance/evaluate";
+    let body = json!({
+        "server_id": 7,
+        "verb": " ",
+        "resource": "x",
+        "parameters": [],
+        "session_context": { "session_id": 1 },
+        "floor": { "risk_level": "enormous" },
+        "digest": "xyz",
+        "approval_timeout_seconds": -1,
+        "context": { "require_human_approval": "yes" },
+    });
+    let (status, answer) = face.agent(path, body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let errors = answer["detail"].as_array().unwrap();
+    let mut places: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            assert!(error["msg"].is_string() && error["type"].is_string());
+            let place: Vec<_> = error["loc"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|part| part.as_str().unwrap())
+                .collect();
+            place.join(".")
+        })
+        .collect();
+    places.sort();
+    let expected = [
+        "body.approval_timeout_seconds",
+        "body.context.require_human_approval",
+        "body.digest",
+        "body.floor",
+        "body.namespace",
+        "body.parameters",
+        "body.server_id",
+        "body.session_context.session_id",
+        "body.verb",
+    ];
+    assert_eq!(places, expected);
+
+    for body in ["", "[]", "{", "null"] {
+        let answer = face
+            .http
+            .post(format!("{}{path}", face.url))
+            .bearer_auth(&face.agent)
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{body:?}");
+    }
+    let answer = face
+        .http
+        .post(format!("{}{path}", face.url))
+        .bearer_auth(&face.agent)
+        .body(format!("{{\"x\":\"{}\"}}", "y".repeat(1024 * 1024)))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let get = async |path: &str| face.send(Method::GET, path, &face.approver, None).await.0;
+    assert_eq!(get("/api/v1/actions?status=nonsense").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(get("/api/v1/actions/1/status").await, StatusCode::NOT_FOUND);
+    assert_eq!(get("/api/v1/actions/..%2f1/status").await, StatusCode::NOT_FOUND);
+    assert_eq!(get("/nothing").await, StatusCode::NOT_FOUND);
+    assert_eq!(get("/mcp/governance/evaluate").await, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(face.center.actions(None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn each_credential_is_for_its_own_side() {
+    let face = Face::new().await;
+    let id = &face.evaluate(call("delete", "x")).await["action_id"];
+    let digest = json!({ "digest": digest(1) });
+    let agents = [
+        ("/mcp/governance/evaluate".to_owned(), call("read", "x")),
+        (format!("/api/v1/actions/{id}/claim"), digest),
+        (format!("/api/v1/actions/{id}/withdraw"), json!({})),
+        (format!("/api/agent-action/{id}/complete"), json!({})),
+        (format!("/api/agent-action/{id}/fail"), json!({})),
+    ];
+    let approvers = [
+        (Method::POST, format!("/api/v1/actions/{id}/approve")),
+        (Method::POST, format!("/api/v1/actions/{id}/reject")),
+        (Method::GET, "/api/v1/actions?status=pending".to_owned()),
+        (Method::GET, format!("/api/v1/actions/{id}")),
+    ];
+    for (path, body) in agents {
+        assert_eq!(face.approver(&path, body.clone()).await.0, StatusCode::FORBIDDEN, "{path}");
+        let unknown = face.send(Method::POST, &path, "ascend_agent_00", Some(body)).await.0;
+        assert_eq!(unknown, StatusCode::UNAUTHORIZED, "{path}");
+        let nobody = face.http.post(format!("{}{path}", face.url)).send().await.unwrap();
+        assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for (method, path) in approvers {
+        let agent = face.send(method.clone(), &path, &face.agent, None).await.0;
+        assert_eq!(agent, StatusCode::FORBIDDEN, "{path}");
+        let request = face.http.request(method, format!("{}{path}", face.url));
+        // An approver's token is no API key.
+        let as_key = request.header("x-api-key", &face.approver).send().await.unwrap();
+        assert_eq!(as_key.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(state(&face.center, id.as_i64().unwrap()).await, State::Pending, "untouched");
+
+    let url = format!("{}/api/v1/actions/{id}/status", face.url);
+    let both = face.http.get(&url).bearer_auth(&face.agent).header("x-api-key", &face.agent);
+    assert_eq!(both.send().await.unwrap().status(), 200);
+    let differing = face.http.get(&url).bearer_auth(&face.agent).header("x-api-key", "other");
+    assert_eq!(differing.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let basic = face.http.get(&url).header("authorization", format!("Basic {}", face.agent));
+    assert_eq!(basic.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+    // An agent knows only of what it asked itself.
+    let embedded = ascend_sdk::Authority::evaluate(&face.center, &support::delete()).await.unwrap();
+    let path = format!("/api/v1/actions/{}/status", embedded.action_id);
+    assert_eq!(face.send(Method::GET, &path, &face.agent, None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(face.send(Method::GET, &path, &face.approver, None).await.0, 200);
+    let path = format!("/api/v1/actions/{}/claim", embedded.action_id);
+    let claim = json!({ "digest": support::digest(1) });
+    assert_eq!(face.agent(&path, claim).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn health_tells_whether_the_credential_is_good() {
+    let face = Face::new().await;
+    let url = format!("{}/health", face.url);
+    assert_eq!(face.http.get(&url).send().await.unwrap().status(), 200);
+    let good = face.http.get(&url).bearer_auth(&face.agent).send().await.unwrap();
+    assert_eq!(good.json::<Value>().await.unwrap()["status"], "healthy");
+    let bad = face.http.get(&url).bearer_auth("ascend_agent_00").send().await.unwrap();
+    assert_eq!(bad.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn foreign_hosts_are_refused() {
+    let face = Face::new().await;
+    for (host, expected) in [("localhost", 200), ("evil.example", 403), ("127.0.0.1.evil", 403)] {
+        let answer = face.http.get(format!("{}/health", face.url)).header("host", host);
+        assert_eq!(answer.send().await.unwrap().status(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_request_is_held_until_the_decision() {
+    let face = Face::new().await;
+    let id = face.evaluate(call("delete", "x")).await["action_id"].clone();
+    let get = |wait: &str| {
+        let url = format!("{}/api/v1/actions/{id}/status?wait={wait}", face.url);
+        face.http.get(url).bearer_auth(&face.agent).send()
+    };
+    let started = Instant::now();
+    let answer = get("1").await.unwrap();
+    assert_eq!(answer.headers()["x-ascend-wait"], "1");
+    assert_eq!(answer.json::<Value>().await.unwrap()["status"], "pending");
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert_eq!(get("soon").await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+
+    let waiting = tokio::spawn(get("25"));
+    // Decided in another center over the same files.
+    let console = open(face.directory.path()).await;
+    let alice = console.local_approver().await.unwrap();
+    console.approve(id.as_i64().unwrap(), &alice, None).await.unwrap();
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.headers()["x-ascend-wait"], "25");
+    assert_eq!(answer.json::<Value>().await.unwrap()["status"], "approved");
+
+    // A stopping center answers what it holds.
+    let id = face.evaluate(call("delete", "y")).await["action_id"].clone();
+    let url = format!("{}/api/v1/actions/{id}/status?wait=30", face.url);
+    let mut held = tokio::spawn(face.http.get(url).bearer_auth(&face.agent).send());
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut held).await;
+    assert!(early.is_err(), "it is held");
+    let started = Instant::now();
+    drop(face.stop);
+    let answer: Value = held.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!(answer["status"], "pending");
+    face.serving.await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn the_kill_switch_is_shown_and_holds() {
+    let face = Face::new().await;
+    let path = "/api/sdk/kill-switch/status";
+    let (_, answer) = face.send(Method::GET, path, &face.agent, None).await;
+    assert_eq!(answer, json!({ "blocked": false }));
+    let allowed = face.evaluate(call("read", "x")).await;
+    let alice = face.center.local_approver().await.unwrap();
+    face.center.kill("an incident", &alice).await.unwrap();
+    let (_, answer) = face.send(Method::GET, path, &face.agent, None).await;
+    assert_eq!((&answer["blocked"], &answer["reason"]), (&json!(true), &json!("an incident")));
+    let denied = face.evaluate(call("read", "x")).await;
+    assert_eq!((&denied["decision"], &denied["refusal"]), (&json!("DENY"), &json!("kill_switch")));
+    let path = format!("/api/v1/actions/{}/claim", allowed["action_id"]);
+    let (_, claimed) = face.agent(&path, json!({ "digest": allowed["digest"] })).await;
+    assert_eq!(claimed["refusal"], "kill_switch");
+}
+
+#[tokio::test]
+async fn approvers_see_what_waits() {
+    let face = Face::new().await;
+    let id = face.evaluate(call("delete", "x")).await["action_id"].clone();
+    face.evaluate(call("read", "x")).await;
+    let (_, list) =
+        face.send(Method::GET, "/api/v1/actions?status=pending", &face.approver, None).await;
+    assert_eq!((&list["total"], &list["actions"][0]["action_id"]), (&json!(1), &id));
+    assert_eq!(list["actions"][0]["parameters"]["database"], "production");
+    assert_eq!(list["actions"][0]["requested_by"], "local-agent");
+    let path = format!("/api/v1/actions/{id}");
+    let (_, details) = face.send(Method::GET, &path, &face.approver, None).await;
+    assert_eq!(details["matched"][0]["policy"], "deletes");
+}
