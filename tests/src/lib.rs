@@ -1,3 +1,4 @@
 //! What the tests share.
 
 pub mod fixture;
+pub mod raw_client;
