@@ -1,1 +1,177 @@
-//! Placeholder
+//! The server over Streamable HTTP.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use ascend_sdk::server::{HttpServer, ServeError};
+use ascend_tests::fixture::{self, Script};
+use reqwest::StatusCode;
+use rmcp::{
+    ServiceExt as _,
+    model::{CallToolRequestParams, ClientConfig, Implementation},
+    transport::StreamableHttpClientTransport,
+};
+use serde_json::{Value, json};
+
+const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+async fn serve(script: &Script) -> HttpServer {
+    fixture::server(script.clone()).serve_http(LOOPBACK).await.unwrap()
+}
+
+type Client = rmcp::service::RunningService<rmcp::RoleClient, ClientConfig>;
+
+async fn connect(server: &HttpServer) -> Client {
+    let info = ClientConfig::new(Default::default(), Implementation::new("rmcp", "3"));
+    info.serve(StreamableHttpClientTransport::from_uri(server.url())).await.unwrap()
+}
+
+async fn call(client: &Client, name: &'static str, arguments: Value) -> Value {
+    let Value::Object(arguments) = arguments else { panic!("an object") };
+    let params = CallToolRequestParams::new(name).with_arguments(arguments);
+    serde_json::to_value(client.call_tool(params).await.unwrap()).unwrap()
+}
+
+/// Asks to initialize, with headers that are not rmcp's.
+async fn initialize(server: &HttpServer, path: &str, headers: &[(&str, &str)]) -> StatusCode {
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "raw", "version": "1" },
+        },
+    });
+    let mut request = reqwest::Client::new()
+        .post(format!("http://{}{path}", server.local_addr()))
+        .header("accept", "application/json, text/event-stream")
+        .json(&body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_call_waits_for_its_approval_and_delays_no_other() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let client = connect(&server).await;
+    let other = connect(&server).await;
+    let approving = async {
+        let id = script.waiting(1).await.remove(0);
+        let fast = call(&client, "echo", json!({ "text": "fast" })).await;
+        assert_eq!(fast["structuredContent"]["text"], "fast");
+        script.approve(&id);
+    };
+    let (result, ()) = tokio::join!(call(&client, "guarded", json!({ "text": "slow" })), approving);
+    assert_eq!(result["structuredContent"]["text"], "slow");
+    assert_eq!(result["_meta"]["governance"]["reviewed_by"], "mara@example.com");
+    call(&other, "echo", json!({ "text": "other" })).await;
+
+    let sessions: Vec<_> =
+        script.actions().into_iter().map(|action| action.session_context).collect();
+    assert_eq!(sessions[0].client_name.as_deref(), Some("rmcp"));
+    assert_eq!(sessions[0].session_id, sessions[1].session_id);
+    assert_ne!(sessions[0].session_id, sessions[2].session_id);
+}
+
+#[tokio::test]
+async fn refusals_failures_and_panics_are_results() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let client = connect(&server).await;
+    let denied = call(&client, "echo", json!({ "text": "deny" })).await;
+    assert_eq!(denied["_meta"]["governance"]["refusal"], "denied");
+    let panicked = call(&client, "panics", json!({ "text": "x" })).await;
+    assert!(panicked["content"][0]["text"].as_str().unwrap().contains("panicked"), "{panicked}");
+    let invalid = call(&client, "echo", json!({ "text": 1 })).await;
+    assert!(invalid["content"][0]["text"].as_str().unwrap().contains("`text`"), "{invalid}");
+    let unknown = client.call_tool(CallToolRequestParams::new("nope")).await.unwrap_err();
+    assert!(unknown.to_string().contains("Unknown tool: nope"), "{unknown}");
+}
+
+#[tokio::test]
+async fn other_sites_are_refused() {
+    let server = serve(&Script::new(false)).await;
+    let port = server.local_addr().port();
+    let own = format!("http://localhost:{port}");
+    for (headers, status) in [
+        (vec![], StatusCode::OK),
+        (vec![("origin", own.as_str())], StatusCode::OK),
+        (vec![("host", "localhost")], StatusCode::OK),
+        (vec![("origin", "http://evil.example")], StatusCode::FORBIDDEN),
+        (vec![("origin", "null")], StatusCode::FORBIDDEN),
+        (vec![("origin", "http://localhost.evil.example")], StatusCode::FORBIDDEN),
+        (vec![("host", "evil.example")], StatusCode::FORBIDDEN),
+        (vec![("host", "evil.example"), ("origin", own.as_str())], StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(initialize(&server, "/mcp", &headers).await, status, "{headers:?}");
+    }
+    assert_eq!(initialize(&server, "/", &[]).await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn other_machines_need_an_explicit_word() {
+    let everywhere = ([0, 0, 0, 0], 0);
+    let refused = fixture::server(Script::new(false)).serve_http(everywhere).await;
+    let Err(ServeError::NotLoopback(address)) = refused else { panic!("{refused:?}") };
+    assert!(address.ip().is_unspecified());
+    let server = fixture::server(Script::new(false))
+        .expose_to(["mcp.example.com"])
+        .serve_http(everywhere)
+        .await
+        .unwrap();
+    let port = server.local_addr().port();
+    let ask = |host: &'static str| {
+        let request = reqwest::Client::new().get(format!("http://127.0.0.1:{port}/mcp"));
+        async move { request.header("host", host).send().await.unwrap().status() }
+    };
+    assert_eq!(ask("evil.example").await, StatusCode::FORBIDDEN);
+    assert_ne!(ask("mcp.example.com").await, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn shutting_down_withdraws_what_waits_and_answers_it() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let client = connect(&server).await;
+    let stopping = async {
+        script.waiting(1).await;
+        server.shutdown().await;
+    };
+    let (result, ()) = tokio::join!(call(&client, "guarded", json!({ "text": "x" })), stopping);
+    assert_eq!(result["_meta"]["governance"]["refusal"], "cancelled");
+    assert_eq!(script.reports(1).await, ["act-1 Withdrawn: the call was cancelled"]);
+}
+
+#[tokio::test]
+async fn malformed_requests_are_answered() {
+    let server = serve(&Script::new(false)).await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "modern", "version": "3" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    for (params, words) in [
+        (json!({ "name": "echo", "arguments": "x", "_meta": meta }), "`arguments`"),
+        (json!({ "_meta": meta }), "`name`"),
+    ] {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        let answer = reqwest::Client::new()
+            .post(server.url())
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "echo")
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert!(answer.contains("-32602") && answer.contains(words), "{answer}");
+    }
+}

@@ -243,6 +243,13 @@ pub(crate) fn fault_of_request(method: &str, params: Option<&Value>) -> Option<S
                 })
             })
         }
+        "tools/list"
+            if params.is_some_and(|params| {
+                params.get("cursor").is_some_and(|cursor| !cursor.is_string() && !cursor.is_null())
+            }) =>
+        {
+            Some("`cursor` of `tools/list` must be a string".to_owned())
+        }
         _ => params.and_then(|params| fault_of_meta(method, params)),
     }
 }
