@@ -23,6 +23,8 @@ pub(crate) struct Action {
     pub(crate) description: TokenStream,
     pub(crate) namespace: String,
     pub(crate) verb: Verb,
+    /// What a parser finds in the arguments, beside a verb that is a word.
+    pub(crate) facts: Option<Expr>,
     pub(crate) resource: Template,
     pub(crate) summary: Option<Template>,
     pub(crate) risk_level: Option<RiskLevel>,
@@ -95,6 +97,12 @@ impl Action {
         }
         let high_risk = arguments.kind == Kind::HighRisk;
         let (namespace, verb) = action_type(arguments, function, out);
+        if let (Some(Verb::Computed(_)), true) = (&verb, arguments.is_given("facts")) {
+            out.at_span(
+                arguments.key_span("facts"),
+                "an expression for `verb` brings its facts along; remove `facts`, or give the verb as a word",
+            );
+        }
         let resource = template(arguments, "resource", scope, out);
         if !arguments.is_given("resource") {
             let example = match (scope.arguments.first(), &namespace) {
@@ -143,6 +151,7 @@ impl Action {
             description: description?,
             namespace: namespace?,
             verb: verb?,
+            facts: arguments.expression("facts").cloned(),
             resource: resource?,
             summary,
             risk_level: risk_level.or(high_risk.then_some(RiskLevel::High)),

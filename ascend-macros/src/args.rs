@@ -45,10 +45,11 @@ enum Takes {
 /// A key, what it takes, and an example of it.
 struct Key(&'static str, Takes, &'static str);
 
-const KEYS: [Key; 19] = [
+const KEYS: [Key; 20] = [
     Key("action_type", Takes::Text, r#"action_type = "database.query""#),
     Key("namespace", Takes::Text, r#"namespace = "database""#),
     Key("verb", Takes::Expression, r#"verb = "query""#),
+    Key("facts", Takes::Expression, "facts = classify::sql(query)"),
     Key("resource", Takes::Text, r#"resource = "database://{database}""#),
     Key("summary", Takes::Text, r#"summary = "Delete rows of {table}""#),
     Key("risk_level", Takes::Text, r#"risk_level = "high""#),
@@ -193,6 +194,7 @@ impl Arguments {
                 Takes::Text => "takes a string",
                 Takes::Flag => "takes `true` or `false`",
                 Takes::Expression if name == "verb" => "takes a string",
+                Takes::Expression if name == "facts" => "takes an expression",
                 Takes::Expression => "takes a governor",
                 Takes::Pairs => "takes keys and strings",
                 Takes::Path => "takes a path in a string",

@@ -171,6 +171,27 @@ fn bound(sdk: &TokenStream, governor: &syn::Expr) -> TokenStream {
     quote_spanned!(governor.span()=> #sdk::__private::bound(&(#governor)))
 }
 
+/// Whether the verb, or what comes with it, follows from the arguments.
+fn is_computed(action: &Action) -> bool {
+    matches!(action.verb, Verb::Computed(_)) || action.facts.is_some()
+}
+
+/// The verb of a call, as an expression over the parameters.
+fn verb(action: &Action) -> TokenStream {
+    let sdk = sdk(action.crate_path.as_ref());
+    match (&action.verb, &action.facts) {
+        (Verb::Word(word), None) => quote!(#sdk::Verb::from(#word)),
+        (Verb::Word(word), Some(facts)) => {
+            let with_facts = quote_spanned!(facts.span()=> #sdk::Verb::with_facts);
+            quote!(#with_facts(#sdk::Verb::from(#word), #facts))
+        }
+        (Verb::Computed(expression), _) => {
+            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
+            quote!(#from(#expression))
+        }
+    }
+}
+
 /// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.
 fn spec(
     action: &Action,

@@ -10,7 +10,7 @@ use crate::RiskLevel;
 ///
 /// The `verb = …` expression of an attribute yields anything that converts to
 /// one: a word, or a classification (feature `classify`), whose facts travel
-/// along to the policy.
+/// along to the policy. Beside a verb that is a word, `facts = …` brings them.
 ///
 /// ```
 /// use ascend_sdk::Verb;
@@ -22,6 +22,20 @@ pub struct Verb {
     pub name: Cow<'static, str>,
     /// What a parser found.
     pub facts: Facts,
+}
+
+impl Verb {
+    /// The verb with what a parser found.
+    ///
+    /// ```
+    /// use ascend_sdk::{FileFacts, Verb};
+    /// let facts = FileFacts { escapes: true, ..FileFacts::default() };
+    /// assert!(Verb::from("read").with_facts(facts).facts.file.unwrap().escapes);
+    /// ```
+    #[must_use]
+    pub fn with_facts(self, facts: impl Into<Facts>) -> Self {
+        Self { facts: facts.into(), ..self }
+    }
 }
 
 impl From<&'static str> for Verb {
@@ -52,6 +66,24 @@ pub struct Facts {
     /// About a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<FileFacts>,
+}
+
+impl From<SqlFacts> for Facts {
+    fn from(facts: SqlFacts) -> Self {
+        Self { sql: Some(facts), ..Self::default() }
+    }
+}
+
+impl From<ShellFacts> for Facts {
+    fn from(facts: ShellFacts) -> Self {
+        Self { shell: Some(facts), ..Self::default() }
+    }
+}
+
+impl From<FileFacts> for Facts {
+    fn from(facts: FileFacts) -> Self {
+        Self { file: Some(facts), ..Self::default() }
+    }
 }
 
 /// What a SQL text holds.

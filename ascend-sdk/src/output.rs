@@ -147,12 +147,27 @@ impl ToolOutput for Content {
     }
 }
 
-/// A schema without what only names it: `$schema` and the Rust type's title.
-pub(crate) fn plain_schema(schema: schemars::Schema) -> Option<Map<String, Value>> {
+/// A schema without what only names it: `$schema`, the Rust type's title, and
+/// formats such as `uint64`, of which JSON Schema knows nothing and clients
+/// complain.
+pub(crate) fn plain_schema(mut schema: schemars::Schema) -> Option<Map<String, Value>> {
+    drop_number_format(&mut schema);
     let Value::Object(mut schema) = schema.to_value() else { return None };
     schema.remove("$schema");
     schema.remove("title");
     Some(schema)
+}
+
+fn drop_number_format(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut drop_number_format, schema);
+    let of_a_number = schema.get("format").and_then(Value::as_str).is_some_and(|format| {
+        matches!(format, "float" | "double")
+            || format.trim_start_matches('u').trim_end_matches(|c: char| c.is_ascii_digit())
+                == "int"
+    });
+    if of_a_number {
+        schema.remove("format");
+    }
 }
 
 /// The return type of anything governed: it can say that the call was refused.

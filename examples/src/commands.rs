@@ -94,6 +94,12 @@ impl Commands {
         Ok(Self { root: Root::new(root)?, time_limit: TIME_LIMIT })
     }
 
+    /// The folder that working directories are under.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// The same with another limit of time.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use ascend_sdk::classify::Root;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,6 +71,12 @@ impl Enterprise {
             files: Files::open(&root).map_err(failure)?,
             commands: Commands::open(&root).map_err(failure)?,
         })
+    }
+
+    /// The root of all files and commands.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        self.commands.root()
     }
 
     /// A database by name.

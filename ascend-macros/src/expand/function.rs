@@ -6,7 +6,7 @@ use syn::{Attribute, FnArg, Pat, ReturnType, Type, spanned::Spanned};
 
 use super::{body, bound, crate_path, lint_levels, name_of, span_at, spec};
 use crate::{
-    action::{Action, Verb},
+    action::Action,
     signature::{Function, Parameter, Role},
 };
 
@@ -204,19 +204,16 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
         ReturnType::Default => quote!(()),
     };
     let names: Vec<_> = arguments(parameters).map(|(parameter, _)| &parameter.ident).collect();
-    let verb = match &action.verb {
-        Verb::Word(_) => None,
-        Verb::Computed(expression) => {
-            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
-            Some(quote! {
-                #[allow(unused_variables, reason = "the verb follows from some of them")]
-                fn verb(&self) -> #sdk::Verb {
-                    let Self { #(#names),* } = self;
-                    #from(#expression)
-                }
-            })
+    let verb = super::is_computed(action).then(|| {
+        let verb = super::verb(action);
+        quote! {
+            #[allow(unused_variables, reason = "the verb follows from some of them")]
+            fn verb(&self) -> #sdk::Verb {
+                let Self { #(#names),* } = self;
+                #verb
+            }
         }
-    };
+    });
     let governor = action.governor.as_ref().map(|governor| {
         let bound = bound(&sdk, governor);
         quote! {

@@ -6,7 +6,7 @@ use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::Vi
 
 use super::{body, bound, crate_path, span_at, spec};
 use crate::{
-    action::{Action, Template, Verb},
+    action::{Action, Template},
     signature::{Function, MethodParameter, MethodRole},
     template::Segment,
 };
@@ -61,18 +61,17 @@ pub(super) fn expand(
     });
     let fields = field_checks(action, parameters, &values);
     let patterns: Vec<_> = parameters.iter().map(|parameter| &parameter.pat).collect();
-    let verb = match &action.verb {
-        Verb::Word(word) => quote!(#sdk::Verb::from(#word)),
-        Verb::Computed(expression) => {
-            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
-            let patterns = patterns.iter().map(|pat| without_mut(pat));
-            quote! {{
-                #[allow(unused_variables, reason = "the verb follows from some of them")]
-                let (#(#patterns,)*) = (#(&#values,)*);
-                let verb: #sdk::Verb = #from(#expression);
-                verb
-            }}
-        }
+    let verb = super::verb(action);
+    let verb = if super::is_computed(action) {
+        let patterns = patterns.iter().map(|pat| without_mut(pat));
+        quote! {{
+            #[allow(unused_variables, reason = "the verb follows from some of them")]
+            let (#(#patterns,)*) = (#(&#values,)*);
+            let verb: #sdk::Verb = #verb;
+            verb
+        }}
+    } else {
+        verb
     };
     let governor = match &action.governor {
         None => quote!(::core::option::Option::None),

@@ -95,7 +95,12 @@ pub struct Classification {
 
 impl From<Classification> for Verb {
     fn from(found: Classification) -> Self {
-        let facts = Facts { risk_level: Some(found.risk_level), ..found.facts };
-        Self { name: found.effect.as_str().into(), facts }
+        Self { name: found.effect.as_str().into(), facts: found.into() }
+    }
+}
+
+impl From<Classification> for Facts {
+    fn from(found: Classification) -> Self {
+        Self { risk_level: Some(found.risk_level), ..found.facts }
     }
 }

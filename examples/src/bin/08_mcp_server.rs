@@ -7,9 +7,15 @@ use ascend_examples::{
     samples::Sample,
     scenarios::{self, Expected, Scenario},
 };
-use ascend_sdk::{GovernedServer, high_risk_action, mcp_governance, tools};
+use ascend_sdk::{
+    GovernedServer,
+    classify::{Dialect, Sql},
+    high_risk_action, mcp_governance, tools,
+};
 use clap::Parser as _;
 use serde_json::json;
+
+const SQLITE: Sql = Sql::new(Dialect::Sqlite);
 
 /// What the two tools work on.
 #[derive(Clone)]
@@ -26,7 +32,11 @@ struct Deleted {
 }
 
 /// Query with automatic governance
-#[mcp_governance(action_type = "database.query", resource = "analytics_db")]
+#[mcp_governance(
+    action_type = "database.query",
+    resource = "analytics_db",
+    facts = SQLITE.classify(sql)
+)]
 async fn query_analytics(
     #[state] databases: Databases,
     /// One SELECT statement over the tables `events` and `customers`
