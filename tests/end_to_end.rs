@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ascend_tests::client::{Approver, Client, Server, call, call_aside};
+use ascend_tests::client::{Approver, Client, RemoteCenter, Server, call, call_aside};
 use serde_json::{Value, json};
 
 const COUNT: &str = "SELECT count(*) AS n FROM events";
@@ -24,10 +24,30 @@ async fn users(data: &Path) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap()
 }
 
-async fn example_08(client: Client) {
+/// The embedded center decides.
+async fn embedded(client: Client) {
     let data = tempfile::tempdir().unwrap();
     let approver = Approver::of(data.path().join("center"));
     let server = Server::example("08_mcp_server", data.path());
+    example_08(client, data.path(), &server, &approver).await;
+}
+
+/// A center of its own decides, over ASCEND's HTTP API.
+async fn over_http(client: Client) {
+    let data = tempfile::tempdir().unwrap();
+    let directory = data.path().join("remote");
+    let center = RemoteCenter::start(&directory).await;
+    let server = center
+        .environment()
+        .iter()
+        .fold(Server::example("08_mcp_server", data.path()), |server, (name, value)| {
+            server.env(name, value)
+        });
+    example_08(client, data.path(), &server, &Approver::of(directory)).await;
+    assert!(!data.path().join("center").exists(), "no center was embedded");
+}
+
+async fn example_08(client: Client, data: &Path, server: &Server, approver: &Approver) {
     let inactive = json!({ "table": "users", "where_clause": "active = 0" });
     let calls = [
         call("query_analytics", json!({ "sql": COUNT })),
@@ -36,7 +56,7 @@ async fn example_08(client: Client) {
         call("query_analytics", json!({ "sql": COUNT })),
         call("query_analytics", json!({ "query": COUNT })),
     ];
-    let mut session = client.start(&server, &calls);
+    let mut session = client.start(server, &calls);
 
     let opened = session.next().await;
     assert!(opened.get("protocol").is_some(), "{opened}");
@@ -69,12 +89,12 @@ async fn example_08(client: Client) {
     assert_eq!(mistaken["isError"], true);
     assert!(text(&mistaken).contains("query"), "names the field: {mistaken}");
 
-    let before = users(data.path()).await;
+    let before = users(data).await;
     let pending = approver.pending().await;
     assert_eq!(pending.len(), 1);
     assert_eq!(pending[0]["summary"], "Delete rows of `users` where `active = 0`");
     assert_eq!(pending[0]["parameters"]["where_clause"], "active = 0");
-    assert_eq!(users(data.path()).await, before, "nothing runs before the approval");
+    assert_eq!(users(data).await, before, "nothing runs before the approval");
 
     let id = pending[0]["id"].to_string();
     approver.run(&["approve", &id, "--comment", "inactive for a year"]).await;
@@ -85,26 +105,100 @@ async fn example_08(client: Client) {
     assert!(governance(&deleted)["reviewed_by"].is_string(), "{deleted}");
     let rows = deleted["structuredContent"]["rows_affected"].as_i64().unwrap();
     assert!(rows > 0, "{deleted}");
-    assert_eq!(users(data.path()).await, before - rows, "it ran once");
+    assert_eq!(users(data).await, before - rows, "it ran once");
     session.finished().await;
 }
 
 #[tokio::test]
 async fn example_08_with_the_python_client_1() {
-    example_08(Client::Python1).await;
+    embedded(Client::Python1).await;
 }
 
 #[tokio::test]
 async fn example_08_with_the_python_client_2() {
-    example_08(Client::Python2).await;
+    embedded(Client::Python2).await;
 }
 
 #[tokio::test]
 async fn example_08_with_the_typescript_client_1() {
-    example_08(Client::TypeScript1).await;
+    embedded(Client::TypeScript1).await;
 }
 
 #[tokio::test]
 async fn example_08_with_the_typescript_client_2() {
-    example_08(Client::TypeScript2).await;
+    embedded(Client::TypeScript2).await;
+}
+
+#[tokio::test]
+async fn example_08_over_http_with_the_python_client() {
+    over_http(Client::Python2).await;
+}
+
+#[tokio::test]
+async fn example_08_over_http_with_the_typescript_client() {
+    over_http(Client::TypeScript1).await;
+}
+
+/// Some clients start a server twice, and several may share the files.
+#[tokio::test]
+async fn two_servers_start_at_once_over_the_same_files() {
+    let data = tempfile::tempdir().unwrap();
+    let approver = Approver::of(data.path().join("center"));
+    let server = Server::example("08_mcp_server", data.path());
+    let delete = |active| {
+        call(
+            "delete_records",
+            json!({ "table": "users", "where_clause": format!("active = {active}") }),
+        )
+    };
+    let count = call("query_analytics", json!({ "sql": COUNT }));
+    let mut sessions = [
+        Client::Python2.start(&server, &[count.clone(), delete(0)]),
+        Client::TypeScript1.start(&server, &[count.clone(), delete(1)]),
+    ];
+    let mut counts = Vec::new();
+    for session in &mut sessions {
+        session.next().await;
+        session.next().await;
+        counts.push(session.result(0).await["structuredContent"]["rows"][0][0].clone());
+    }
+    assert_eq!(counts[0], counts[1], "both saw the data, made once");
+
+    // Each hears the decision that the command line wrote to the shared file.
+    let pending = loop {
+        let pending = approver.pending().await;
+        if pending.len() == 2 {
+            break pending;
+        }
+    };
+    for action in &pending {
+        approver.run(&["approve", &action["id"].to_string()]).await;
+    }
+    let mut deleted = 0;
+    for mut session in sessions {
+        let result = session.result(1).await;
+        assert_eq!(governance(&result)["status"], "approved", "{result}");
+        deleted += result["structuredContent"]["rows_affected"].as_i64().unwrap();
+        session.finished().await;
+    }
+    assert_eq!(deleted, 120, "each delete ran, and none twice");
+    assert_eq!(users(data.path()).await, 0);
+}
+
+/// A call whose client is gone is withdrawn, and can be approved no more.
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_call_along() {
+    let data = tempfile::tempdir().unwrap();
+    let approver = Approver::of(data.path().join("center"));
+    let server = Server::example("08_mcp_server", data.path());
+    let delete = json!({ "table": "users", "where_clause": "active = 0" });
+    let mut session = Client::Python2.start(&server, &[call("delete_records", delete)]);
+    session.next().await;
+    session.next().await;
+    let pending = approver.pending().await;
+    drop(session);
+    let id = pending[0]["id"].to_string();
+    let refused = approver.fails(&["approve", &id]).await;
+    assert!(refused.contains("withdrew"), "{refused}");
+    assert_eq!(users(data.path()).await, 120);
 }

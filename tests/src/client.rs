@@ -169,12 +169,34 @@ impl Approver {
         Self(directory.into())
     }
 
-    /// Runs `ascend-center` with these arguments.
+    /// Runs `ascend-center` with these arguments, which must succeed.
     ///
     /// # Panics
     ///
     /// When it fails.
     pub async fn run(&self, arguments: &[&str]) -> String {
+        let (succeeded, text) = self.try_run(arguments).await;
+        assert!(succeeded, "{arguments:?}: {text}");
+        text
+    }
+
+    /// Waits until nothing is pending, then runs `ascend-center` with these
+    /// arguments, which must fail.
+    ///
+    /// # Panics
+    ///
+    /// When it succeeds, or something stays pending.
+    pub async fn fails(&self, arguments: &[&str]) -> String {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.run(&["pending", "--json"]).await.trim() != "[]" {
+            assert!(tokio::time::Instant::now() < deadline, "something stays pending");
+        }
+        let (succeeded, text) = self.try_run(arguments).await;
+        assert!(!succeeded, "{arguments:?}: {text}");
+        text
+    }
+
+    async fn try_run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(program("ascend-center"))
             .arg("--directory")
             .arg(&self.0)
@@ -182,10 +204,11 @@ impl Approver {
             .output()
             .await
             .expect("ascend-center starts");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {text}{errors}");
-        text
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            text += &String::from_utf8_lossy(&output.stderr);
+        }
+        (output.status.success(), text)
     }
 
     /// The actions that wait, once there are any.
@@ -200,5 +223,44 @@ impl Approver {
             }
         }
         panic!("nothing waits for approval");
+    }
+}
+
+/// `ascend-center serve`, as a process of its own.
+#[derive(Debug)]
+pub struct RemoteCenter {
+    _process: Child,
+    directory: PathBuf,
+    url: String,
+}
+
+impl RemoteCenter {
+    /// Starts one over `directory`, on any free port.
+    pub async fn start(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        let mut process = Command::new(program("ascend-center"))
+            .arg("--directory")
+            .arg(&directory)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("ascend-center starts");
+        let stdout = process.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next_line().await.expect("text").expect("it says where it listens");
+        let url = line.strip_prefix("listening on ").expect("it says where it listens").to_owned();
+        Self { _process: process, directory, url }
+    }
+
+    /// The environment that makes a server ask this center.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        let credential = std::fs::read_to_string(self.directory.join("agent.key"));
+        let credential: Value =
+            serde_json::from_str(&credential.expect("the key is there")).expect("it is JSON");
+        let key = credential["token"].as_str().expect("it has a token").to_owned();
+        [("ASCEND_BASE_URL", self.url.clone()), ("ASCEND_API_KEY", key)]
     }
 }
