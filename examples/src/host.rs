@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use ascend_center::{Center, CenterConfig};
 use ascend_sdk::{GovernedServer, Governor, authority::Ascend, server::log_filter};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 /// The options of an example server.
 #[derive(Debug, Clone, clap::Parser)]
@@ -29,6 +30,16 @@ pub struct Options {
     /// user's data folder.
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads the options of an example that is `about` something. Ends the
+    /// process where they are wrong, or ask for help.
+    #[must_use]
+    pub fn parse_for(about: &'static str) -> Self {
+        let matches = Self::command().about(about).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// An example server's surroundings.

@@ -11,3 +11,8 @@ pub mod files;
 pub mod host;
 pub mod samples;
 pub mod scenarios;
+
+/// The README's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

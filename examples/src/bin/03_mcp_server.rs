@@ -18,7 +18,6 @@ use ascend_sdk::{
     classify::{self, Dialect, Root, Sql},
     mcp_governance, tools,
 };
-use clap::Parser as _;
 use serde_json::json;
 
 const SQLITE: Sql = Sql::new(Dialect::Sqlite);
@@ -101,7 +100,7 @@ async fn run_command(
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+    let options = Options::parse_for("An MCP server with governed SQL, files and commands");
     log_to_stderr();
     if options.test {
         return scenarios::run(&TOOLS, &scenarios()).await;

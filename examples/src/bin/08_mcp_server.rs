@@ -12,7 +12,6 @@ use ascend_sdk::{
     classify::{Dialect, Sql},
     high_risk_action, mcp_governance, tools,
 };
-use clap::Parser as _;
 use serde_json::json;
 
 const SQLITE: Sql = Sql::new(Dialect::Sqlite);
@@ -64,7 +63,9 @@ async fn delete_records(
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+    let options = Options::parse_for(
+        "An MCP server with a governed query and a delete that needs approval, on SQLite databases",
+    );
     log_to_stderr();
     if options.test {
         return scenarios::run(&TOOLS, &scenarios()).await;

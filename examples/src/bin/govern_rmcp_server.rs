@@ -9,7 +9,6 @@ use ascend_examples::{
 };
 use ascend_sdk::{high_risk_action, mcp_governance};
 use cap_std::{ambient_authority, fs::Dir};
-use clap::Parser as _;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt as _,
     handler::server::{router::tool::ToolRouter, wrapper::Parameters},
@@ -108,7 +107,7 @@ fn failed(error: io::Error) -> ErrorData {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+    let options = Options::parse_for("A plain rmcp server of notes, governed by one line per tool");
     log_to_stderr();
     if options.test {
         return scenarios::run(&[], &scenarios()).await;
