@@ -1,6 +1,7 @@
 //! The center: policy, database and waiting, behind one handle.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,8 +21,7 @@ use crate::{
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
-        ClaimAnswer, DecideError, KillSwitch, NewAction, ReportError, Store, StoreError,
-        SubmitError, Waiter,
+        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -124,10 +124,15 @@ pub enum OpenError {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Center(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for Center {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Center").field("directory", &self.0.directory).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     directory: PathBuf,
     store: Store,
@@ -376,7 +381,7 @@ impl Center {
         id: i64,
         digest: Digest,
         by: &str,
-    ) -> Result<ClaimAnswer, StoreError> {
+    ) -> Result<Claim, StoreError> {
         self.0.store.claim(id, digest, by.to_owned()).await
     }
 
@@ -452,10 +457,9 @@ impl Authority for Center {
         id: &'a ActionId,
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
-        Box::pin(async move {
-            let answer = self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed)?;
-            Ok(answer.claim)
-        })
+        Box::pin(
+            async move { self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed) },
+        )
     }
 
     fn report<'a>(

@@ -224,6 +224,53 @@ async fn files_are_for_their_owner_alone() {
     assert!(error.to_string().contains("give the center a directory of its own"), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_credential_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let file = directory.path().join("approver.key");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = center.local_approver().await.unwrap_err();
+    assert!(error.to_string().contains("others can read it"), "{error}");
+}
+
+#[tokio::test]
+async fn the_record_tells_a_life_and_is_not_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    center.approve(number(&id), &alice, Some("fine".to_owned())).await.unwrap();
+    center.claim(&id, &digest(1)).await.unwrap();
+    let error = "no such table".to_owned();
+    center.report(&id, &Outcome::Failed { duration: Duration::ZERO, error }).await.unwrap();
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));
+    let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let life: Vec<(String, String, Option<String>)> =
+        sqlx::query_as("SELECT kind, by, detail FROM events WHERE action_id = ? ORDER BY id")
+            .bind(number(&id))
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    let kinds: Vec<_> = life.iter().map(|(kind, by, _)| (kind.as_str(), by.as_str())).collect();
+    let expected = [
+        ("pending", "embedded"),
+        ("approved", "alice"),
+        ("executing", "embedded"),
+        ("failed", "embedded"),
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(life[1].2.as_deref(), Some("fine"));
+    assert!(life[3].2.as_deref().unwrap().contains("no such table"));
+    for change in ["UPDATE events SET by = 'bob'", "DELETE FROM events"] {
+        let error = sqlx::query(change).execute(&mut database).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_credential_is_replaced_and_the_old_one_ends() {
     let directory = tempfile::tempdir().unwrap();

@@ -31,10 +31,12 @@ async fn post(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_claims_in_two_processes_one_is_granted() {
+async fn of_claims_in_several_processes_one_is_granted() {
     let directory = tempfile::tempdir().unwrap();
     let http = reqwest::Client::new();
-    let servers = [Served::start(directory.path()), Served::start(directory.path())];
+    // All create the same files at once.
+    let starting: Vec<_> = (0..4).map(|_| Served::starting(directory.path())).collect();
+    let servers: Vec<_> = starting.into_iter().map(|started| started()).collect();
     let agent = token(directory.path(), "agent.key");
     for round in 0..5 {
         let body = call("read", &format!("key-{round}"));
@@ -44,7 +46,7 @@ async fn of_claims_in_two_processes_one_is_granted() {
         let claims: Vec<_> = (0..16)
             .map(|index| {
                 let (http, path, agent) = (http.clone(), path.clone(), agent.clone());
-                let url = servers[index % 2].url.clone();
+                let url = servers[index % 4].url.clone();
                 let body = json!({ "digest": digest(1) });
                 tokio::spawn(async move { post(&http, &url, &path, &agent, &body).await.unwrap() })
             })

@@ -77,13 +77,6 @@ pub(crate) enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// The answer to a claim, with the action as it stands then.
-#[derive(Debug)]
-pub(crate) struct ClaimAnswer {
-    pub(crate) claim: Claim,
-    pub(crate) record: Option<Record>,
-}
-
 /// `SELECT` of all columns but the request, with this condition.
 macro_rules! select {
     ($condition:literal) => {
@@ -185,7 +178,7 @@ impl Store {
         id: i64,
         digest: Digest,
         by: String,
-    ) -> Result<ClaimAnswer, StoreError> {
+    ) -> Result<Claim, StoreError> {
         self.write(move |transaction| Box::pin(claim(transaction, id, digest, by))).await
     }
 
@@ -325,14 +318,14 @@ async fn claim(
     id: i64,
     digest: Digest,
     by: String,
-) -> Result<ClaimAnswer, StoreError> {
+) -> Result<Claim, StoreError> {
     let Some(record) = find(transaction, id).await? else {
         let rejection = Rejection {
             kind: RefusalKind::Denied,
             reason: Some(format!("there is no action {id}")),
             reviewed_by: None,
         };
-        return Ok(ClaimAnswer { claim: Claim::Refused(rejection), record: None });
+        return Ok(Claim::Refused(rejection));
     };
     let switch = kill_switch::read(&mut transaction.connection).await?;
     let (life, answer) =
@@ -361,8 +354,7 @@ async fn claim(
     if life.state != record.state {
         move_to(transaction, id, life.state, &by, None).await?;
     }
-    let record = find(transaction, id).await?;
-    Ok(ClaimAnswer { claim, record })
+    Ok(claim)
 }
 
 async fn report(
