@@ -42,6 +42,8 @@ pub struct Record {
     pub summary: Option<String>,
     /// The arguments, sensitive values masked.
     pub parameters: Map<String, Value>,
+    /// The user on whose behalf the server runs, as the server was told.
+    pub user_context: Map<String, Value>,
     /// The calling session.
     pub session_id: String,
     /// The calling program, as it called itself.
@@ -219,6 +221,7 @@ impl FromRow<'_, SqliteRow> for Record {
             resource: row.try_get("resource")?,
             summary: row.try_get("summary")?,
             parameters: json(row, "parameters")?,
+            user_context: json(row, "user_context")?,
             session_id: row.try_get("session_id")?,
             client: row.try_get("client")?,
             risk_score: row.try_get("risk_score")?,

@@ -128,6 +128,7 @@ async fn pending_shows_all_and_nothing_hidden() {
         "nested": { "list": ["\u{2066}hidden\u{2069}", 7] },
     });
     json["session_context"] = json!({ "session_id": "s\u{0}1", "client_name": "evil\ncard" });
+    json["user_context"] = json!({ "user": "bob\u{feff}" });
     let action = serde_json::from_value(json).unwrap();
     let id = number(&center.evaluate(&action).await.unwrap().action_id);
 
@@ -145,7 +146,8 @@ async fn pending_shows_all_and_nothing_hidden() {
         r#""\u{2066}hidden\u{2069}","#,
         "why        deleting needs a person's approval (policy `deletes-need-approval`)",
         "also matched: policy `production-deletes`, risk 85",
-        r"mcp-server-001, session s\u{0}1, client evil\u{a}card",
+        r"mcp-server-001, session s\u{0}1, client evil\u{a}card, by the credential `embedded`",
+        r#"for        "user": "bob\u{feff}""#,
         "left)",
         &format!("approve {id}"),
     ] {

@@ -62,7 +62,7 @@ pub(crate) fn write(
         }),
     )?;
     field(out, "resource", &shown(&record.resource))?;
-    write_arguments(out, record)?;
+    write_json(out, "arguments", &record.parameters)?;
     field(out, "why", &shown(&record.reason))?;
     for matched in record.matched.iter().filter(|matched| matched.effect == Effect::Allow) {
         let risk = matched.risk.map_or_else(String::new, |risk| format!(", risk {risk}"));
@@ -76,8 +76,14 @@ pub(crate) fn write(
     field(
         out,
         "asked by",
-        &shown(&format!("{}, session {}{client}", record.server_id, record.session_id)),
+        &shown(&format!(
+            "{}, session {}{client}, by the credential `{}`",
+            record.server_id, record.session_id, record.requested_by
+        )),
     )?;
+    if !record.user_context.is_empty() {
+        write_json(out, "for", &record.user_context)?;
+    }
     field(
         out,
         "since",
@@ -92,26 +98,24 @@ pub(crate) fn write(
     field(out, "reject", &format!("{command} reject {}", record.id))
 }
 
-/// Every argument in full, as JSON.
-fn write_arguments(out: &mut dyn Write, record: &Record) -> io::Result<()> {
-    let mut label = "arguments";
-    for (name, value) in &record.parameters {
-        // Of its line breaks, those that the formatter makes are structure;
-        // those in the text itself are escaped by JSON.
-        let json = serde_json::to_string_pretty(value).unwrap_or_default();
-        let name = Value::from(name.as_str()).to_string();
-        for (index, line) in json.lines().enumerate() {
-            let line = shown(line);
-            if index == 0 {
-                writeln!(out, "  {label:<10} {}: {line}", shown(&name))?;
-            } else {
-                writeln!(out, "  {:<10} {line}", "")?;
-            }
-        }
-        label = "";
-    }
-    if record.parameters.is_empty() {
+/// Every value in full, as JSON.
+fn write_json(
+    out: &mut dyn Write,
+    mut label: &str,
+    object: &serde_json::Map<String, Value>,
+) -> io::Result<()> {
+    if object.is_empty() {
         writeln!(out, "  {label:<10} none")?;
+    }
+    for (name, value) in object {
+        // Of the line breaks, those that the formatter makes are structure;
+        // those in a text itself are escaped by JSON.
+        let json = serde_json::to_string_pretty(value).unwrap_or_default();
+        let entry = format!("{}: {json}", Value::from(name.as_str()));
+        for line in entry.lines() {
+            writeln!(out, "  {label:<10} {}", shown(line))?;
+            label = "";
+        }
     }
     Ok(())
 }

@@ -82,8 +82,8 @@ macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
-             namespace, verb, resource, summary, parameters, session_id, client, risk_score, \
-             risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
+             namespace, verb, resource, summary, parameters, user_context, session_id, client, \
+             risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at FROM actions ",
             $condition
         )
@@ -276,9 +276,9 @@ async fn submit(
     let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
-         namespace, verb, resource, summary, parameters, session_id, client, risk_score, \
-         risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         namespace, verb, resource, summary, parameters, user_context, session_id, client, \
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -292,6 +292,7 @@ async fn submit(
     .bind(&submission.resource)
     .bind(&submission.summary)
     .bind(serde_json::to_string(&submission.parameters)?)
+    .bind(serde_json::to_string(&submission.user_context)?)
     .bind(&submission.session.session_id)
     .bind(submission.client())
     .bind(verdict.risk_score)
