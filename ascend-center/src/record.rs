@@ -142,8 +142,18 @@ impl Record {
             State::Denied if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) => {
                 Some(RefusalKind::KillSwitch)
             }
+            // Nobody decided, which is not the same as an approval that came to nothing.
+            State::Expired if self.has_timed_out() => Some(RefusalKind::TimedOut),
             state => state.refusal(),
         }
+    }
+
+    /// Whether it expired while it waited for a person.
+    #[must_use]
+    pub fn has_timed_out(&self) -> bool {
+        self.state == State::Expired
+            && self.decision == Decision::RequireApproval
+            && self.reviewed_by.is_none()
     }
 
     /// Why the decision is what it is now.
@@ -153,7 +163,9 @@ impl Record {
             State::Rejected => {
                 self.comments.clone().unwrap_or_else(|| "rejected by an approver".to_owned())
             }
-            State::Expired => "it expired before it was decided or run".to_owned(),
+            // The words of ASCEND's example.
+            State::Expired if self.has_timed_out() => "Approval timeout".to_owned(),
+            State::Expired => "the decision expired before it was used".to_owned(),
             State::Withdrawn => "it was withdrawn".to_owned(),
             State::Executing | State::Completed | State::Failed => {
                 format!("action {} already ran", self.id)
@@ -169,7 +181,12 @@ impl Record {
         })
     }
 
-    pub(crate) fn rejection(&self, kind: RefusalKind) -> Rejection {
+    /// Why it cannot run as it stands.
+    pub(crate) fn rejection(&self) -> Rejection {
+        let kind = match self.state {
+            State::Pending => RefusalKind::ApprovalMissing,
+            _ => self.current_refusal().unwrap_or(RefusalKind::Denied),
+        };
         Rejection {
             kind,
             reason: Some(self.current_reason()),
@@ -197,10 +214,7 @@ impl Record {
             State::Pending => None,
             State::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
             State::Allowed => Some(Review::AutoApproved),
-            state => {
-                let kind = state.refusal().unwrap_or(RefusalKind::Denied);
-                Some(Review::Rejected(self.rejection(kind)))
-            }
+            _ => Some(Review::Rejected(self.rejection())),
         }
     }
 }

@@ -134,13 +134,21 @@ async fn a_pending_action_expires_and_cannot_be_approved_then() {
     let Review::Rejected(rejection) = center.await_review(&id).await.unwrap() else {
         panic!("expired")
     };
-    assert_eq!(rejection.kind, RefusalKind::Expired);
+    assert_eq!(rejection.kind, RefusalKind::TimedOut);
+    assert_eq!(rejection.reason.as_deref(), Some("Approval timeout"));
     let alice = center.local_approver().await.unwrap();
     let error = center.approve(number(&id), &alice, None).await.unwrap_err();
     assert!(error.to_string().contains("it expired at"), "{error}");
-    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Expired);
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::TimedOut);
     assert_eq!(center.actions(Some(State::Pending), 10).await.unwrap(), []);
     assert_eq!(center.actions(Some(State::Expired), 10).await.unwrap().len(), 1);
+
+    // What was allowed does not stay allowed for ever either.
+    let mut read = support::action("database", "read", "x");
+    read.approval_timeout = Duration::from_millis(1);
+    let id = center.evaluate(&read).await.unwrap().action_id;
+    until("it expired", async || state(&center, number(&id)).await == State::Expired).await;
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Expired);
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use crate::{Record, State};
 
 /// ASCEND's status word. Its clients take `executed` for something that must
 /// not run again, and any word they do not know for a denial.
-const fn status_word(state: State) -> &'static str {
-    match state {
+fn status_word(record: &Record) -> &'static str {
+    match record.state {
+        State::Expired if record.has_timed_out() => "timeout",
         State::Pending => "pending",
         State::Allowed => "auto_approved",
         State::Approved => "approved",
@@ -28,7 +29,7 @@ pub(super) fn standing(record: &Record) -> Value {
         "action_id": record.id,
         "id": record.id,
         "decision": record.current_decision(),
-        "status": status_word(record.state),
+        "status": status_word(record),
         "state": record.state,
         "decision_ready": !pending,
         "requires_approval": pending,

@@ -336,7 +336,7 @@ async fn claim(
         Err(Refused::State(state)) => {
             let mut record = record.clone();
             record.state = state;
-            Claim::Refused(record.rejection(state.refusal().unwrap_or(RefusalKind::Denied)))
+            Claim::Refused(record.rejection())
         }
         Err(Refused::DigestMismatch) => Claim::Refused(Rejection {
             kind: RefusalKind::DigestMismatch,
