@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::{
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
-    life::State,
+    life::ActionState,
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
@@ -277,7 +277,7 @@ impl Center {
     /// When the database cannot be read.
     pub async fn actions(
         &self,
-        state: Option<State>,
+        state: Option<ActionState>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         self.0.store.actions(state, limit).await
@@ -355,10 +355,10 @@ impl Center {
         loop {
             let changed = waiter.changed();
             let Some(record) = store.action(id).await? else { return Ok(None) };
-            if record.state == State::Expired {
+            if record.state == ActionState::Expired {
                 return store.expire(id).await;
             }
-            if record.state != State::Pending {
+            if record.state != ActionState::Pending {
                 return Ok(Some(record));
             }
             let left = record.expires_at.duration_since(Timestamp::now());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use crate::life::{Life, State};
+use crate::life::{ActionState, Life};
 
 /// One action: what was asked, what was answered, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Record {
     /// The center's number for it.
     pub id: i64,
     /// Where it stands.
-    pub state: State,
+    pub state: ActionState,
     /// What was answered when it was asked.
     pub decision: Decision,
     /// Of a denied action: which refusal it is, when it is no plain denial.
@@ -128,8 +128,8 @@ impl Record {
     #[must_use]
     pub fn current_decision(&self) -> Decision {
         match self.state {
-            State::Pending => Decision::RequireApproval,
-            State::Allowed | State::Approved => Decision::Allow,
+            ActionState::Pending => Decision::RequireApproval,
+            ActionState::Allowed | ActionState::Approved => Decision::Allow,
             _ => Decision::Deny,
         }
     }
@@ -138,12 +138,14 @@ impl Record {
     #[must_use]
     pub fn current_refusal(&self) -> Option<RefusalKind> {
         match self.state {
-            State::Pending | State::Allowed | State::Approved => None,
-            State::Denied if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) => {
+            ActionState::Pending | ActionState::Allowed | ActionState::Approved => None,
+            ActionState::Denied
+                if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) =>
+            {
                 Some(RefusalKind::KillSwitch)
             }
             // Nobody decided, which is not the same as an approval that came to nothing.
-            State::Expired if self.has_timed_out() => Some(RefusalKind::TimedOut),
+            ActionState::Expired if self.has_timed_out() => Some(RefusalKind::TimedOut),
             state => state.refusal(),
         }
     }
@@ -151,7 +153,7 @@ impl Record {
     /// Whether it expired while it waited for a person.
     #[must_use]
     pub fn has_timed_out(&self) -> bool {
-        self.state == State::Expired
+        self.state == ActionState::Expired
             && self.decision == Decision::RequireApproval
             && self.reviewed_by.is_none()
     }
@@ -160,14 +162,14 @@ impl Record {
     #[must_use]
     pub fn current_reason(&self) -> String {
         match self.state {
-            State::Rejected => {
+            ActionState::Rejected => {
                 self.comments.clone().unwrap_or_else(|| "rejected by an approver".to_owned())
             }
             // The words of ASCEND's example.
-            State::Expired if self.has_timed_out() => "Approval timeout".to_owned(),
-            State::Expired => "the decision expired before it was used".to_owned(),
-            State::Withdrawn => "it was withdrawn".to_owned(),
-            State::Executing | State::Completed | State::Failed => {
+            ActionState::Expired if self.has_timed_out() => "Approval timeout".to_owned(),
+            ActionState::Expired => "the decision expired before it was used".to_owned(),
+            ActionState::Withdrawn => "it was withdrawn".to_owned(),
+            ActionState::Executing | ActionState::Completed | ActionState::Failed => {
                 format!("action {} already ran", self.id)
             }
             _ => self.reason.clone(),
@@ -184,7 +186,7 @@ impl Record {
     /// Why it cannot run as it stands.
     pub(crate) fn rejection(&self) -> Rejection {
         let kind = match self.state {
-            State::Pending => RefusalKind::ApprovalMissing,
+            ActionState::Pending => RefusalKind::ApprovalMissing,
             _ => self.current_refusal().unwrap_or(RefusalKind::Denied),
         };
         Rejection {
@@ -203,7 +205,7 @@ impl Record {
             risk_level: self.risk_level,
             reason: Some(self.current_reason()),
             refusal: self.current_refusal(),
-            approval: (self.state == State::Approved).then(|| self.approval()).flatten(),
+            approval: (self.state == ActionState::Approved).then(|| self.approval()).flatten(),
             estimated_approval_time: None,
         }
     }
@@ -211,9 +213,9 @@ impl Record {
     /// How the wait for a person ended; `None` while it has not.
     pub(crate) fn review(&self) -> Option<Review> {
         match self.state {
-            State::Pending => None,
-            State::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
-            State::Allowed => Some(Review::AutoApproved),
+            ActionState::Pending => None,
+            ActionState::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
+            ActionState::Allowed => Some(Review::AutoApproved),
             _ => Some(Review::Rejected(self.rejection())),
         }
     }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::{Center, CenterConfig, CredentialError, DecideError, State};
+use ascend_center::{ActionState, Center, CenterConfig, CredentialError, DecideError};
 use ascend_sdk::{
     Authority, AuthorityError, CallContext, Claim, Decision, Governor, Outcome, RefusalKind,
     Rejection, Review, RiskLevel,
@@ -34,7 +34,7 @@ async fn an_allowed_action_is_claimed_once_and_reported() {
     center.report(&id, &outcome).await.unwrap();
     // A report that was sent twice is one.
     center.report(&id, &outcome).await.unwrap();
-    assert_eq!(state(&center, number(&id)).await, State::Completed);
+    assert_eq!(state(&center, number(&id)).await, ActionState::Completed);
     let late = Outcome::Withdrawn { reason: "late".to_owned() };
     assert!(matches!(center.report(&id, &late).await, Err(AuthorityError::InvalidRequest(_))));
 }
@@ -140,14 +140,14 @@ async fn a_pending_action_expires_and_cannot_be_approved_then() {
     let error = center.approve(number(&id), &alice, None).await.unwrap_err();
     assert!(error.to_string().contains("it expired at"), "{error}");
     assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::TimedOut);
-    assert_eq!(center.actions(Some(State::Pending), 10).await.unwrap(), []);
-    assert_eq!(center.actions(Some(State::Expired), 10).await.unwrap().len(), 1);
+    assert_eq!(center.actions(Some(ActionState::Pending), 10).await.unwrap(), []);
+    assert_eq!(center.actions(Some(ActionState::Expired), 10).await.unwrap().len(), 1);
 
     // What was allowed does not stay allowed for ever either.
     let mut read = support::action("database", "read", "x");
     read.approval_timeout = Duration::from_millis(1);
     let id = center.evaluate(&read).await.unwrap().action_id;
-    until("it expired", async || state(&center, number(&id)).await == State::Expired).await;
+    until("it expired", async || state(&center, number(&id)).await == ActionState::Expired).await;
     assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Expired);
 }
 
@@ -280,6 +280,25 @@ async fn the_record_tells_a_life_and_is_not_changed() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_kept_is_not_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let allowed = center.evaluate(&action("database", "read", "x")).await.unwrap().action_id;
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));
+    let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query("ALTER TABLE events RENAME TO elsewhere").execute(&mut database).await.unwrap();
+    let evaluated = center.evaluate(&action("database", "read", "x")).await;
+    assert!(matches!(evaluated, Err(AuthorityError::Failed(_))), "{evaluated:?}");
+    let claimed = center.claim(&allowed, &digest(1)).await;
+    assert!(matches!(claimed, Err(AuthorityError::Failed(_))), "{claimed:?}");
+    sqlx::query("ALTER TABLE elsewhere RENAME TO events").execute(&mut database).await.unwrap();
+    // Nothing of it was left behind, and the center goes on.
+    assert_eq!(center.actions(None, 10).await.unwrap().len(), 1);
+    assert_eq!(center.claim(&allowed, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
+#[tokio::test]
 async fn a_lost_credential_is_replaced_and_the_old_one_ends() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -301,7 +320,7 @@ async fn pending_actions_survive_a_restart() {
     assert!(matches!(center.evaluate(&delete()).await, Err(AuthorityError::Failed(_))));
 
     let center = open(directory.path()).await;
-    let pending = center.actions(Some(State::Pending), 10).await.unwrap();
+    let pending = center.actions(Some(ActionState::Pending), 10).await.unwrap();
     assert_eq!(pending.len(), 1);
     assert_eq!(pending[0].summary.as_deref(), Some("Work on `users`"));
     let alice = center.local_approver().await.unwrap();
@@ -426,7 +445,8 @@ async fn the_governor_runs_over_it() {
     let id = number(grant.action_id());
     // Dropped without a run: withdrawn.
     drop(grant);
-    until("the grant is withdrawn", async || state(&center, id).await == State::Withdrawn).await;
+    until("the grant is withdrawn", async || state(&center, id).await == ActionState::Withdrawn)
+        .await;
 
     let high_risk = {
         let mut json = action_json("database", "read", "x");
@@ -438,10 +458,10 @@ async fn the_governor_runs_over_it() {
         async move {
             let alice = center.local_approver().await.unwrap();
             until("it is pending", async || {
-                !center.actions(Some(State::Pending), 1).await.unwrap().is_empty()
+                !center.actions(Some(ActionState::Pending), 1).await.unwrap().is_empty()
             })
             .await;
-            let pending = center.actions(Some(State::Pending), 1).await.unwrap();
+            let pending = center.actions(Some(ActionState::Pending), 1).await.unwrap();
             assert_eq!(pending[0].risk_level, RiskLevel::High);
             center.approve(pending[0].id, &alice, None).await.unwrap();
         }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use ascend_center::State;
+use ascend_center::ActionState;
 use serde_json::{Value, json};
 use support::{
     digest, open,
@@ -85,7 +85,7 @@ async fn what_was_answered_is_there_after_a_kill() {
                         let Some(answer) = evaluated else { break };
                         let id = answer["action_id"].as_i64().unwrap();
                         if verb == "delete" {
-                            answered.push((id, State::Pending));
+                            answered.push((id, ActionState::Pending));
                             continue;
                         }
                         let path = format!("/api/v1/actions/{id}/claim");
@@ -93,7 +93,7 @@ async fn what_was_answered_is_there_after_a_kill() {
                         match post(&http, &url, &path, &agent, &body).await {
                             Some(claimed) => {
                                 assert_eq!(claimed["granted"], true, "{claimed}");
-                                answered.push((id, State::Executing));
+                                answered.push((id, ActionState::Executing));
                             }
                             // Allowed it was; whether the claim came through is not known.
                             None => break,

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{Center, Effect, Record, State};
+use ascend_center::{ActionState, Center, Effect, Record};
 use ascend_sdk::is_invisible;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +17,22 @@ pub(crate) fn shown(text: &str) -> String {
             out.extend(character.escape_unicode());
         } else {
             out.push(character);
+        }
+    }
+    out
+}
+
+/// JSON in ASCII: the same to a program, and harmless on a terminal.
+pub(crate) fn ascii_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() && (character == '\n' || !character.is_ascii_control()) {
+            out.push(character);
+            continue;
+        }
+        // JSON has such characters in strings alone, where this stands for them.
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
         }
     }
     out
@@ -125,9 +141,9 @@ pub(crate) fn outcome(record: &Record) -> String {
     let by = record.reviewed_by.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
     let said = record.comments.as_ref().map_or_else(String::new, |text| format!(": {text}"));
     shown(&match record.state {
-        State::Rejected => format!("Action {} was rejected{by}{said}", record.id),
-        State::Expired => format!("Action {} expired", record.id),
-        State::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
+        ActionState::Rejected => format!("Action {} was rejected{by}{said}", record.id),
+        ActionState::Expired => format!("Action {} expired", record.id),
+        ActionState::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
         _ => format!("Action {} was approved{by}{said}", record.id),
     })
 }
@@ -155,6 +171,14 @@ mod tests {
         let text = "a\u{1b}[2Jb\rc\u{202e}d\u{200b}e\u{7}";
         assert_eq!(shown(text), r"a\u{1b}[2Jb\u{d}c\u{202e}d\u{200b}e\u{7}");
         assert_eq!(shown("größe 価格 `x`"), "größe 価格 `x`");
+    }
+
+    #[test]
+    fn json_in_ascii_is_the_same_json() {
+        let value = Value::from("a\u{9b}1m\u{202e}\u{7f}\u{e0041}größe");
+        let json = ascii_json(&value.to_string());
+        assert!(json.chars().all(|c| c.is_ascii_graphic()), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).ok(), Some(value));
     }
 
     #[test]

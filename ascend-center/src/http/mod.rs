@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Center, Record, State as ActionState, credential::Role};
+use crate::{ActionState, Center, Record, credential::Role};
 use answer::{listed, standing};
 use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
 use fields::Fields;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Store, StoreError, kill_switch, writer::Transaction};
 use crate::{
-    life::{Event, Life, Refused, State},
+    life::{ActionState, Event, Life, Refused},
     record::{Matched, Record},
     submission::Submission,
 };
@@ -54,14 +54,14 @@ pub enum DecideError {
 
 fn standing(record: &Record) -> String {
     match (&record.reviewed_by, record.state) {
-        (Some(reviewer), State::Approved | State::Rejected) => {
+        (Some(reviewer), ActionState::Approved | ActionState::Rejected) => {
             format!("it was {} by {reviewer}", record.state)
         }
-        (_, State::Expired) => format!("it expired at {}", record.expires_at),
-        (_, State::Withdrawn) => "its caller withdrew it".to_owned(),
-        (_, State::Executing) => "it was approved and is running".to_owned(),
-        (_, State::Completed | State::Failed) => "it was approved and ran".to_owned(),
-        (_, State::Denied) => "policy denied it".to_owned(),
+        (_, ActionState::Expired) => format!("it expired at {}", record.expires_at),
+        (_, ActionState::Withdrawn) => "its caller withdrew it".to_owned(),
+        (_, ActionState::Executing) => "it was approved and is running".to_owned(),
+        (_, ActionState::Completed | ActionState::Failed) => "it was approved and ran".to_owned(),
+        (_, ActionState::Denied) => "policy denied it".to_owned(),
         (_, state) => format!("it is {state}"),
     }
 }
@@ -106,24 +106,24 @@ impl Store {
     /// The newest actions, oldest first: those in `state`, or all.
     pub(crate) async fn actions(
         &self,
-        state: Option<State>,
+        state: Option<ActionState>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         let now = Timestamp::now();
         // What expired unseen still stands as open in the table.
         let query = match state {
             None => select!("WHERE ?1 IS NULL AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
-            Some(State::Pending | State::Allowed | State::Approved) => {
+            Some(ActionState::Pending | ActionState::Allowed | ActionState::Approved) => {
                 select!("WHERE state = ?1 AND expires_at > ?2 ORDER BY id DESC LIMIT ?3")
             }
-            Some(State::Expired) => select!(
+            Some(ActionState::Expired) => select!(
                 "WHERE state = ?1 OR (state IN ('pending', 'allowed', 'approved') AND \
                  expires_at <= ?2) ORDER BY id DESC LIMIT ?3"
             ),
             Some(_) => select!("WHERE state = ?1 AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
         };
         let mut records: Vec<Record> = sqlx::query_as(query)
-            .bind(state.map(State::as_str))
+            .bind(state.map(ActionState::as_str))
             .bind(now.as_millisecond())
             .bind(limit)
             .fetch_all(&self.readers)
@@ -228,7 +228,7 @@ async fn settle(
 async fn move_to(
     transaction: &mut Transaction,
     id: i64,
-    state: State,
+    state: ActionState,
     by: &str,
     detail: Option<&str>,
 ) -> Result<(), StoreError> {
@@ -269,9 +269,9 @@ async fn submit(
         refusal = Some(RefusalKind::KillSwitch.as_str());
     }
     let state = match verdict.decision {
-        Decision::Allow => State::Allowed,
-        Decision::RequireApproval => State::Pending,
-        Decision::Deny => State::Denied,
+        Decision::Allow => ActionState::Allowed,
+        Decision::RequireApproval => ActionState::Pending,
+        Decision::Deny => ActionState::Denied,
     };
     let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
     let id: i64 = sqlx::query_scalar(
