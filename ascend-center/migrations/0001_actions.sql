@@ -14,6 +14,7 @@ CREATE TABLE actions (
     resource        TEXT    NOT NULL,
     summary         TEXT,
     parameters      TEXT    NOT NULL,  -- JSON object, sensitive values masked
+    user_context    TEXT    NOT NULL,  -- JSON object
     session_id      TEXT    NOT NULL,
     client          TEXT,
     risk_score      INTEGER NOT NULL,

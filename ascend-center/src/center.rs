@@ -1,6 +1,7 @@
 //! The center: policy, database and waiting, behind one handle.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,12 +17,11 @@ use secrecy::SecretString;
 use crate::{
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
-    life::State,
+    life::ActionState,
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
-        ClaimAnswer, DecideError, KillSwitch, NewAction, ReportError, Store, StoreError,
-        SubmitError, Waiter,
+        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -124,10 +124,15 @@ pub enum OpenError {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Center(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for Center {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Center").field("directory", &self.0.directory).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     directory: PathBuf,
     store: Store,
@@ -272,7 +277,7 @@ impl Center {
     /// When the database cannot be read.
     pub async fn actions(
         &self,
-        state: Option<State>,
+        state: Option<ActionState>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         self.0.store.actions(state, limit).await
@@ -350,10 +355,10 @@ impl Center {
         loop {
             let changed = waiter.changed();
             let Some(record) = store.action(id).await? else { return Ok(None) };
-            if record.state == State::Expired {
+            if record.state == ActionState::Expired {
                 return store.expire(id).await;
             }
-            if record.state != State::Pending {
+            if record.state != ActionState::Pending {
                 return Ok(Some(record));
             }
             let left = record.expires_at.duration_since(Timestamp::now());
@@ -376,7 +381,7 @@ impl Center {
         id: i64,
         digest: Digest,
         by: &str,
-    ) -> Result<ClaimAnswer, StoreError> {
+    ) -> Result<Claim, StoreError> {
         self.0.store.claim(id, digest, by.to_owned()).await
     }
 
@@ -452,10 +457,9 @@ impl Authority for Center {
         id: &'a ActionId,
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
-        Box::pin(async move {
-            let answer = self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed)?;
-            Ok(answer.claim)
-        })
+        Box::pin(
+            async move { self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed) },
+        )
     }
 
     fn report<'a>(

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// Where an action stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum ActionState {
     /// A person must decide.
     Pending,
     /// Policy let it pass; it has not run yet.
@@ -39,7 +39,7 @@ pub enum State {
     Denied,
 }
 
-impl State {
+impl ActionState {
     const ALL: [Self; 10] = [
         Self::Pending,
         Self::Allowed,
@@ -90,18 +90,18 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for ActionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// A word that names no [`State`].
+/// A word that names no [`ActionState`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state")]
 pub struct UnknownState;
 
-impl FromStr for State {
+impl FromStr for ActionState {
     type Err = UnknownState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -112,7 +112,7 @@ impl FromStr for State {
 /// What an action's future depends on. Times are milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
-    pub(crate) state: State,
+    pub(crate) state: ActionState,
     pub(crate) digest: Digest,
     pub(crate) expires_at: i64,
 }
@@ -132,7 +132,7 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The action stands where this cannot happen any more.
-    State(State),
+    State(ActionState),
     DigestMismatch,
     KillSwitch,
 }
@@ -149,22 +149,22 @@ impl Life {
         let become_ = |state| (Self { state, ..life }, Ok(()));
         let refused = || (life, Err(Refused::State(life.state)));
         match (event, life.state) {
-            (Event::Approve, State::Pending) => {
+            (Event::Approve, ActionState::Pending) => {
                 let expires_at = life.expires_at.max(now.saturating_add(TIME_TO_CLAIM));
-                (Self { state: State::Approved, expires_at, ..life }, Ok(()))
+                (Self { state: ActionState::Approved, expires_at, ..life }, Ok(()))
             }
-            (Event::Reject, State::Pending) => become_(State::Rejected),
+            (Event::Reject, ActionState::Pending) => become_(ActionState::Rejected),
             (Event::Approve | Event::Reject, _) => refused(),
 
-            (Event::Claim(_), State::Allowed | State::Approved) if killed => {
+            (Event::Claim(_), ActionState::Allowed | ActionState::Approved) if killed => {
                 (life, Err(Refused::KillSwitch))
             }
-            (Event::Claim(digest), State::Allowed | State::Approved) => {
+            (Event::Claim(digest), ActionState::Allowed | ActionState::Approved) => {
                 if digest == life.digest {
-                    become_(State::Executing)
+                    become_(ActionState::Executing)
                 } else {
                     // Whoever stretches a decision to other arguments loses it.
-                    (Self { state: State::Withdrawn, ..life }, Err(Refused::DigestMismatch))
+                    (Self { state: ActionState::Withdrawn, ..life }, Err(Refused::DigestMismatch))
                 }
             }
             (Event::Claim(_), _) => refused(),
@@ -172,27 +172,42 @@ impl Life {
             // Executing too: a caller can go away between its claim and its run.
             (
                 Event::Withdraw,
-                State::Pending | State::Allowed | State::Approved | State::Executing,
-            ) => become_(State::Withdrawn),
+                ActionState::Pending
+                | ActionState::Allowed
+                | ActionState::Approved
+                | ActionState::Executing,
+            ) => become_(ActionState::Withdrawn),
             (
                 Event::Withdraw,
-                State::Withdrawn | State::Rejected | State::Expired | State::Denied,
+                ActionState::Withdrawn
+                | ActionState::Rejected
+                | ActionState::Expired
+                | ActionState::Denied,
             ) => (life, Ok(())),
-            (Event::Withdraw, State::Completed | State::Failed) => refused(),
+            (Event::Withdraw, ActionState::Completed | ActionState::Failed) => refused(),
 
             // Allowed and approved too: plain ASCEND clients never claim.
             (
                 Event::Complete,
-                State::Executing | State::Allowed | State::Approved | State::Completed,
-            ) => become_(State::Completed),
-            (Event::Fail, State::Executing | State::Allowed | State::Approved | State::Failed) => {
-                become_(State::Failed)
-            }
+                ActionState::Executing
+                | ActionState::Allowed
+                | ActionState::Approved
+                | ActionState::Completed,
+            ) => become_(ActionState::Completed),
+            (
+                Event::Fail,
+                ActionState::Executing
+                | ActionState::Allowed
+                | ActionState::Approved
+                | ActionState::Failed,
+            ) => become_(ActionState::Failed),
             // What ran past its expiry without a claim is still worth recording.
-            (Event::Complete, State::Expired) if self.state.is_granted() => {
-                become_(State::Completed)
+            (Event::Complete, ActionState::Expired) if self.state.is_granted() => {
+                become_(ActionState::Completed)
             }
-            (Event::Fail, State::Expired) if self.state.is_granted() => become_(State::Failed),
+            (Event::Fail, ActionState::Expired) if self.state.is_granted() => {
+                become_(ActionState::Failed)
+            }
             (Event::Complete | Event::Fail, _) => refused(),
         }
     }
@@ -200,7 +215,7 @@ impl Life {
     /// The action at `now`, when nothing but time has passed.
     pub(crate) fn at(self, now: i64) -> Self {
         let state = if self.state.is_open() && now >= self.expires_at {
-            State::Expired
+            ActionState::Expired
         } else {
             self.state
         };
@@ -208,7 +223,7 @@ impl Life {
     }
 }
 
-impl State {
+impl ActionState {
     const fn is_granted(self) -> bool {
         matches!(self, Self::Allowed | Self::Approved)
     }
@@ -236,11 +251,11 @@ mod tests {
         ]
     }
 
-    fn start() -> impl Strategy<Value = State> {
+    fn start() -> impl Strategy<Value = ActionState> {
         prop_oneof![
-            6 => Just(State::Pending),
-            3 => Just(State::Allowed),
-            1 => Just(State::Denied),
+            6 => Just(ActionState::Pending),
+            3 => Just(ActionState::Allowed),
+            1 => Just(ActionState::Denied),
         ]
     }
 
@@ -257,14 +272,14 @@ mod tests {
             let mut now = 0;
             let mut claims = 0;
             let mut approved_at = None;
-            let mut ended = state == State::Denied;
+            let mut ended = state == ActionState::Denied;
             for (event, later, killed) in steps {
                 now += later;
                 let before = life;
                 let (next, answer) = life.after(event, now, killed);
                 if event == Event::Approve && answer.is_ok() {
                     prop_assert!(now < EXPIRES, "an approval after the expiry is refused");
-                    prop_assert_eq!(before.state, State::Pending);
+                    prop_assert_eq!(before.state, ActionState::Pending);
                     prop_assert!(approved_at.replace(now).is_none(), "approved twice");
                 }
                 if let Event::Claim(claimed) = event && answer.is_ok() {
@@ -272,7 +287,7 @@ mod tests {
                     prop_assert_eq!(claimed, digest(1), "other arguments");
                     prop_assert!(!killed, "under the kill switch");
                     prop_assert!(!ended, "after an end");
-                    prop_assert!(state == State::Allowed || approved_at.is_some());
+                    prop_assert!(state == ActionState::Allowed || approved_at.is_some());
                     prop_assert!(now < before.expires_at, "after the expiry");
                     prop_assert!(before.expires_at <= EXPIRES.max(approved_at.unwrap_or(0) + TIME_TO_CLAIM));
                 }
@@ -281,14 +296,14 @@ mod tests {
                 ended |= finished
                     || answer == Err(Refused::DigestMismatch)
                     || matches!(event, Event::Reject | Event::Withdraw) && answer.is_ok()
-                    || matches!(next.state, State::Expired);
+                    || matches!(next.state, ActionState::Expired);
                 life = next;
             }
         }
 
         #[test]
         fn what_is_refused_says_where_the_action_stands(
-            state in prop::sample::select(State::ALL.to_vec()),
+            state in prop::sample::select(ActionState::ALL.to_vec()),
             event in event(),
             now in 0_i64..2_000,
         ) {
@@ -305,27 +320,27 @@ mod tests {
 
     #[test]
     fn a_claim_for_other_arguments_ends_the_decision() {
-        let life = Life { state: State::Approved, digest: digest(1), expires_at: 1_000 };
+        let life = Life { state: ActionState::Approved, digest: digest(1), expires_at: 1_000 };
         let (life, answer) = life.after(Event::Claim(digest(2)), 0, false);
         assert_eq!(answer, Err(Refused::DigestMismatch));
         let (_, answer) = life.after(Event::Claim(digest(1)), 0, false);
-        assert_eq!(answer, Err(Refused::State(State::Withdrawn)));
+        assert_eq!(answer, Err(Refused::State(ActionState::Withdrawn)));
     }
 
     #[test]
     fn the_kill_switch_holds_a_claim_back_and_its_release_lets_it_pass() {
-        let life = Life { state: State::Approved, digest: digest(1), expires_at: 1_000 };
+        let life = Life { state: ActionState::Approved, digest: digest(1), expires_at: 1_000 };
         let (life, answer) = life.after(Event::Claim(digest(1)), 0, true);
         assert_eq!(answer, Err(Refused::KillSwitch));
         let (life, answer) = life.after(Event::Claim(digest(1)), 1, false);
-        assert_eq!((life.state, answer), (State::Executing, Ok(())));
+        assert_eq!((life.state, answer), (ActionState::Executing, Ok(())));
     }
 
     #[test]
     fn states_are_read_back() {
-        for state in State::ALL {
+        for state in ActionState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
-        assert_eq!("done".parse::<State>(), Err(UnknownState));
+        assert_eq!("done".parse::<ActionState>(), Err(UnknownState));
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use crate::life::{Life, State};
+use crate::life::{ActionState, Life};
 
 /// One action: what was asked, what was answered, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Record {
     /// The center's number for it.
     pub id: i64,
     /// Where it stands.
-    pub state: State,
+    pub state: ActionState,
     /// What was answered when it was asked.
     pub decision: Decision,
     /// Of a denied action: which refusal it is, when it is no plain denial.
@@ -42,6 +42,8 @@ pub struct Record {
     pub summary: Option<String>,
     /// The arguments, sensitive values masked.
     pub parameters: Map<String, Value>,
+    /// The user on whose behalf the server runs, as the server was told.
+    pub user_context: Map<String, Value>,
     /// The calling session.
     pub session_id: String,
     /// The calling program, as it called itself.
@@ -126,8 +128,8 @@ impl Record {
     #[must_use]
     pub fn current_decision(&self) -> Decision {
         match self.state {
-            State::Pending => Decision::RequireApproval,
-            State::Allowed | State::Approved => Decision::Allow,
+            ActionState::Pending => Decision::RequireApproval,
+            ActionState::Allowed | ActionState::Approved => Decision::Allow,
             _ => Decision::Deny,
         }
     }
@@ -136,24 +138,38 @@ impl Record {
     #[must_use]
     pub fn current_refusal(&self) -> Option<RefusalKind> {
         match self.state {
-            State::Pending | State::Allowed | State::Approved => None,
-            State::Denied if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) => {
+            ActionState::Pending | ActionState::Allowed | ActionState::Approved => None,
+            ActionState::Denied
+                if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) =>
+            {
                 Some(RefusalKind::KillSwitch)
             }
+            // Nobody decided, which is not the same as an approval that came to nothing.
+            ActionState::Expired if self.has_timed_out() => Some(RefusalKind::TimedOut),
             state => state.refusal(),
         }
+    }
+
+    /// Whether it expired while it waited for a person.
+    #[must_use]
+    pub fn has_timed_out(&self) -> bool {
+        self.state == ActionState::Expired
+            && self.decision == Decision::RequireApproval
+            && self.reviewed_by.is_none()
     }
 
     /// Why the decision is what it is now.
     #[must_use]
     pub fn current_reason(&self) -> String {
         match self.state {
-            State::Rejected => {
+            ActionState::Rejected => {
                 self.comments.clone().unwrap_or_else(|| "rejected by an approver".to_owned())
             }
-            State::Expired => "it expired before it was decided or run".to_owned(),
-            State::Withdrawn => "it was withdrawn".to_owned(),
-            State::Executing | State::Completed | State::Failed => {
+            // The words of ASCEND's example.
+            ActionState::Expired if self.has_timed_out() => "Approval timeout".to_owned(),
+            ActionState::Expired => "the decision expired before it was used".to_owned(),
+            ActionState::Withdrawn => "it was withdrawn".to_owned(),
+            ActionState::Executing | ActionState::Completed | ActionState::Failed => {
                 format!("action {} already ran", self.id)
             }
             _ => self.reason.clone(),
@@ -167,7 +183,12 @@ impl Record {
         })
     }
 
-    pub(crate) fn rejection(&self, kind: RefusalKind) -> Rejection {
+    /// Why it cannot run as it stands.
+    pub(crate) fn rejection(&self) -> Rejection {
+        let kind = match self.state {
+            ActionState::Pending => RefusalKind::ApprovalMissing,
+            _ => self.current_refusal().unwrap_or(RefusalKind::Denied),
+        };
         Rejection {
             kind,
             reason: Some(self.current_reason()),
@@ -184,7 +205,7 @@ impl Record {
             risk_level: self.risk_level,
             reason: Some(self.current_reason()),
             refusal: self.current_refusal(),
-            approval: (self.state == State::Approved).then(|| self.approval()).flatten(),
+            approval: (self.state == ActionState::Approved).then(|| self.approval()).flatten(),
             estimated_approval_time: None,
         }
     }
@@ -192,13 +213,10 @@ impl Record {
     /// How the wait for a person ended; `None` while it has not.
     pub(crate) fn review(&self) -> Option<Review> {
         match self.state {
-            State::Pending => None,
-            State::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
-            State::Allowed => Some(Review::AutoApproved),
-            state => {
-                let kind = state.refusal().unwrap_or(RefusalKind::Denied);
-                Some(Review::Rejected(self.rejection(kind)))
-            }
+            ActionState::Pending => None,
+            ActionState::Approved => Some(Review::Approved(self.approval().unwrap_or_default())),
+            ActionState::Allowed => Some(Review::AutoApproved),
+            _ => Some(Review::Rejected(self.rejection())),
         }
     }
 }
@@ -219,6 +237,7 @@ impl FromRow<'_, SqliteRow> for Record {
             resource: row.try_get("resource")?,
             summary: row.try_get("summary")?,
             parameters: json(row, "parameters")?,
+            user_context: json(row, "user_context")?,
             session_id: row.try_get("session_id")?,
             client: row.try_get("client")?,
             risk_score: row.try_get("risk_score")?,

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::{Center, CenterConfig, CredentialError, DecideError, State};
+use ascend_center::{ActionState, Center, CenterConfig, CredentialError, DecideError};
 use ascend_sdk::{
     Authority, AuthorityError, CallContext, Claim, Decision, Governor, Outcome, RefusalKind,
     Rejection, Review, RiskLevel,
@@ -34,7 +34,7 @@ async fn an_allowed_action_is_claimed_once_and_reported() {
     center.report(&id, &outcome).await.unwrap();
     // A report that was sent twice is one.
     center.report(&id, &outcome).await.unwrap();
-    assert_eq!(state(&center, number(&id)).await, State::Completed);
+    assert_eq!(state(&center, number(&id)).await, ActionState::Completed);
     let late = Outcome::Withdrawn { reason: "late".to_owned() };
     assert!(matches!(center.report(&id, &late).await, Err(AuthorityError::InvalidRequest(_))));
 }
@@ -134,13 +134,21 @@ async fn a_pending_action_expires_and_cannot_be_approved_then() {
     let Review::Rejected(rejection) = center.await_review(&id).await.unwrap() else {
         panic!("expired")
     };
-    assert_eq!(rejection.kind, RefusalKind::Expired);
+    assert_eq!(rejection.kind, RefusalKind::TimedOut);
+    assert_eq!(rejection.reason.as_deref(), Some("Approval timeout"));
     let alice = center.local_approver().await.unwrap();
     let error = center.approve(number(&id), &alice, None).await.unwrap_err();
     assert!(error.to_string().contains("it expired at"), "{error}");
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::TimedOut);
+    assert_eq!(center.actions(Some(ActionState::Pending), 10).await.unwrap(), []);
+    assert_eq!(center.actions(Some(ActionState::Expired), 10).await.unwrap().len(), 1);
+
+    // What was allowed does not stay allowed for ever either.
+    let mut read = support::action("database", "read", "x");
+    read.approval_timeout = Duration::from_millis(1);
+    let id = center.evaluate(&read).await.unwrap().action_id;
+    until("it expired", async || state(&center, number(&id)).await == ActionState::Expired).await;
     assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Expired);
-    assert_eq!(center.actions(Some(State::Pending), 10).await.unwrap(), []);
-    assert_eq!(center.actions(Some(State::Expired), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -224,6 +232,72 @@ async fn files_are_for_their_owner_alone() {
     assert!(error.to_string().contains("give the center a directory of its own"), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_credential_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let file = directory.path().join("approver.key");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = center.local_approver().await.unwrap_err();
+    assert!(error.to_string().contains("others can read it"), "{error}");
+}
+
+#[tokio::test]
+async fn the_record_tells_a_life_and_is_not_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    center.approve(number(&id), &alice, Some("fine".to_owned())).await.unwrap();
+    center.claim(&id, &digest(1)).await.unwrap();
+    let error = "no such table".to_owned();
+    center.report(&id, &Outcome::Failed { duration: Duration::ZERO, error }).await.unwrap();
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));
+    let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let life: Vec<(String, String, Option<String>)> =
+        sqlx::query_as("SELECT kind, by, detail FROM events WHERE action_id = ? ORDER BY id")
+            .bind(number(&id))
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    let kinds: Vec<_> = life.iter().map(|(kind, by, _)| (kind.as_str(), by.as_str())).collect();
+    let expected = [
+        ("pending", "embedded"),
+        ("approved", "alice"),
+        ("executing", "embedded"),
+        ("failed", "embedded"),
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(life[1].2.as_deref(), Some("fine"));
+    assert!(life[3].2.as_deref().unwrap().contains("no such table"));
+    for change in ["UPDATE events SET by = 'bob'", "DELETE FROM events"] {
+        let error = sqlx::query(change).execute(&mut database).await.unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let allowed = center.evaluate(&action("database", "read", "x")).await.unwrap().action_id;
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));
+    let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query("ALTER TABLE events RENAME TO elsewhere").execute(&mut database).await.unwrap();
+    let evaluated = center.evaluate(&action("database", "read", "x")).await;
+    assert!(matches!(evaluated, Err(AuthorityError::Failed(_))), "{evaluated:?}");
+    let claimed = center.claim(&allowed, &digest(1)).await;
+    assert!(matches!(claimed, Err(AuthorityError::Failed(_))), "{claimed:?}");
+    sqlx::query("ALTER TABLE elsewhere RENAME TO events").execute(&mut database).await.unwrap();
+    // Nothing of it was left behind, and the center goes on.
+    assert_eq!(center.actions(None, 10).await.unwrap().len(), 1);
+    assert_eq!(center.claim(&allowed, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
 #[tokio::test]
 async fn a_lost_credential_is_replaced_and_the_old_one_ends() {
     let directory = tempfile::tempdir().unwrap();
@@ -246,7 +320,7 @@ async fn pending_actions_survive_a_restart() {
     assert!(matches!(center.evaluate(&delete()).await, Err(AuthorityError::Failed(_))));
 
     let center = open(directory.path()).await;
-    let pending = center.actions(Some(State::Pending), 10).await.unwrap();
+    let pending = center.actions(Some(ActionState::Pending), 10).await.unwrap();
     assert_eq!(pending.len(), 1);
     assert_eq!(pending[0].summary.as_deref(), Some("Work on `users`"));
     let alice = center.local_approver().await.unwrap();
@@ -371,7 +445,8 @@ async fn the_governor_runs_over_it() {
     let id = number(grant.action_id());
     // Dropped without a run: withdrawn.
     drop(grant);
-    until("the grant is withdrawn", async || state(&center, id).await == State::Withdrawn).await;
+    until("the grant is withdrawn", async || state(&center, id).await == ActionState::Withdrawn)
+        .await;
 
     let high_risk = {
         let mut json = action_json("database", "read", "x");
@@ -383,10 +458,10 @@ async fn the_governor_runs_over_it() {
         async move {
             let alice = center.local_approver().await.unwrap();
             until("it is pending", async || {
-                !center.actions(Some(State::Pending), 1).await.unwrap().is_empty()
+                !center.actions(Some(ActionState::Pending), 1).await.unwrap().is_empty()
             })
             .await;
-            let pending = center.actions(Some(State::Pending), 1).await.unwrap();
+            let pending = center.actions(Some(ActionState::Pending), 1).await.unwrap();
             assert_eq!(pending[0].risk_level, RiskLevel::High);
             center.approve(pending[0].id, &alice, None).await.unwrap();
         }

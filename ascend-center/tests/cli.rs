@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ascend_center::{Center, State};
+use ascend_center::{ActionState, Center};
 use ascend_sdk::{Authority, Claim, RefusalKind, Review};
 use serde_json::{Value, json};
 use support::{action_json, delete, digest, number, open, served::token, state};
@@ -72,7 +72,7 @@ async fn a_rejection_by_the_cli_is_one() {
     let output = run(directory.path(), &["reject", &id.to_string(), "-c", "too broad"]);
     assert!(output.status.success());
     let record = center.action(id).await.unwrap().unwrap();
-    assert_eq!(record.state, State::Rejected);
+    assert_eq!(record.state, ActionState::Rejected);
     assert_eq!(record.comments.as_deref(), Some("too broad"));
 }
 
@@ -103,7 +103,7 @@ async fn what_cannot_be_decided_says_why() {
     let without = run(directory.path(), &["approve", &id.to_string()]);
     assert_eq!(without.status.code(), Some(1));
     assert!(text(&without.stderr).contains("approver.key"), "{}", text(&without.stderr));
-    assert_eq!(state(&center, id).await, State::Pending);
+    assert_eq!(state(&center, id).await, ActionState::Pending);
 
     let nowhere = run(&directory.path().join("nowhere"), &["pending"]);
     assert_eq!(nowhere.status.code(), Some(1));
@@ -128,6 +128,7 @@ async fn pending_shows_all_and_nothing_hidden() {
         "nested": { "list": ["\u{2066}hidden\u{2069}", 7] },
     });
     json["session_context"] = json!({ "session_id": "s\u{0}1", "client_name": "evil\ncard" });
+    json["user_context"] = json!({ "user": "bob\u{feff}" });
     let action = serde_json::from_value(json).unwrap();
     let id = number(&center.evaluate(&action).await.unwrap().action_id);
 
@@ -145,7 +146,8 @@ async fn pending_shows_all_and_nothing_hidden() {
         r#""\u{2066}hidden\u{2069}","#,
         "why        deleting needs a person's approval (policy `deletes-need-approval`)",
         "also matched: policy `production-deletes`, risk 85",
-        r"mcp-server-001, session s\u{0}1, client evil\u{a}card",
+        r"mcp-server-001, session s\u{0}1, client evil\u{a}card, by the credential `embedded`",
+        r#"for        "user": "bob\u{feff}""#,
         "left)",
         &format!("approve {id}"),
     ] {
@@ -153,6 +155,7 @@ async fn pending_shows_all_and_nothing_hidden() {
     }
 
     let output = run(directory.path(), &["pending", "--json"]);
+    assert_eq!(text(&output.stdout).chars().find(|c| hostile(*c)), None);
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(listed[0]["id"], id);
     assert_eq!(listed[0]["parameters"]["nested"]["list"][0], "\u{2066}hidden\u{2069}");

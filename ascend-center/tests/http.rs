@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::{Center, ServeConfig, State};
+use ascend_center::{ActionState, Center, ServeConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{digest, open, served::token, state};
@@ -353,7 +353,7 @@ async fn each_credential_is_for_its_own_side() {
         let as_key = request.header("x-api-key", &face.approver).send().await.unwrap();
         assert_eq!(as_key.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
-    assert_eq!(state(&face.center, id.as_i64().unwrap()).await, State::Pending, "untouched");
+    assert_eq!(state(&face.center, id.as_i64().unwrap()).await, ActionState::Pending, "untouched");
 
     let url = format!("{}/api/v1/actions/{id}/status", face.url);
     let both = face.http.get(&url).bearer_auth(&face.agent).header("x-api-key", &face.agent);

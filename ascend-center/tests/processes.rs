@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use ascend_center::State;
+use ascend_center::ActionState;
 use serde_json::{Value, json};
 use support::{
     digest, open,
@@ -31,10 +31,12 @@ async fn post(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_claims_in_two_processes_one_is_granted() {
+async fn of_claims_in_several_processes_one_is_granted() {
     let directory = tempfile::tempdir().unwrap();
     let http = reqwest::Client::new();
-    let servers = [Served::start(directory.path()), Served::start(directory.path())];
+    // All create the same files at once.
+    let starting: Vec<_> = (0..4).map(|_| Served::starting(directory.path())).collect();
+    let servers: Vec<_> = starting.into_iter().map(|started| started()).collect();
     let agent = token(directory.path(), "agent.key");
     for round in 0..5 {
         let body = call("read", &format!("key-{round}"));
@@ -44,7 +46,7 @@ async fn of_claims_in_two_processes_one_is_granted() {
         let claims: Vec<_> = (0..16)
             .map(|index| {
                 let (http, path, agent) = (http.clone(), path.clone(), agent.clone());
-                let url = servers[index % 2].url.clone();
+                let url = servers[index % 4].url.clone();
                 let body = json!({ "digest": digest(1) });
                 tokio::spawn(async move { post(&http, &url, &path, &agent, &body).await.unwrap() })
             })
@@ -83,7 +85,7 @@ async fn what_was_answered_is_there_after_a_kill() {
                         let Some(answer) = evaluated else { break };
                         let id = answer["action_id"].as_i64().unwrap();
                         if verb == "delete" {
-                            answered.push((id, State::Pending));
+                            answered.push((id, ActionState::Pending));
                             continue;
                         }
                         let path = format!("/api/v1/actions/{id}/claim");
@@ -91,7 +93,7 @@ async fn what_was_answered_is_there_after_a_kill() {
                         match post(&http, &url, &path, &agent, &body).await {
                             Some(claimed) => {
                                 assert_eq!(claimed["granted"], true, "{claimed}");
-                                answered.push((id, State::Executing));
+                                answered.push((id, ActionState::Executing));
                             }
                             // Allowed it was; whether the claim came through is not known.
                             None => break,

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{Center, Effect, Record, State};
+use ascend_center::{ActionState, Center, Effect, Record};
 use ascend_sdk::is_invisible;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +17,22 @@ pub(crate) fn shown(text: &str) -> String {
             out.extend(character.escape_unicode());
         } else {
             out.push(character);
+        }
+    }
+    out
+}
+
+/// JSON in ASCII: the same to a program, and harmless on a terminal.
+pub(crate) fn ascii_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() && (character == '\n' || !character.is_ascii_control()) {
+            out.push(character);
+            continue;
+        }
+        // JSON has such characters in strings alone, where this stands for them.
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
         }
     }
     out
@@ -62,7 +78,7 @@ pub(crate) fn write(
         }),
     )?;
     field(out, "resource", &shown(&record.resource))?;
-    write_arguments(out, record)?;
+    write_json(out, "arguments", &record.parameters)?;
     field(out, "why", &shown(&record.reason))?;
     for matched in record.matched.iter().filter(|matched| matched.effect == Effect::Allow) {
         let risk = matched.risk.map_or_else(String::new, |risk| format!(", risk {risk}"));
@@ -76,8 +92,14 @@ pub(crate) fn write(
     field(
         out,
         "asked by",
-        &shown(&format!("{}, session {}{client}", record.server_id, record.session_id)),
+        &shown(&format!(
+            "{}, session {}{client}, by the credential `{}`",
+            record.server_id, record.session_id, record.requested_by
+        )),
     )?;
+    if !record.user_context.is_empty() {
+        write_json(out, "for", &record.user_context)?;
+    }
     field(
         out,
         "since",
@@ -92,26 +114,24 @@ pub(crate) fn write(
     field(out, "reject", &format!("{command} reject {}", record.id))
 }
 
-/// Every argument in full, as JSON.
-fn write_arguments(out: &mut dyn Write, record: &Record) -> io::Result<()> {
-    let mut label = "arguments";
-    for (name, value) in &record.parameters {
-        // Of its line breaks, those that the formatter makes are structure;
-        // those in the text itself are escaped by JSON.
-        let json = serde_json::to_string_pretty(value).unwrap_or_default();
-        let name = Value::from(name.as_str()).to_string();
-        for (index, line) in json.lines().enumerate() {
-            let line = shown(line);
-            if index == 0 {
-                writeln!(out, "  {label:<10} {}: {line}", shown(&name))?;
-            } else {
-                writeln!(out, "  {:<10} {line}", "")?;
-            }
-        }
-        label = "";
-    }
-    if record.parameters.is_empty() {
+/// Every value in full, as JSON.
+fn write_json(
+    out: &mut dyn Write,
+    mut label: &str,
+    object: &serde_json::Map<String, Value>,
+) -> io::Result<()> {
+    if object.is_empty() {
         writeln!(out, "  {label:<10} none")?;
+    }
+    for (name, value) in object {
+        // Of the line breaks, those that the formatter makes are structure;
+        // those in a text itself are escaped by JSON.
+        let json = serde_json::to_string_pretty(value).unwrap_or_default();
+        let entry = format!("{}: {json}", Value::from(name.as_str()));
+        for line in entry.lines() {
+            writeln!(out, "  {label:<10} {}", shown(line))?;
+            label = "";
+        }
     }
     Ok(())
 }
@@ -121,9 +141,9 @@ pub(crate) fn outcome(record: &Record) -> String {
     let by = record.reviewed_by.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
     let said = record.comments.as_ref().map_or_else(String::new, |text| format!(": {text}"));
     shown(&match record.state {
-        State::Rejected => format!("Action {} was rejected{by}{said}", record.id),
-        State::Expired => format!("Action {} expired", record.id),
-        State::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
+        ActionState::Rejected => format!("Action {} was rejected{by}{said}", record.id),
+        ActionState::Expired => format!("Action {} expired", record.id),
+        ActionState::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
         _ => format!("Action {} was approved{by}{said}", record.id),
     })
 }
@@ -151,6 +171,14 @@ mod tests {
         let text = "a\u{1b}[2Jb\rc\u{202e}d\u{200b}e\u{7}";
         assert_eq!(shown(text), r"a\u{1b}[2Jb\u{d}c\u{202e}d\u{200b}e\u{7}");
         assert_eq!(shown("größe 価格 `x`"), "größe 価格 `x`");
+    }
+
+    #[test]
+    fn json_in_ascii_is_the_same_json() {
+        let value = Value::from("a\u{9b}1m\u{202e}\u{7f}\u{e0041}größe");
+        let json = ascii_json(&value.to_string());
+        assert!(json.chars().all(|c| c.is_ascii_graphic()), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).ok(), Some(value));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ascend_center::{Center, Record, State};
+use ascend_center::{ActionState, Center, Record};
 use jiff::Timestamp;
 
 use crate::card;
@@ -23,7 +23,7 @@ pub(crate) async fn show(center: &Center, watch: bool, json: bool) -> anyhow::Re
     let mut first = true;
     loop {
         let change = changes.next();
-        let pending = center.actions(Some(State::Pending), LIMIT).await?;
+        let pending = center.actions(Some(ActionState::Pending), LIMIT).await?;
         let listed: BTreeSet<i64> = pending.iter().map(|record| record.id).collect();
         let fresh: Vec<&Record> =
             pending.iter().filter(|record| !shown.contains(&record.id)).collect();
@@ -37,13 +37,11 @@ pub(crate) async fn show(center: &Center, watch: bool, json: bool) -> anyhow::Re
         let mut out = io::stdout().lock();
         match (json, watch) {
             (true, false) => {
-                serde_json::to_writer_pretty(&mut out, &pending)?;
-                writeln!(out)?;
+                writeln!(out, "{}", card::ascii_json(&serde_json::to_string_pretty(&pending)?))?;
             }
             (true, true) => {
                 for record in &fresh {
-                    serde_json::to_writer(&mut out, record)?;
-                    writeln!(out)?;
+                    writeln!(out, "{}", card::ascii_json(&serde_json::to_string(record)?))?;
                 }
             }
             (false, _) => {

@@ -3,32 +3,33 @@
 use ascend_sdk::RefusalKind;
 use serde_json::{Value, json};
 
-use crate::{Record, State};
+use crate::{ActionState, Record};
 
 /// ASCEND's status word. Its clients take `executed` for something that must
 /// not run again, and any word they do not know for a denial.
-const fn status_word(state: State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Allowed => "auto_approved",
-        State::Approved => "approved",
-        State::Rejected => "rejected",
-        State::Expired => "expired",
-        State::Withdrawn => "cancelled",
-        State::Executing | State::Completed | State::Failed => "executed",
-        State::Denied => "denied",
+fn status_word(record: &Record) -> &'static str {
+    match record.state {
+        ActionState::Expired if record.has_timed_out() => "timeout",
+        ActionState::Pending => "pending",
+        ActionState::Allowed => "auto_approved",
+        ActionState::Approved => "approved",
+        ActionState::Rejected => "rejected",
+        ActionState::Expired => "expired",
+        ActionState::Withdrawn => "cancelled",
+        ActionState::Executing | ActionState::Completed | ActionState::Failed => "executed",
+        ActionState::Denied => "denied",
     }
 }
 
 /// The answer to an evaluation, and where an action stands later.
 pub(super) fn standing(record: &Record) -> Value {
-    let pending = record.state == State::Pending;
+    let pending = record.state == ActionState::Pending;
     let refusal = record.current_refusal().filter(|kind| *kind != RefusalKind::Denied);
     json!({
         "action_id": record.id,
         "id": record.id,
         "decision": record.current_decision(),
-        "status": status_word(record.state),
+        "status": status_word(record),
         "state": record.state,
         "decision_ready": !pending,
         "requires_approval": pending,

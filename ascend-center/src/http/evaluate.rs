@@ -4,16 +4,11 @@
 use std::collections::BTreeMap;
 
 use ascend_sdk::{Digest, Facts, Floor, SessionContext};
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
-    http::HeaderMap,
-};
+use axum::{Json, extract::State, http::HeaderMap};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{AgentCaller, Face, Fields, Problem, standing};
+use super::{AgentCaller, Body, Face, Fields, Problem, standing};
 use crate::submission::{LONGEST_APPROVAL_TIMEOUT, Submission, bounded};
 
 /// The most bytes of a server's id, a namespace or a verb.
@@ -25,7 +20,7 @@ pub(super) async fn evaluate(
     State(face): State<Face>,
     AgentCaller(caller): AgentCaller,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse(&body?)?;
     let submission = read(&mut fields, &headers, caller.name)?;

@@ -24,7 +24,7 @@ use ascend_sdk::{Claim, Digest, Outcome};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
     http::HeaderMap,
     middleware,
     response::{IntoResponse, Response},
@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Center, Record, State as ActionState, credential::Role};
+use crate::{ActionState, Center, Record, credential::Role};
 use answer::{listed, standing};
 use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
 use fields::Fields;
@@ -70,6 +70,9 @@ impl ServeConfig {
         self
     }
 }
+
+/// A request's body; why it could not be read is answered in our shape.
+type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Clone)]
 struct Face {
@@ -192,7 +195,7 @@ async fn claim(
     State(face): State<Face>,
     AgentCaller(caller): AgentCaller,
     Path(id): Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
     let mut fields = Fields::parse(&body?)?;
@@ -201,23 +204,17 @@ async fn claim(
     fields.finish()?;
     let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
     visible(face.center.action(id).await?, id, &caller)?;
-    let answer = face.center.claim_for(id, digest, &caller.name).await?;
-    let mut object = json!({ "action_id": id });
-    if let Some(record) = answer.record {
-        object["state"] = record.state.as_str().into();
-        object["reviewed_by"] = record.reviewed_by.into();
-    }
-    match answer.claim {
-        Claim::Granted => {
-            object["granted"] = true.into();
-            object["digest"] = digest.to_string().into();
-        }
-        Claim::Refused(rejection) => {
-            object["granted"] = false.into();
-            object["refusal"] = rejection.kind.as_str().into();
-            object["reason"] = rejection.reason.into();
-        }
-    }
+    let claim = face.center.claim_for(id, digest, &caller.name).await?;
+    let object = match claim {
+        Claim::Granted => json!({ "action_id": id, "granted": true, "digest": digest }),
+        Claim::Refused(rejection) => json!({
+            "action_id": id,
+            "granted": false,
+            "refusal": rejection.kind.as_str(),
+            "reason": rejection.reason,
+            "reviewed_by": rejection.reviewed_by,
+        }),
+    };
     Ok(Json(object))
 }
 
@@ -225,7 +222,7 @@ async fn withdraw(
     state: State<Face>,
     caller: AgentCaller,
     id: Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
     let reason = fields.text("reason").unwrap_or_else(|| "withdrawn by its caller".to_owned());
@@ -237,7 +234,7 @@ async fn complete(
     state: State<Face>,
     caller: AgentCaller,
     id: Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
     let duration = fields.milliseconds("duration_ms").unwrap_or_default();
@@ -249,7 +246,7 @@ async fn fail(
     state: State<Face>,
     caller: AgentCaller,
     id: Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
     let duration = fields.milliseconds("duration_ms").unwrap_or_default();
@@ -279,7 +276,7 @@ async fn approve(
     state: State<Face>,
     caller: ApproverCaller,
     id: Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     decide(state, caller, id, &body?, true).await
 }
@@ -288,7 +285,7 @@ async fn reject(
     state: State<Face>,
     caller: ApproverCaller,
     id: Path<String>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     decide(state, caller, id, &body?, false).await
 }

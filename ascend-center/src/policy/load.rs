@@ -134,13 +134,13 @@ impl Files {
             };
             let validation = validator.validate(&set, ValidationMode::Strict);
             problems.extend(validation.validation_errors().map(|error| {
-                let problem = without_number(source.diagnosed(error), error.policy_id());
+                let problem = of_the_place(source.diagnosed(error), error.policy_id());
                 with_what_was_meant(problem, error, actions.keys())
             }));
             warnings.extend(
                 validation
                     .validation_warnings()
-                    .map(|warning| without_number(source.diagnosed(warning), warning.policy_id())),
+                    .map(|warning| of_the_place(source.diagnosed(warning), warning.policy_id())),
             );
             for template in set.templates() {
                 let at = source.text.find("?principal").or_else(|| source.text.find("?resource"));
@@ -177,11 +177,9 @@ impl Files {
             }
         }
         if problems.is_empty() {
-            Ok(Checked { policies, actions, warnings })
+            Ok(Checked { policies, actions, warnings: in_order(warnings) })
         } else {
-            problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-            problems.dedup();
-            Err(PolicyError { problems })
+            Err(PolicyError { problems: in_order(problems) })
         }
     }
 }
@@ -325,10 +323,26 @@ fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Pro
     }
 }
 
-/// Cedar calls policies by their number in the file; the place says more.
-fn without_number(mut problem: Problem, policy: &PolicyId) -> Problem {
+/// By place, each once.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    let key = |problem: &Problem| {
+        (problem.file.clone(), problem.line, problem.column, problem.message.clone())
+    };
+    problems.sort_by_key(key);
+    problems.dedup_by_key(|problem| key(problem));
+    problems
+}
+
+/// Cedar calls policies by their number in the file, and tells a mistake once
+/// for every action that a policy is about. The place says more, and once.
+fn of_the_place(mut problem: Problem, policy: &PolicyId) -> Problem {
     if let Some(rest) = problem.message.strip_prefix(&format!("for policy `{policy}`, ")) {
         problem.message = rest.to_owned();
+    }
+    if let Some((before, rest)) = problem.message.split_once(" for Action::\"")
+        && let Some((_, after)) = rest.split_once('"')
+    {
+        problem.message = format!("{before}{after}");
     }
     problem
 }
@@ -435,7 +449,7 @@ mod tests {
             ),
             (
                 "@id(\"a\")\npermit (principal, action, resource)\nwhen { context.sqll.parsed };",
-                "p.cedar:3:8: attribute `sqll`",
+                "p.cedar:3:8: attribute `sqll` in context not found\n  help: did you mean `sql`?",
             ),
             (
                 "@id(\"a\")\npermit (principal, action, resource)\nwhen { context.sql.parsed };",

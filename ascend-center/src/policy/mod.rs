@@ -66,6 +66,9 @@ fn load(path: Option<&Path>) -> Result<Engine, PolicyError> {
 
 /// Copies the built-in policies and schema to `folder`, where there is nothing yet.
 pub(crate) fn install(folder: &Path) -> std::io::Result<()> {
+    if folder.is_file() {
+        return Ok(());
+    }
     std::fs::create_dir_all(folder)?;
     if std::fs::read_dir(folder)?.next().is_some() {
         return Ok(());

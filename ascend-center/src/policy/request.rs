@@ -67,7 +67,9 @@ pub(super) fn request(
     let metadata_tags: Pairs =
         submission.metadata.iter().map(|(key, value)| (key.clone(), string(value))).collect();
 
-    let tagged = |uid: &EntityUid, tags: Pairs| Entity::new_with_tags(uid.clone(), [], [], tags);
+    let tagged = |uid: &EntityUid, tags: Pairs| -> Result<Entity, Unfit> {
+        Ok(Entity::new_with_tags(uid.clone(), [], [], tags)?)
+    };
     let entities = Entities::from_entities(
         [
             Entity::new_no_attrs(action.clone(), ancestors),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Store, StoreError, kill_switch, writer::Transaction};
 use crate::{
-    life::{Event, Life, Refused, State},
+    life::{ActionState, Event, Life, Refused},
     record::{Matched, Record},
     submission::Submission,
 };
@@ -54,14 +54,14 @@ pub enum DecideError {
 
 fn standing(record: &Record) -> String {
     match (&record.reviewed_by, record.state) {
-        (Some(reviewer), State::Approved | State::Rejected) => {
+        (Some(reviewer), ActionState::Approved | ActionState::Rejected) => {
             format!("it was {} by {reviewer}", record.state)
         }
-        (_, State::Expired) => format!("it expired at {}", record.expires_at),
-        (_, State::Withdrawn) => "its caller withdrew it".to_owned(),
-        (_, State::Executing) => "it was approved and is running".to_owned(),
-        (_, State::Completed | State::Failed) => "it was approved and ran".to_owned(),
-        (_, State::Denied) => "policy denied it".to_owned(),
+        (_, ActionState::Expired) => format!("it expired at {}", record.expires_at),
+        (_, ActionState::Withdrawn) => "its caller withdrew it".to_owned(),
+        (_, ActionState::Executing) => "it was approved and is running".to_owned(),
+        (_, ActionState::Completed | ActionState::Failed) => "it was approved and ran".to_owned(),
+        (_, ActionState::Denied) => "policy denied it".to_owned(),
         (_, state) => format!("it is {state}"),
     }
 }
@@ -77,20 +77,13 @@ pub(crate) enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// The answer to a claim, with the action as it stands then.
-#[derive(Debug)]
-pub(crate) struct ClaimAnswer {
-    pub(crate) claim: Claim,
-    pub(crate) record: Option<Record>,
-}
-
 /// `SELECT` of all columns but the request, with this condition.
 macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
-             namespace, verb, resource, summary, parameters, session_id, client, risk_score, \
-             risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
+             namespace, verb, resource, summary, parameters, user_context, session_id, client, \
+             risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at FROM actions ",
             $condition
         )
@@ -113,24 +106,24 @@ impl Store {
     /// The newest actions, oldest first: those in `state`, or all.
     pub(crate) async fn actions(
         &self,
-        state: Option<State>,
+        state: Option<ActionState>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         let now = Timestamp::now();
         // What expired unseen still stands as open in the table.
         let query = match state {
             None => select!("WHERE ?1 IS NULL AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
-            Some(State::Pending | State::Allowed | State::Approved) => {
+            Some(ActionState::Pending | ActionState::Allowed | ActionState::Approved) => {
                 select!("WHERE state = ?1 AND expires_at > ?2 ORDER BY id DESC LIMIT ?3")
             }
-            Some(State::Expired) => select!(
+            Some(ActionState::Expired) => select!(
                 "WHERE state = ?1 OR (state IN ('pending', 'allowed', 'approved') AND \
                  expires_at <= ?2) ORDER BY id DESC LIMIT ?3"
             ),
             Some(_) => select!("WHERE state = ?1 AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
         };
         let mut records: Vec<Record> = sqlx::query_as(query)
-            .bind(state.map(State::as_str))
+            .bind(state.map(ActionState::as_str))
             .bind(now.as_millisecond())
             .bind(limit)
             .fetch_all(&self.readers)
@@ -185,7 +178,7 @@ impl Store {
         id: i64,
         digest: Digest,
         by: String,
-    ) -> Result<ClaimAnswer, StoreError> {
+    ) -> Result<Claim, StoreError> {
         self.write(move |transaction| Box::pin(claim(transaction, id, digest, by))).await
     }
 
@@ -235,7 +228,7 @@ async fn settle(
 async fn move_to(
     transaction: &mut Transaction,
     id: i64,
-    state: State,
+    state: ActionState,
     by: &str,
     detail: Option<&str>,
 ) -> Result<(), StoreError> {
@@ -276,16 +269,16 @@ async fn submit(
         refusal = Some(RefusalKind::KillSwitch.as_str());
     }
     let state = match verdict.decision {
-        Decision::Allow => State::Allowed,
-        Decision::RequireApproval => State::Pending,
-        Decision::Deny => State::Denied,
+        Decision::Allow => ActionState::Allowed,
+        Decision::RequireApproval => ActionState::Pending,
+        Decision::Deny => ActionState::Denied,
     };
     let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
-         namespace, verb, resource, summary, parameters, session_id, client, risk_score, \
-         risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         namespace, verb, resource, summary, parameters, user_context, session_id, client, \
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -299,6 +292,7 @@ async fn submit(
     .bind(&submission.resource)
     .bind(&submission.summary)
     .bind(serde_json::to_string(&submission.parameters)?)
+    .bind(serde_json::to_string(&submission.user_context)?)
     .bind(&submission.session.session_id)
     .bind(submission.client())
     .bind(verdict.risk_score)
@@ -325,14 +319,14 @@ async fn claim(
     id: i64,
     digest: Digest,
     by: String,
-) -> Result<ClaimAnswer, StoreError> {
+) -> Result<Claim, StoreError> {
     let Some(record) = find(transaction, id).await? else {
         let rejection = Rejection {
             kind: RefusalKind::Denied,
             reason: Some(format!("there is no action {id}")),
             reviewed_by: None,
         };
-        return Ok(ClaimAnswer { claim: Claim::Refused(rejection), record: None });
+        return Ok(Claim::Refused(rejection));
     };
     let switch = kill_switch::read(&mut transaction.connection).await?;
     let (life, answer) =
@@ -342,7 +336,7 @@ async fn claim(
         Err(Refused::State(state)) => {
             let mut record = record.clone();
             record.state = state;
-            Claim::Refused(record.rejection(state.refusal().unwrap_or(RefusalKind::Denied)))
+            Claim::Refused(record.rejection())
         }
         Err(Refused::DigestMismatch) => Claim::Refused(Rejection {
             kind: RefusalKind::DigestMismatch,
@@ -361,8 +355,7 @@ async fn claim(
     if life.state != record.state {
         move_to(transaction, id, life.state, &by, None).await?;
     }
-    let record = find(transaction, id).await?;
-    Ok(ClaimAnswer { claim, record })
+    Ok(claim)
 }
 
 async fn report(

@@ -15,9 +15,10 @@ use sqlx::{
     ConnectOptions, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::runtime::Handle;
 
 pub use actions::DecideError;
-pub(crate) use actions::{ClaimAnswer, NewAction, ReportError, SubmitError, Verdict};
+pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
 pub use kill_switch::KillSwitch;
 use news::News;
 pub(crate) use news::Waiter;
@@ -83,7 +84,8 @@ impl Store {
             .max_connections(4)
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
-        let news = Arc::new(News::new(options.clone().pragma("query_only", "ON")));
+        let news =
+            Arc::new(News::new(options.clone().pragma("query_only", "ON"), Handle::current()));
         let writer = Writer::start(connection, options, news.clone());
         Ok(Self { readers, writer, news })
     }

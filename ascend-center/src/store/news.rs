@@ -9,6 +9,7 @@ use std::{
 
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
+    runtime::Handle,
     sync::{Notify, futures::OwnedNotified},
     time::MissedTickBehavior,
 };
@@ -27,6 +28,7 @@ pub(super) const ANYTHING: i64 = 0;
 #[derive(Debug)]
 pub(super) struct News {
     options: SqliteConnectOptions,
+    runtime: Handle,
     board: Mutex<Board>,
 }
 
@@ -64,8 +66,8 @@ impl Drop for Waiter {
 }
 
 impl News {
-    pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, board: Mutex::default() }
+    pub(super) fn new(options: SqliteConnectOptions, runtime: Handle) -> Self {
+        Self { options, runtime, board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -78,7 +80,7 @@ impl News {
         *count += 1;
         let notify = notify.clone();
         if !std::mem::replace(&mut board.polling, true) {
-            tokio::spawn(poll(news.clone()));
+            news.runtime.spawn(poll(news.clone()));
         }
         drop(board);
         Waiter { news: news.clone(), id, notify }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ascend_center::{Center, CenterConfig, State};
+use ascend_center::{ActionState, Center, CenterConfig};
 use ascend_sdk::{Action, ActionId, Digest};
 use serde_json::{Value, json};
 
@@ -66,6 +66,6 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: i
     }
 }
 
-pub(crate) async fn state(center: &Center, id: i64) -> State {
+pub(crate) async fn state(center: &Center, id: i64) -> ActionState {
     center.action(id).await.unwrap().unwrap().state
 }

@@ -15,6 +15,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(directory: &Path) -> Self {
+        Self::starting(directory)()
+    }
+
+    /// Starts the process; what is returned waits until it serves.
+    pub(crate) fn starting(directory: &Path) -> impl FnOnce() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ascend-center"))
             .args(["serve", "--listen", "127.0.0.1:0", "--directory"])
             .arg(directory)
@@ -23,10 +28,12 @@ impl Served {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { url, child }
+        move || {
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+            Self { url, child }
+        }
     }
 
     /// As `kill -9`.
