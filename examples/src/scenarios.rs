@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
-use ascend_center::{Center, CenterConfig, State};
+use ascend_center::{ActionState, Center, CenterConfig};
 use rmcp::{
     ServiceExt as _,
     model::{CallToolRequestParams, CallToolResult},
@@ -91,12 +91,13 @@ async fn approve(data: &Path) -> anyhow::Result<()> {
     let center = Center::open(CenterConfig::new(center_folder(data))).await?;
     let approver = center.local_approver().await?;
     let waiting = async {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let changes = center.changes();
         loop {
-            look.tick().await;
-            if let Some(record) = center.actions(Some(State::Pending), 1).await?.pop() {
+            let changed = changes.next();
+            if let Some(record) = center.actions(Some(ActionState::Pending), 1).await?.pop() {
                 return anyhow::Ok(record);
             }
+            changed.await;
         }
     };
     let record = tokio::time::timeout(Duration::from_secs(30), waiting)
