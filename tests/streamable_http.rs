@@ -146,32 +146,49 @@ async fn shutting_down_withdraws_what_waits_and_answers_it() {
     assert_eq!(script.reports(1).await, ["act-1 Withdrawn: the call was cancelled"]);
 }
 
-#[tokio::test]
-async fn malformed_requests_are_answered() {
-    let server = serve(&Script::new(false)).await;
-    let meta = json!({
+fn modern_meta() -> Value {
+    json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": { "name": "modern", "version": "3" },
         "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    })
+}
+
+/// A call as a client of 2026-07-28 sends it, without a session.
+async fn modern_call(server: &HttpServer, params: Value) -> reqwest::Response {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let request = reqwest::Client::new()
+        .post(server.url())
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", params["name"].as_str().unwrap_or("echo"))
+        .json(&body);
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_withdraws_its_call() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let params = json!({ "name": "guarded", "arguments": { "text": "x" }, "_meta": modern_meta() });
+    tokio::select! {
+        response = modern_call(&server, params) => panic!("{response:?}"),
+        _ = script.waiting(1) => {}
+    }
+    let reports = script.reports(1).await;
+    assert!(reports[0].starts_with("act-1 Withdrawn"), "{reports:?}");
+}
+
+#[tokio::test]
+async fn malformed_requests_are_answered() {
+    let server = serve(&Script::new(false)).await;
+    let meta = modern_meta();
     for (params, words) in [
         (json!({ "name": "echo", "arguments": "x", "_meta": meta }), "`arguments`"),
         (json!({ "_meta": meta }), "`name`"),
     ] {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
-        let answer = reqwest::Client::new()
-            .post(server.url())
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", "2026-07-28")
-            .header("mcp-method", "tools/call")
-            .header("mcp-name", "echo")
-            .json(&body)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let answer = modern_call(&server, params).await.text().await.unwrap();
         assert!(answer.contains("-32602") && answer.contains(words), "{answer}");
     }
 }

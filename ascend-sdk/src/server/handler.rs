@@ -66,7 +66,7 @@ impl Handler {
             Entry::Unknown => {
                 return Err(ErrorData::invalid_params(
                     format!(
-                        "Unknown tool: {}; available tools: {}",
+                        "Unknown tool: {:.100}; available tools: {}",
                         request.name,
                         server.catalog.names()
                     ),
@@ -316,7 +316,7 @@ impl ServerHandler for Handler {
             } else {
                 ErrorData::new(
                     ErrorCode::METHOD_NOT_FOUND,
-                    format!("Unknown method: {method}"),
+                    format!("Unknown method: {method:.100}"),
                     None,
                 )
             },

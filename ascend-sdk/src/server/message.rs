@@ -15,7 +15,7 @@ use super::salvage::{IdScanner, is_id, repair_surrogates};
 /// What a line says.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Request(Request),
+    Request(Box<Request>),
     /// A notification that rmcp knows. Cancellations stand apart: they name a request.
     Notification(ClientNotification),
     Cancelled {
@@ -194,7 +194,7 @@ fn request(id: Value, method: String, mut params: Option<Value>) -> Incoming {
                 Some(Value::Object(arguments)) => Some(HiddenArguments(arguments)),
                 _ => None,
             };
-            Incoming::Request(Request { id, request, arguments })
+            Incoming::Request(Box::new(Request { id, request, arguments }))
         }
         Err(error) => complain(
             Some(id),

@@ -37,7 +37,7 @@
 //! People read stderr; stdout belongs to the protocol. rmcp writes whole results
 //! to its debug log, so let [`log_filter`] make the filter:
 //!
-//! ```ignore
+//! ```
 //! let rust_log = std::env::var("RUST_LOG").ok();
 //! tracing_subscriber::fmt()
 //!     .with_writer(std::io::stderr)

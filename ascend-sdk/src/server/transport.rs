@@ -119,7 +119,7 @@ impl Connection {
     fn complain(&self, Complaint { id, error }: Complaint) {
         // An answer under the id of a sound request would be taken for its own.
         let id = id.filter(|id| self.ours(id).is_none());
-        tracing::info!(code = error.code.0, message = %error.message, "refused a message");
+        tracing::info!(code = error.code.0, message = ?error.message, "refused a message");
         self.push(&Answer::<()> { jsonrpc: "2.0", id: id.as_ref(), outcome: Err(&error) });
     }
 
@@ -192,7 +192,7 @@ impl LineTransport {
                 tracing::info!("ignored {what}");
                 None
             }
-            Incoming::Request(request) => self.accept_request(request),
+            Incoming::Request(request) => self.accept_request(*request),
             Incoming::Notification(_) | Incoming::Cancelled { .. } | Incoming::Response { .. }
                 if opening =>
             {
