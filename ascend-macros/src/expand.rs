@@ -299,3 +299,6 @@ fn lint_levels(attrs: &[Attribute]) -> impl Iterator<Item = Attribute> {
         attr
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The attributes of `ascend-sdk`: syntax in, syntax out, no policy.
 //!
-//! Use them through `ascend_sdk`, which documents them.
+//! Use them through `ascend_sdk`, which documents them, so that their examples
+//! compile.
+#![allow(missing_docs, reason = "documented where they are exported")]
 
 mod action;
 mod args;
@@ -13,13 +15,11 @@ use proc_macro::TokenStream;
 
 use crate::args::Kind;
 
-/// Governs an `async fn`. Documented in `ascend_sdk`.
 #[proc_macro_attribute]
 pub fn mcp_governance(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(Kind::Governance, arguments.into(), item.into()).into()
 }
 
-/// Governs an `async fn` that always needs a person's approval. Documented in `ascend_sdk`.
 #[proc_macro_attribute]
 pub fn high_risk_action(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(Kind::HighRisk, arguments.into(), item.into()).into()

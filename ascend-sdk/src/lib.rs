@@ -62,7 +62,10 @@ pub use state::{MissingState, State, StateRequirement};
 pub use template::{Segment, Template, is_invisible};
 pub use tool::{Permit, Tool, ToolParameter};
 
-pub use ascend_macros::{high_risk_action, mcp_governance};
+#[doc = include_str!("../docs/high_risk_action.md")]
+pub use ascend_macros::high_risk_action;
+#[doc = include_str!("../docs/mcp_governance.md")]
+pub use ascend_macros::mcp_governance;
 
 /// Futures that an [`Authority`] returns.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,13 @@
+use ascend_sdk::{Refusal, mcp_governance, tools};
+
+static GOVERNOR: u32 = 7;
+
+/// Counts rows.
+#[mcp_governance(GOVERNOR, action_type = "database.count", resource = "database://{table}")]
+async fn count(table: String) -> Result<u32, Refusal> {
+    Ok(table.len() as u32)
+}
+
+fn main() {
+    let _ = tools![count];
+}

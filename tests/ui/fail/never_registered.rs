@@ -1,0 +1,11 @@
+#![deny(warnings)]
+
+use ascend_sdk::{Refusal, mcp_governance};
+
+/// Counts rows.
+#[mcp_governance(action_type = "database.count", resource = "database://{table}")]
+async fn count(table: String) -> Result<u32, Refusal> {
+    Ok(table.len() as u32)
+}
+
+fn main() {}

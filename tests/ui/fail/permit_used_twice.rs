@@ -1,0 +1,16 @@
+use ascend_sdk::{Refusal, mcp_governance, tools};
+
+/// Counts rows.
+#[mcp_governance(action_type = "database.count", resource = "database://{table}")]
+async fn count(table: String) -> Result<u32, Refusal> {
+    Ok(table.len() as u32)
+}
+
+async fn twice(permit: ascend_sdk::Permit<count>) {
+    let _ = <count as ascend_sdk::Tool>::run(permit).await;
+    let _ = <count as ascend_sdk::Tool>::run(permit).await;
+}
+
+fn main() {
+    let _ = tools![count];
+}
