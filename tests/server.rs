@@ -132,6 +132,16 @@ async fn a_failed_call_was_approved() {
 }
 
 #[tokio::test]
+async fn a_panic_before_the_decision_says_that_nothing_ran() {
+    let script = Script::new(false);
+    let mut client = client(&script).await;
+    let result = client.call(1, "panics_early", json!({})).await;
+    assert_eq!(result["isError"], true);
+    assert!(text(&result).ends_with("it was not executed"), "{result}");
+    assert!(script.actions().is_empty());
+}
+
+#[tokio::test]
 async fn bad_arguments_name_the_field_and_ask_nobody() {
     let script = Script::new(false);
     let mut client = client(&script).await;

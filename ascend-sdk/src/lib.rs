@@ -15,6 +15,11 @@
 //! - A [`Governor`] stands between them. It alone can make the [`Permit`] that a
 //!   tool's body consumes, so the body runs at most once per decision.
 
+#![cfg_attr(
+    not(feature = "server"),
+    allow(dead_code, reason = "routes are made in every build, and called by the server alone")
+)]
+
 // The attributes write paths that start with `::ascend_sdk`; this name lets
 // them be used inside this crate's own tests as well.
 extern crate self as ascend_sdk;

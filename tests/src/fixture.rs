@@ -13,7 +13,7 @@ use ascend_sdk::{
     Action, ActionId, Approval, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
     Decision, Digest, Evaluation, Floor, Governor, Hints, Location, MissingState, Outcome, Permit,
     Refusal, Review, RiskLevel, Segment, State, StateRequirement, Template, Tool, ToolSpec, Tools,
-    server::GovernedServer,
+    Verb, server::GovernedServer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ pub struct Fixture {
 macro_rules! tool {
     (
         $(#[doc = $description:literal])*
-        $name:ident, $floor:expr,
+        $name:ident, $floor:expr, $(verb = $verb:expr,)?
         { $($field:ident: $type:ty),* } -> $output:ty,
         |$arguments:ident, $fixture:ident, $context:ident| $body:block
     ) => {
@@ -216,6 +216,8 @@ macro_rules! tool {
                 hints: Hints { read_only: None, destructive: None, idempotent: None, open_world: None },
                 location: Location { file: file!(), line: line!() },
             };
+
+            $(fn verb(&self) -> Verb { $verb })?
 
             fn state(state: &State) -> Result<Fixture, MissingState> {
                 state.get()
@@ -310,6 +312,12 @@ tool!(
 );
 
 tool!(
+    #[doc = "Panics before anybody is asked."]
+    panics_early, Floor::NONE, verb = panic!("no verb"), {} -> Text,
+    |arguments, fixture, context| { Ok(Text { text: "ran".to_owned() }) }
+);
+
+tool!(
     #[doc = "Reports progress when it begins, and runs until it is cancelled."]
     linger, Floor::NONE, {} -> Text,
     |arguments, fixture, context| {
@@ -379,6 +387,7 @@ pub fn tools() -> Tools {
         runs,
         fail,
         panics,
+        panics_early,
         linger,
         stubborn,
         steps,
