@@ -73,12 +73,12 @@ impl RiskLevel {
 }
 
 /// What a placeholder may and may not name.
-#[derive(Debug)]
-pub(crate) struct Scope<'a> {
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
     /// The arguments: name in Rust, whether sensitive.
     pub(crate) arguments: Vec<(String, bool)>,
     /// Parameters that no caller gives: name, and the attribute that says so.
-    pub(crate) others: Vec<(String, &'a str)>,
+    pub(crate) others: Vec<(String, &'static str)>,
     /// Whether there are fields that only the compiler knows.
     pub(crate) open: bool,
 }
@@ -88,7 +88,7 @@ impl Action {
     pub(crate) fn new(
         arguments: &Arguments,
         function: &Function,
-        scope: &Scope<'_>,
+        scope: &Scope,
         out: &mut Diagnostics,
     ) -> Option<Self> {
         let is_method = function.is_method();
@@ -134,7 +134,10 @@ impl Action {
                 None
             }
             Some(text) => Some(text_tokens(text.value().trim())),
-            None if is_method => Some(described(&function.attrs).unwrap_or_else(|| quote!(""))),
+            None if is_method => Some(match rmcp_text(&function.attrs, "description") {
+                Some(text) => text_tokens(&text),
+                None => described(&function.attrs).unwrap_or_else(|| quote!("")),
+            }),
             None => described(&function.attrs),
         };
         if description.is_none() && !arguments.is_given("description") {
@@ -261,7 +264,7 @@ fn word(what: &str, value: &str, text: &LitStr, out: &mut Diagnostics) -> Option
 fn template(
     arguments: &Arguments,
     key: &str,
-    scope: &Scope<'_>,
+    scope: &Scope,
     out: &mut Diagnostics,
 ) -> Option<Template> {
     let text = arguments.text(key)?;
@@ -373,7 +376,7 @@ fn tool_name(
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
     };
     if is_method {
-        return rmcp_name(&function.attrs).unwrap_or_else(|| function.name());
+        return rmcp_text(&function.attrs, "name").unwrap_or_else(|| function.name());
     }
     let rule = "a tool's name has 1 to 64 ASCII letters, digits, `_`, `-` and `.`";
     match arguments.text("name") {
@@ -394,14 +397,14 @@ fn tool_name(
     }
 }
 
-/// The name that `#[tool(name = "…")]` gives.
-fn rmcp_name(attrs: &[Attribute]) -> Option<String> {
+/// What `#[tool(key = "…")]` says.
+fn rmcp_text(attrs: &[Attribute], key: &str) -> Option<String> {
     let attr = attrs.iter().find(|attr| crate::signature::is(attr, "tool"))?;
     let metas = attr
         .parse_args_with(syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated)
         .ok()?;
     metas.iter().find_map(|meta| match meta {
-        Meta::NameValue(pair) if pair.path.is_ident("name") => match &pair.value {
+        Meta::NameValue(pair) if pair.path.is_ident(key) => match &pair.value {
             Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
             _ => None,
         },
@@ -418,10 +421,7 @@ fn described(attrs: &[Attribute]) -> Option<TokenStream> {
         let Meta::NameValue(pair) = &attr.meta else { continue };
         match &pair.value {
             Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => {
-                lines.extend(text.value().lines().map(str::to_owned));
-                if text.value().is_empty() {
-                    lines.push(String::new());
-                }
+                lines.extend(doc_lines(&text.value()));
             }
             // `#[doc = include_str!("…")]`
             other => pieces.push(other.clone()),
@@ -434,6 +434,17 @@ fn described(attrs: &[Attribute]) -> Option<TokenStream> {
         (true, false) => Some(quote!(::core::concat!(#(#pieces),*))),
         (false, false) => Some(quote!(::core::concat!(#text #(, "\n", #pieces)*))),
     }
+}
+
+/// The lines of one doc comment; the stars of a block comment are not text.
+fn doc_lines(text: &str) -> Vec<String> {
+    let starred = |line: &&str| line.trim_start().starts_with('*') || line.trim().is_empty();
+    let is_block = text.contains('\n') && text.lines().skip(1).all(|line| starred(&line));
+    let without_star = |line: &str| match line.trim_start().strip_prefix('*') {
+        Some(rest) if is_block => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    if text.is_empty() { vec![String::new()] } else { text.lines().map(without_star).collect() }
 }
 
 fn for_callers(lines: &[String]) -> String {
@@ -488,7 +499,31 @@ mod tests {
             /// When the database is away.
             fn f() {}
         };
-        let text = described(&attrs.attrs).map(|tokens| tokens.to_string());
-        assert_eq!(text.as_deref(), Some(r#""Deletes rows.\n\nAll of them.""#));
+        assert_eq!(description(&attrs), r#""Deletes rows.\n\nAll of them.""#);
+    }
+
+    fn description(function: &syn::ItemFn) -> String {
+        described(&function.attrs).map(|tokens| tokens.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_description_is_read_from_block_comments_and_files() {
+        let block = syn::parse_quote! {
+            /** Deletes rows.
+             *
+             * - all of them
+             */
+            fn f() {}
+        };
+        assert_eq!(description(&block), r#""Deletes rows.\n\n- all of them""#);
+        let file = syn::parse_quote! {
+            /// Deletes rows.
+            #[doc = include_str!("rows.md")]
+            fn f() {}
+        };
+        assert_eq!(
+            description(&file),
+            r#":: core :: concat ! ("Deletes rows." , "\n" , include_str ! ("rows.md"))"#
+        );
     }
 }

@@ -166,7 +166,11 @@ impl Arguments {
             return None;
         }
         // A word alone, or with parentheses: a key, unless it is the governor.
-        let may_be_governor = self.entries.is_empty() && key(&name).is_none();
+        let is_key = key(&name).is_some() && (alone || name != "governor");
+        let may_be_governor = self.entries.is_empty() && !is_key;
+        if name == "governor" && may_be_governor {
+            return None;
+        }
         let looks_like_key = nearest(&name, names()).is_some();
         (!may_be_governor || looks_like_key).then_some(ident)
     }

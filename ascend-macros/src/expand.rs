@@ -12,7 +12,8 @@ use crate::{
     action::{Action, RiskLevel, Scope, Verb},
     args::{Arguments, Kind},
     diagnostics::Diagnostics,
-    signature::{self, Function, MethodRole, Role},
+    parameter::{self, MethodParameter, MethodRole, Parameter, Role},
+    signature::{self, Function, unraw},
     template::Segment,
 };
 
@@ -37,50 +38,12 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
         return instrumented;
     }
     let expanded = if function.is_method() {
-        let parameters = signature::check_method(&function, &mut out);
-        let scope = Scope {
-            arguments: parameters
-                .iter()
-                .filter_map(|parameter| match &parameter.role {
-                    MethodRole::Argument { name, sensitive } => Some((name.clone(), *sensitive)),
-                    _ => None,
-                })
-                .chain(parameters.iter().flat_map(|parameter| match &parameter.role {
-                    MethodRole::Fields { sensitive } => {
-                        sensitive.iter().map(|field| (field.to_string(), true)).collect()
-                    }
-                    _ => Vec::new(),
-                }))
-                .collect(),
-            others: Vec::new(),
-            open: parameters
-                .iter()
-                .any(|parameter| matches!(parameter.role, MethodRole::Fields { .. })),
-        };
-        Action::new(&arguments, &function, &scope, &mut out)
+        let parameters = parameter::check_method(&function, &mut out);
+        Action::new(&arguments, &function, &scope_of_method(&parameters), &mut out)
             .map(|action| method::expand(&action, &function, &parameters))
     } else {
         let parameters = signature::check_function(&function, &mut out);
-        let scope = Scope {
-            arguments: parameters
-                .iter()
-                .filter_map(|parameter| {
-                    let argument = parameter.argument()?;
-                    Some((name_of(&parameter.ident), argument.sensitive))
-                })
-                .collect(),
-            others: parameters
-                .iter()
-                .filter_map(|parameter| match parameter.role {
-                    Role::Argument(_) => None,
-                    Role::State => Some((name_of(&parameter.ident), "state")),
-                    Role::Context => Some((name_of(&parameter.ident), "context")),
-                })
-                .collect(),
-            // What is wrong with a parameter is said; not that it is missing.
-            open: parameters.len() < function.sig.inputs.len(),
-        };
-        Action::new(&arguments, &function, &scope, &mut out)
+        Action::new(&arguments, &function, &scope_of_function(&function, &parameters), &mut out)
             .map(|action| function::expand(&action, &function, &parameters))
     };
     match expanded {
@@ -92,6 +55,40 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
             quote! { #function #stand_in #errors }
         }
     }
+}
+
+fn scope_of_function(function: &Function, parameters: &[Parameter]) -> Scope {
+    let mut scope = Scope {
+        // What is wrong with a parameter is said; not that it is missing.
+        open: parameters.len() < function.sig.inputs.len(),
+        ..Scope::default()
+    };
+    for parameter in parameters {
+        let name = unraw(&parameter.ident);
+        match &parameter.role {
+            Role::Argument(argument) => scope.arguments.push((name, argument.sensitive)),
+            Role::State => scope.others.push((name, "state")),
+            Role::Context => scope.others.push((name, "context")),
+        }
+    }
+    scope
+}
+
+fn scope_of_method(parameters: &[MethodParameter]) -> Scope {
+    let mut scope = Scope::default();
+    for parameter in parameters {
+        match &parameter.role {
+            MethodRole::Argument { name, sensitive } => {
+                scope.arguments.push((name.clone(), *sensitive));
+            }
+            MethodRole::Fields { sensitive } => {
+                scope.open = true;
+                scope.arguments.extend(sensitive.iter().map(|field| (unraw(field), true)));
+            }
+            MethodRole::Context => {}
+        }
+    }
+    scope
 }
 
 /// A tool by the function's name, so that registering it is no second mistake.
@@ -141,10 +138,6 @@ fn skips_all(instrument: &Attribute) -> bool {
         ),
         _ => false,
     }
-}
-
-fn name_of(ident: &Ident) -> String {
-    syn::ext::IdentExt::unraw(ident).to_string()
 }
 
 /// Where our own tokens stand: in messages, at the function's name.

@@ -8,6 +8,7 @@ mod action;
 mod args;
 mod diagnostics;
 mod expand;
+mod parameter;
 mod signature;
 mod template;
 

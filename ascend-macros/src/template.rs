@@ -1,6 +1,6 @@
 //! Texts with placeholders, split.
 
-use syn::LitStr;
+use syn::{LitStr, ext::IdentExt, parse::Parser};
 
 use crate::diagnostics::Diagnostics;
 
@@ -101,7 +101,8 @@ fn placeholder(inside: &str) -> Result<Segment, String> {
     if name.is_empty() {
         return Err("a placeholder names a parameter, as in `{table}`".to_owned());
     }
-    if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+    let is_word = syn::Ident::parse_any.parse_str(name).is_ok() && !name.starts_with("r#");
+    if !is_word || ["_", "self", "Self", "super", "crate"].contains(&name) {
         return Err(format!(
             "the placeholder `{{{inside}}}` may only name a parameter, as in `{{table}}`"
         ));
@@ -116,6 +117,7 @@ mod tests {
 
     #[test]
     fn templates_split() {
+        assert_eq!(split("{type}"), Ok(vec![Segment::Parameter("type".to_owned())]));
         assert_eq!(
             split("a{{b}}://{c}/{+d}"),
             Ok(vec![
@@ -125,7 +127,10 @@ mod tests {
                 Segment::Path("d".to_owned()),
             ])
         );
-        for wrong in ["{", "}", "{a", "{a{b}}", "{}", "{+}", "{a.b}", "{a:?}", "{ a }"] {
+        for wrong in [
+            "{", "}", "{a", "{a{b}}", "{}", "{+}", "{a.b}", "{a:?}", "{0}", "{a²}", "{_}", "{r#a}",
+            "{self}",
+        ] {
             assert!(split(wrong).is_err(), "{wrong}");
         }
     }

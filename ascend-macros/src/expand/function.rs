@@ -4,10 +4,11 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Pat, ReturnType, Type, spanned::Spanned};
 
-use super::{body, bound, crate_path, lint_levels, name_of, span_at, spec};
+use super::{body, bound, crate_path, lint_levels, span_at, spec};
 use crate::{
     action::Action,
-    signature::{Function, Parameter, Role},
+    parameter::{Argument, Parameter, Role},
+    signature::{Function, unraw},
 };
 
 /// The tool's type, which is its arguments; its `impl Tool`, which alone has
@@ -36,16 +37,11 @@ fn tool_name(function: &Function) -> Ident {
     ours(&function.sig.ident)
 }
 
-fn arguments(
-    parameters: &[Parameter],
-) -> impl Iterator<Item = (&Parameter, &crate::signature::Argument)> {
+fn arguments(parameters: &[Parameter]) -> impl Iterator<Item = (&Parameter, &Argument)> {
     parameters.iter().filter_map(|parameter| Some((parameter, parameter.argument()?)))
 }
 
-fn of_role<'a>(
-    parameters: &'a [Parameter],
-    is: fn(&Role) -> bool,
-) -> impl Iterator<Item = &'a Parameter> {
+fn of_role(parameters: &[Parameter], is: fn(&Role) -> bool) -> impl Iterator<Item = &Parameter> {
     parameters.iter().filter(move |parameter| is(&parameter.role))
 }
 
@@ -85,7 +81,7 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
 
     // Derives take conditions as text; by these names the types keep their spans.
     let aliases: Vec<_> = (0..arguments(parameters).count())
-        .map(|index| format_ident!("__{}_{index}", name_of(&name), span = name.span()))
+        .map(|index| format_ident!("__{}_{index}", unraw(&name), span = name.span()))
         .collect();
     let types: Vec<_> = arguments(parameters).map(|(parameter, _)| &parameter.ty).collect();
     let sdk_text = as_text(&sdk);
@@ -110,7 +106,7 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
         let sdk = crate_path(action, span);
         quote_spanned!(span=> #sdk::__private::parameter::<#ty>())
     });
-    let text = name_of(&name);
+    let text = unraw(&name);
     let aliases = aliases
         .iter()
         .zip(&types)
@@ -185,7 +181,7 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     let cfgs = cfgs(function);
 
     let wire_names: Vec<_> = arguments(parameters)
-        .map(|(parameter, argument)| (name_of(&parameter.ident), argument.wire_name.clone()))
+        .map(|(parameter, argument)| (unraw(&parameter.ident), argument.wire_name.clone()))
         .collect();
     let wire_name = |name: &str| {
         wire_names
@@ -226,7 +222,7 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
         .iter()
         .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::state::<#ty>(state)?));
     // Called as the function, for messages; serde took two names.
-    let run = match name_of(ident).as_str() {
+    let run = match unraw(ident).as_str() {
         "serialize" | "deserialize" => format_ident!("{name}_", span = name.span()),
         _ => name.clone(),
     };

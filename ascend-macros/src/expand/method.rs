@@ -7,7 +7,8 @@ use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::Vi
 use super::{body, bound, crate_path, span_at, spec};
 use crate::{
     action::{Action, Template},
-    signature::{Function, MethodParameter, MethodRole},
+    parameter::{MethodParameter, MethodRole},
+    signature::{Function, unraw},
     template::Segment,
 };
 
@@ -34,7 +35,7 @@ pub(super) fn expand(
         .flat_map(|parameter| match &parameter.role {
             MethodRole::Argument { name, sensitive } => vec![(name.clone(), *sensitive)],
             MethodRole::Fields { sensitive } => {
-                sensitive.iter().map(|field| (super::name_of(field), true)).collect()
+                sensitive.iter().map(|field| (unraw(field), true)).collect()
             }
             MethodRole::Context => Vec::new(),
         })
@@ -49,7 +50,7 @@ pub(super) fn expand(
                 quote_spanned!(span=> #sdk::__private::Argument::one(#name, &#value))
             }
             MethodRole::Fields { sensitive } => {
-                let names = sensitive.iter().map(super::name_of);
+                let names = sensitive.iter().map(unraw);
                 quote_spanned! {span=>
                     #sdk::__private::Argument::fields(&#value)
                         #(.sensitive(#names, &#value.0.#sensitive))*
@@ -188,13 +189,21 @@ fn field_checks(
             .iter()
             .filter_map(Segment::parameter)
             .filter(|name| !own.contains(name))
-            .map(|name| Ident::new(name, span))
+            .map(|name| field(name, span))
             .collect();
         names
     };
     let mut fields: Vec<Ident> = named(&action.resource);
     fields.extend(action.summary.iter().flat_map(named));
     (!fields.is_empty()).then(|| quote!(let _ = || { #(let _ = &#value.0.#fields;)* };))
+}
+
+/// A field's name, raw where it is a keyword.
+fn field(name: &str, span: Span) -> Ident {
+    match syn::parse_str::<Ident>(name) {
+        Ok(_) => Ident::new(name, span),
+        Err(_) => Ident::new_raw(name, span),
+    }
 }
 
 /// The return type with a hole for each `impl Trait`.

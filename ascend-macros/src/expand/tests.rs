@@ -491,7 +491,7 @@ fn a_mistake_leaves_the_function() {
 }
 
 #[test]
-fn another_name_of_the_crate_is_used_everywhere() {
+fn another_unraw_the_crate_is_used_everywhere() {
     let tokens = attribute(
         Kind::HighRisk,
         quote!(
