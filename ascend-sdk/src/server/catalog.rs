@@ -25,16 +25,48 @@ impl Lists {
     }
 }
 
+/// A tool as a server offers it: what is made once is made here.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) route: Route,
+    pub(crate) has_output_schema: bool,
+    #[cfg(feature = "validate")]
+    constraints: super::constraints::Constraints,
+}
+
+impl Offer {
+    fn new(route: Route) -> Self {
+        Self {
+            route,
+            has_output_schema: route.output_schema().is_some(),
+            #[cfg(feature = "validate")]
+            constraints: super::constraints::Constraints::of(&route),
+        }
+    }
+
+    /// What is wrong with a call's arguments, beside their types.
+    #[cfg(feature = "validate")]
+    pub(crate) fn fault(&self, arguments: &rmcp::model::JsonObject) -> Option<String> {
+        self.constraints.fault(self.route.spec(), arguments)
+    }
+
+    #[cfg(not(feature = "validate"))]
+    #[expect(clippy::unused_self, reason = "with the feature `validate` it is used")]
+    pub(crate) fn fault(&self, _: &rmcp::model::JsonObject) -> Option<String> {
+        None
+    }
+}
+
 /// A tool as clients find it.
 pub(crate) enum Entry<'a> {
-    Open(&'a Route),
+    Open(&'a Offer),
     Blocked,
     Unknown,
 }
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    routes: HashMap<&'static str, Route>,
+    offers: HashMap<&'static str, Offer>,
     lists: Lists,
     /// In the order in which the tools were given.
     listed: Vec<Listing>,
@@ -43,7 +75,7 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn new(tools: &Tools, state: &State, lists: Lists) -> Result<Self, ServeError> {
         let mut mistakes = Vec::new();
-        let mut routes = HashMap::new();
+        let mut offers = HashMap::new();
         let mut places: HashMap<&str, Location> = HashMap::new();
         for route in tools.routes() {
             let spec = route.spec();
@@ -55,7 +87,7 @@ impl Catalog {
                 }),
                 None => {
                     places.insert(spec.name, spec.location);
-                    routes.insert(spec.name, *route);
+                    offers.insert(spec.name, Offer::new(*route));
                 }
             }
             for requirement in spec.state {
@@ -74,7 +106,7 @@ impl Catalog {
             .map(|name| ("allow_tools", name))
             .chain(lists.blocked.iter().map(|name| ("block_tools", name)));
         for (list, name) in named {
-            if !routes.contains_key(name.as_str()) {
+            if !offers.contains_key(name.as_str()) {
                 let suggestion =
                     nearest(name, tools.routes().iter().map(|route| route.spec().name));
                 mistakes.push(Mistake::UnknownTool { list, name: name.clone(), suggestion });
@@ -87,14 +119,14 @@ impl Catalog {
             .filter(|route| lists.permits(route.spec().name))
             .map(listing)
             .collect();
-        Ok(Self { routes, lists, listed })
+        Ok(Self { offers, lists, listed })
     }
 
     pub(crate) fn find(&self, name: &str) -> Entry<'_> {
-        match self.routes.get(name) {
+        match self.offers.get(name) {
             None => Entry::Unknown,
             Some(_) if !self.lists.permits(name) => Entry::Blocked,
-            Some(route) => Entry::Open(route),
+            Some(offer) => Entry::Open(offer),
         }
     }
 
@@ -110,7 +142,7 @@ impl Catalog {
 
     /// The governors that tools are bound to by themselves.
     pub(crate) fn governors(&self) -> impl Iterator<Item = Governor> {
-        self.routes.values().filter_map(Route::governor)
+        self.offers.values().filter_map(|offer| offer.route.governor())
     }
 }
 

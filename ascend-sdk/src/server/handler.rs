@@ -57,8 +57,8 @@ impl Handler {
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         let server = &*self.server;
-        let route = match server.catalog.find(&request.name) {
-            Entry::Open(route) => *route,
+        let offer = match server.catalog.find(&request.name) {
+            Entry::Open(offer) => offer,
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
                 return Ok(refused(&Refusal::new(RefusalKind::Blocked)));
@@ -86,6 +86,9 @@ impl Handler {
             .map(|hidden| hidden.0)
             .or(request.arguments)
             .unwrap_or_default();
+        if let Some(fault) = offer.fault(&arguments) {
+            return Ok(failed(format!("invalid arguments for `{}`: {fault}", request.name), None));
+        }
 
         let cancellation = context.ct.child_token();
         let mut call_context = CallContext::new(self.session(&context), cancellation.clone());
@@ -99,7 +102,7 @@ impl Handler {
             let template = ProgressNotificationParam::new(token, 0.0);
             progress = Some(forward(reports, template, context.peer.clone(), answered.clone()));
         }
-        let call = route.call(Call {
+        let call = offer.route.call(Call {
             governor: server.governor.clone(),
             arguments,
             state: server.state.clone(),
@@ -135,7 +138,7 @@ impl Handler {
             }
         }
         Ok(match outcome {
-            Ok(Ok(answer)) => answered_with(answer, is_legacy, route.output_schema().is_some()),
+            Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.has_output_schema),
             Ok(Err(unanswered)) => unanswered_with(&unanswered),
             Err(_) => failed(
                 "the call failed with a panic before the tool ran; it was not executed",

@@ -47,6 +47,8 @@
 
 mod catalog;
 mod connection;
+#[cfg(feature = "validate")]
+mod constraints;
 mod error;
 mod handler;
 #[cfg(feature = "streamable-http")]
