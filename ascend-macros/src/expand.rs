@@ -164,6 +164,13 @@ fn bound(sdk: &TokenStream, governor: &syn::Expr) -> TokenStream {
     quote_spanned!(governor.span()=> #sdk::__private::bound(&(#governor)))
 }
 
+/// The verb that the expression yields.
+fn verb_of(action: &Action, expression: &syn::Expr) -> TokenStream {
+    let span = expression.span();
+    let sdk = crate_path(action, Span::mixed_site().located_at(span));
+    quote_spanned!(span=> #sdk::__private::verb(#expression))
+}
+
 /// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.
 fn spec(
     action: &Action,

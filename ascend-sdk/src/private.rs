@@ -60,6 +60,22 @@ pub fn state<T: Shared>(state: &State) -> Result<T, MissingState> {
     state.get()
 }
 
+/// What the `verb = …` expression of an attribute may yield.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a verb",
+    label = "not a verb",
+    note = "yield a word, such as `\"read\"`, or an `ascend_sdk::Verb`"
+)]
+pub trait IsVerb: Into<Verb> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Verb>> IsVerb for T {}
+
+/// The verb that an expression yields.
+pub fn verb(verb: impl IsVerb) -> Verb {
+    verb.into()
+}
+
 /// Lets `&LazyLock<Governor>`, `&Arc<Governor>` and `&Governor` all be given
 /// as `governor = …`, by deref coercion.
 #[must_use]

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, FnArg, Pat, ReturnType, Type, spanned::Spanned};
 
-use super::{body, bound, crate_path, lint_levels, span_at, spec};
+use super::{body, bound, crate_path, lint_levels, span_at, spec, verb_of};
 use crate::{
     action::{Action, Verb},
     parameter::{Argument, Parameter, Role},
@@ -203,12 +203,12 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     let verb = match &action.verb {
         Verb::Word(_) => None,
         Verb::Computed(expression) => {
-            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
+            let verb = verb_of(action, expression);
             Some(quote! {
                 #[allow(unused_variables, reason = "the verb follows from some of them")]
                 fn verb(&self) -> #sdk::Verb {
                     let Self { #(#names),* } = self;
-                    #from(#expression)
+                    #verb
                 }
             })
         }

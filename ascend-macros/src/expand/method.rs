@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut};
 
-use super::{body, bound, crate_path, span_at, spec};
+use super::{body, bound, crate_path, span_at, spec, verb_of};
 use crate::{
     action::{Action, Template, Verb},
     parameter::{MethodParameter, MethodRole},
@@ -65,13 +65,12 @@ pub(super) fn expand(
     let verb = match &action.verb {
         Verb::Word(word) => quote!(#sdk::Verb::from(#word)),
         Verb::Computed(expression) => {
-            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
+            let verb = verb_of(action, expression);
             let patterns = patterns.iter().map(|pat| without_mut(pat));
             quote! {{
                 #[allow(unused_variables, reason = "the verb follows from some of them")]
                 let (#(#patterns,)*) = (#(&#values,)*);
-                let verb: #sdk::Verb = #from(#expression);
-                verb
+                #verb
             }}
         }
     };

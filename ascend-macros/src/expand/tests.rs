@@ -314,7 +314,7 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
                 #[allow(unused_variables, reason = "the verb follows from some of them")]
                 fn verb(&self) -> ::ascend_sdk::Verb {
                     let Self { t, pin } = self;
-                    ::core::convert::From::from(verb_of(&table))
+                    ::ascend_sdk::__private::verb(verb_of(&table))
                 }
                 fn governor() -> ::core::option::Option<::ascend_sdk::Governor> {
                     ::core::option::Option::Some(::ascend_sdk::__private::bound(&(GOVERNOR)))
