@@ -175,12 +175,14 @@ fn verb(action: &Action) -> TokenStream {
     match (&action.verb, &action.facts) {
         (Verb::Word(word), None) => quote!(#sdk::Verb::from(#word)),
         (Verb::Word(word), Some(facts)) => {
-            let with_facts = quote_spanned!(facts.span()=> #sdk::Verb::with_facts);
-            quote!(#with_facts(#sdk::Verb::from(#word), #facts))
+            let span = facts.span();
+            let sdk = crate_path(action, Span::mixed_site().located_at(span));
+            quote_spanned!(span=> #sdk::__private::verb_with_facts(#word, #facts))
         }
         (Verb::Computed(expression), _) => {
-            let from = quote_spanned!(expression.span()=> ::core::convert::From::from);
-            quote!(#from(#expression))
+            let span = expression.span();
+            let sdk = crate_path(action, Span::mixed_site().located_at(span));
+            quote_spanned!(span=> #sdk::__private::verb(#expression))
         }
     }
 }

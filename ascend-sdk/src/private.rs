@@ -7,7 +7,7 @@ pub use serde_json;
 
 pub use crate::output::GovernedReturn;
 use crate::{
-    CallContext, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
+    CallContext, Facts, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
     ToolSpec, Verb, tool,
 };
 
@@ -60,6 +60,38 @@ pub fn state<T: Shared>(state: &State) -> Result<T, MissingState> {
     state.get()
 }
 
+/// What the `verb = …` expression of an attribute may yield.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a verb",
+    label = "not a verb",
+    note = "yield a word, such as `\"read\"`, or an `ascend_sdk::Verb`"
+)]
+pub trait IsVerb: Into<Verb> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Verb>> IsVerb for T {}
+
+/// The verb that an expression yields.
+pub fn verb(verb: impl IsVerb) -> Verb {
+    verb.into()
+}
+
+/// What the `facts = …` expression of an attribute may yield.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not facts for a policy",
+    label = "not facts",
+    note = "yield an `ascend_sdk::Facts`, or what converts to it: `SqlFacts`, `ShellFacts`, `FileFacts`, a classification"
+)]
+pub trait IsFacts: Into<Facts> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Facts>> IsFacts for T {}
+
+/// The verb that is a word, with the facts that an expression yields.
+pub fn verb_with_facts(verb: &'static str, facts: impl IsFacts) -> Verb {
+    Verb::from(verb).with_facts(facts)
+}
+
 /// Lets `&LazyLock<Governor>`, `&Arc<Governor>` and `&Governor` all be given
 /// as `governor = …`, by deref coercion.
 #[must_use]
@@ -107,6 +139,31 @@ pub async fn call<T: Tool>(
     }
 }
 
+/// A `#[context]` parameter of a governed method. Of those that know the call's
+/// session and cancellation (rmcp's `RequestContext`, a [`CallContext`]) the
+/// inherent `tell` is found; of all others, that of [`Untold`].
+#[derive(Debug)]
+pub struct Told<'a, T>(pub &'a T);
+
+impl Told<'_, CallContext> {
+    /// The context that it is.
+    #[must_use]
+    pub fn tell(&self, _: CallContext) -> CallContext {
+        self.0.clone()
+    }
+}
+
+/// See [`Told`].
+pub trait Untold {
+    /// The context as it was.
+    #[must_use]
+    fn tell(&self, context: CallContext) -> CallContext {
+        context
+    }
+}
+
+impl<T> Untold for Told<'_, T> {}
+
 /// A call of a governed method, whose arguments were serialised by
 /// [`arguments`]. `body` is called at most once, and only under a grant.
 pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
@@ -114,6 +171,7 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
     spec: &'static ToolSpec,
     verb: Verb,
     arguments: Result<serde_json::Value, serde_json::Error>,
+    context: CallContext,
     body: impl FnOnce() -> F,
 ) -> R {
     let Some(governor) = governor.or_else(Governor::current) else {
@@ -127,7 +185,6 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
         }
     };
     let secrets = tool::Secrets::of(spec, &arguments);
-    let context = CallContext::default();
     match tool::describe_and_authorize(&governor, spec, verb, arguments, &context).await {
         Ok(grant) => {
             let grant = grant.begin();

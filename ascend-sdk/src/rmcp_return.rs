@@ -1,12 +1,14 @@
-//! What a governed method of a plain rmcp server may return.
+//! What a governed method of a plain rmcp server may return, and what it learns
+//! of its call.
 
 use rmcp::{
-    Json,
+    Json, RoleServer,
     model::{CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject},
+    service::RequestContext,
 };
 use serde_json::Value;
 
-use crate::{Refusal, output::GovernedReturn};
+use crate::{__private::Told, CallContext, Refusal, SessionContext, output::GovernedReturn};
 
 /// The key of the governance object in a result's `_meta`.
 pub(crate) const GOVERNANCE: &str = "governance";
@@ -85,5 +87,17 @@ impl GovernedReturn for CallToolResult {
 
     fn with_governance(self, governance: impl FnOnce() -> Value) -> Self {
         self.governed(governance())
+    }
+}
+
+impl Told<'_, RequestContext<RoleServer>> {
+    /// The call's session, and its cancellation: a client that cancels ends the wait.
+    #[must_use]
+    pub fn tell(&self, _: CallContext) -> CallContext {
+        let client = self.0.client_info();
+        let (client_name, client_version) =
+            client.map(|client| (client.name, client.version)).unzip();
+        let session = SessionContext { client_name, client_version, ..SessionContext::default() };
+        CallContext::new(session, self.0.ct.clone())
     }
 }

@@ -63,7 +63,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema + Send + 'static> ToolParamete
 
 /// The right to run a tool's body once, with these arguments.
 ///
-/// INVARIANT: only [`Grant::permit`] makes one, from a grant, which it uses up,
+/// INVARIANT: only `Grant::permit` makes one, from a grant, which it uses up,
 /// and from the arguments whose digest was evaluated. It cannot be copied.
 ///
 /// ```compile_fail

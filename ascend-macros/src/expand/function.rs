@@ -362,5 +362,10 @@ fn front(action: &Action, function: &Function, parameters: &[Parameter]) -> Toke
     );
     block.set_span(body.span());
     let block = TokenTree::Group(block);
-    quote!(#(#attrs)* #vis #sig #block)
+    // What the body leaves unused is used here.
+    let underscored = parameters.iter().any(|parameter| unraw(&parameter.ident).starts_with('_'));
+    let allow = underscored.then(|| {
+        quote!(#[allow(clippy::used_underscore_binding, reason = "the body may leave it unused")])
+    });
+    quote!(#(#attrs)* #allow #vis #sig #block)
 }

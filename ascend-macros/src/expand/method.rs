@@ -60,6 +60,17 @@ pub(super) fn expand(
         };
         Some(argument)
     });
+    let contexts = parameters.iter().zip(&values).filter_map(|(parameter, value)| {
+        matches!(parameter.role, MethodRole::Context).then(|| {
+            quote_spanned! {span=>
+                let context = {
+                    use #sdk::__private::Untold as _;
+                    #sdk::__private::Told(&#value).tell(context)
+                };
+            }
+        })
+    });
+    let contexts: TokenStream = contexts.collect();
     let fields = field_checks(action, parameters, &values);
     let patterns: Vec<_> = parameters.iter().map(|parameter| &parameter.pat).collect();
     let verb = super::verb(action);
@@ -68,8 +79,7 @@ pub(super) fn expand(
         quote! {{
             #[allow(unused_variables, reason = "the verb follows from some of them")]
             let (#(#patterns,)*) = (#(&#values,)*);
-            let verb: #sdk::Verb = #verb;
-            verb
+            #verb
         }}
     } else {
         verb
@@ -122,6 +132,7 @@ pub(super) fn expand(
             SPEC,
             verb,
             arguments,
+            context,
             move || async move #inside,
         )
         .await
@@ -134,6 +145,8 @@ pub(super) fn expand(
             let governor = #governor;
             let verb = #verb;
             let arguments = #sdk::__private::arguments([#(#arguments),*]);
+            let context = <#sdk::CallContext as ::core::default::Default>::default();
+            #contexts
             #guarded
         },
     );

@@ -314,7 +314,7 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
                 #[allow(unused_variables, reason = "the verb follows from some of them")]
                 fn verb(&self) -> ::ascend_sdk::Verb {
                     let Self { t, pin } = self;
-                    ::core::convert::From::from(verb_of(&table))
+                    ::ascend_sdk::__private::verb(verb_of(&table))
                 }
                 fn governor() -> ::core::option::Option<::ascend_sdk::Governor> {
                     ::core::option::Option::Some(::ascend_sdk::__private::bound(&(GOVERNOR)))
@@ -433,11 +433,17 @@ fn a_method() {
                         ::ascend_sdk::__private::Argument::fields(&parameter_0)
                             .sensitive("pin", &parameter_0.0.pin),
                     ]);
+                    let context = <::ascend_sdk::CallContext as ::core::default::Default>::default();
+                    let context = {
+                        use ::ascend_sdk::__private::Untold as _;
+                        ::ascend_sdk::__private::Told(&parameter_1).tell(context)
+                    };
                     ::ascend_sdk::__private::guard(
                             governor,
                             SPEC,
                             verb,
                             arguments,
+                            context,
                             move || async move {
                                 let Parameters(mut deletion) = parameter_0;
                                 let request = parameter_1;

@@ -1,4 +1,4 @@
-#![deny(warnings)]
+#![deny(dead_code)]
 
 use ascend_sdk::{Refusal, mcp_governance};
 

@@ -5,15 +5,19 @@ use ascend_sdk::{Refusal, mcp_governance, tools};
 
 /// Not in this build.
 #[mcp_governance(action_type = "attributes.absent", resource = "main")]
-#[cfg(any())]
+#[cfg(doc)]
 pub async fn absent(number: Missing) -> Result<u32, Refusal> {
     Ok(number)
 }
 
 /// In every build.
+///
+/// # Errors
+///
+/// When it is refused.
 #[mcp_governance(action_type = "attributes.present", resource = "main")]
-#[cfg(all())]
-#[cfg_attr(all(), must_use)]
+#[cfg(not(doc))]
+#[cfg_attr(not(doc), must_use = "it was counted")]
 #[doc(alias = "there")]
 pub async fn present(number: u32) -> Result<u32, Refusal> {
     Ok(number)
@@ -36,9 +40,8 @@ pub async fn old(number: u32) -> Result<u32, Refusal> {
 ///
 /// When it is refused.
 #[mcp_governance(action_type = "attributes.lints", resource = "main")]
-#[allow(unused_variables, clippy::too_many_arguments)]
-#[expect(unused_mut)]
-#[expect(clippy::similar_names)]
+#[allow(unused_variables, clippy::too_many_arguments, reason = "of the signature")]
+#[expect(unused_mut, clippy::many_single_char_names, reason = "of both")]
 pub async fn lints(
     mut a: u32,
     b: u32,
@@ -49,7 +52,7 @@ pub async fn lints(
     g: u32,
     h: u32,
 ) -> Result<u32, Refusal> {
-    #![allow(unused_assignments)]
+    #![allow(unused_assignments, reason = "of the body")]
     let mut rows = a;
     rows = b;
     Ok(b)
@@ -71,10 +74,14 @@ async fn traced_above(number: u32) -> Result<u32, Refusal> {
 }
 
 /// Compiles.
+///
+/// # Panics
+///
+/// When something is not as it was written.
 pub fn main() {
     let tools = tools![present, lints, traced, traced_above];
     assert_eq!(tools.routes().len(), 4);
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "it is tried here")]
     let old = tools![old];
     assert_eq!(old.routes()[0].spec().description, "An old one.");
 }

@@ -41,6 +41,7 @@ pub struct Ledger(HashMap<u64, u32>);
 /// # Errors
 ///
 /// When it is refused, or the ledger cannot be written.
+#[allow(clippy::too_many_arguments, reason = "all kinds of parameters")]
 #[high_risk_action(
     action_type = "payment.refund",
     resource = "orders://{order}",
@@ -68,7 +69,7 @@ pub async fn refund(
     #[serde(rename = "why")]
     reason: Option<String>,
     tags: Vec<String>,
-    #[allow(unused_variables)] unused: bool,
+    #[allow(unused_variables, reason = "it is tried here")] unused: bool,
 ) -> Result<Receipt, RefundError> {
     if context.is_cancelled() || pin.is_empty() {
         return Err(std::fmt::Error.into());
@@ -165,6 +166,10 @@ macro_rules! reader {
 reader!(read_number, number: u64);
 
 /// Compiles.
+///
+/// # Panics
+///
+/// When something is not as it was written.
 pub fn main() {
     let tools = tools![
         refund,

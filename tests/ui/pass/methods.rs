@@ -97,6 +97,10 @@ impl Counter {
 }
 
 /// Compiles.
+///
+/// # Panics
+///
+/// When something is not as it was written.
 pub fn main() {
     assert_eq!(Server::tool_router().list_all().len(), 4);
     drop(Server { governor: None });

@@ -13,7 +13,12 @@ use governance::{Refusal, mcp_governance};
     resource = "database://{table}",
     crate = "governance"
 )]
-async fn count(table: String, #[context] _call: governance::CallContext) -> Result<u64, Refusal> {
+async fn count(
+    table: String,
+    _unused: u32,
+    #[state] _state: u32,
+    #[context] _call: governance::CallContext,
+) -> Result<u64, Refusal> {
     Ok(table.len() as u64)
 }
 
@@ -31,6 +36,10 @@ impl Server {
 }
 
 /// Compiles.
+///
+/// # Panics
+///
+/// When something is not as it was written.
 pub fn main() {
     assert_eq!(governance::tools![count].routes()[0].spec().name, "count");
     drop(Server.count("table".to_owned()));

@@ -1,0 +1,12 @@
+use ascend_sdk::{Refusal, mcp_governance};
+
+/// Runs a statement.
+#[mcp_governance(action_type = "database.query", facts = "sql", resource = "analytics_db")]
+async fn query(sql: String) -> Result<(), Refusal> {
+    let _ = sql;
+    Ok(())
+}
+
+fn main() {
+    let _ = ascend_sdk::tools![query];
+}
