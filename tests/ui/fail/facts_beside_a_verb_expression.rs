@@ -1,10 +1,10 @@
-use ascend_sdk::{Refusal, SqlFacts, mcp_governance};
+use ascend_sdk::{Refusal, mcp_governance};
 
 /// Runs a statement.
 #[mcp_governance(
     namespace = "database",
     verb = if sql.is_empty() { "read" } else { "write" },
-    facts = SqlFacts::default(),
+    facts = ascend_sdk::SqlFacts::default(),
     resource = "analytics_db"
 )]
 async fn query(sql: String) -> Result<(), Refusal> {
