@@ -441,10 +441,13 @@ impl Future for Evaluating<'_> {
     type Output = Result<Evaluation, AuthorityError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
-        let result = std::task::ready!(future.as_mut().poll(context));
-        self.future = None;
-        Poll::Ready(result)
+        // Taken out, so that one which panics is not polled again by the drop.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
+        let result = future.as_mut().poll(context);
+        if result.is_pending() {
+            self.future = Some(future);
+        }
+        result
     }
 }
 
@@ -563,7 +566,7 @@ impl Grant {
         context: CallContext,
     ) -> (Self, Permit<T>) {
         let context = context.granted(&self.id, self.approval.as_ref());
-        (self.begin(), Permit::new(arguments, state, context))
+        (self, Permit::new(arguments, state, context))
     }
 
     /// Reports that the body returned, with its error's text if it failed.

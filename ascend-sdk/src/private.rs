@@ -8,7 +8,7 @@ pub use serde_json;
 pub use crate::output::GovernedReturn;
 use crate::{
     CallContext, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
-    ToolSpec, Verb, tool,
+    ToolSpec, Verb, exact, tool,
 };
 
 /// [`ToolParameter`], with a lifetime that makes it fit for conditions that
@@ -152,12 +152,12 @@ pub struct Argument {
 impl Argument {
     /// One argument.
     pub fn one<T: Shown + ?Sized>(name: &'static str, value: &T) -> Self {
-        Self { name: Some(name), value: serde_json::to_value(value) }
+        Self { name: Some(name), value: exact::to_value(value) }
     }
 
     /// All the fields of rmcp's `Parameters<T>`.
     pub fn fields<T: Shown + ?Sized>(value: &T) -> Self {
-        Self { name: None, value: serde_json::to_value(value) }
+        Self { name: None, value: exact::to_value(value) }
     }
 
     /// Makes sure that a sensitive field goes by the name under which it is
