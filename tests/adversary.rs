@@ -15,9 +15,10 @@ use std::{
 };
 
 use ascend_sdk::{
-    __private::call, Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest,
-    Evaluation, Floor, Governor, Hints, Location, MissingState, Outcome, Parameter, Permit,
-    Refusal, RefusalKind, Review, State, Template, Tool, ToolSpec,
+    __private::{self, Argument, call},
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, Evaluation, Floor,
+    Governor, Hints, Location, MissingState, Outcome, Parameter, Permit, Refusal, RefusalKind,
+    Review, State, Template, Tool, ToolSpec,
 };
 use ascend_tests::{Scripted, evaluation};
 use schemars::JsonSchema;
@@ -134,6 +135,49 @@ async fn a_key_that_comes_twice_does_not_hide_what_came_first() {
     assert_eq!(runs, 0);
     let (runs, _) = say::<_, false>(&authority, open("cc")).await;
     assert_eq!(runs, 1);
+}
+
+#[test]
+fn a_parameter_of_a_method_does_not_hide_another() {
+    let merged = |fields: serde_json::Value| {
+        __private::arguments([Argument::one("to", "mallory"), Argument::fields(&fields)])
+    };
+    let error = merged(serde_json::json!({ "to": "alice" })).unwrap_err();
+    assert!(error.to_string().contains("`to`"), "{error}");
+    let both = merged(serde_json::json!({ "cc": "alice" })).unwrap();
+    assert_eq!(both, serde_json::json!({ "to": "mallory", "cc": "alice" }));
+}
+
+#[tokio::test]
+async fn calls_that_leave_during_their_evaluation_do_not_pile_up() {
+    const CALLS: u32 = 20_000;
+    let authority = Scripted::allow();
+    let hold = Arc::new(tokio::sync::Notify::new());
+    authority.hold_evaluations(hold.clone());
+    let governor = Governor::new(authority.clone());
+    for value in 0..CALLS {
+        let runs = Arc::new(AtomicU32::new(0));
+        let call = governor.scope(call(Say::<_, false> { value }, runs, None));
+        tokio::select! {
+            biased;
+            result = call => panic!("not held: {result:?}"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    authority.until(|record| record.evaluated.len() == CALLS as usize).await;
+    let closing = governor.close(Duration::from_secs(30));
+    let release = async {
+        loop {
+            hold.notify_waiters();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        closed = closing => assert!(closed),
+        () = release => {}
+    }
+    let withdrawn = authority.record().reported.len();
+    assert_eq!(withdrawn, 16_384, "as many as may be seen to their end");
 }
 
 #[tokio::test]

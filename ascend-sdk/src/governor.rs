@@ -33,6 +33,11 @@ pub enum FailMode {
 /// ASCEND's time for an approval.
 const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How many reports and evaluations that nobody waits for may be under way
+/// before evaluations of callers that leave are dropped. Each holds its
+/// arguments, and a client can ask and leave as often as it likes.
+const UNATTENDED_LIMIT: usize = 16_384;
+
 /// Stands between callers and bodies. Cheap to clone; clones are the same governor.
 #[derive(Clone)]
 pub struct Governor(Arc<Inner>);
@@ -458,6 +463,10 @@ impl Drop for Evaluating<'_> {
         else {
             return;
         };
+        if self.governor.0.reports.len() >= UNATTENDED_LIMIT {
+            tracing::warn!("an evaluation was dropped; its action stays open until it expires");
+            return;
+        }
         let authority = self.governor.0.authority.clone();
         self.governor.0.reports.spawn_on(
             async move {

@@ -197,13 +197,19 @@ pub fn arguments<const N: usize>(
 ) -> Result<serde_json::Value, serde_json::Error> {
     let mut merged = serde_json::Map::new();
     for Argument { name, value } in parameters {
-        match (name, value?) {
-            (Some(name), value) => {
-                merged.insert(name.to_owned(), value);
-            }
-            (None, serde_json::Value::Object(entries)) => merged.extend(entries),
-            (None, serde_json::Value::Null) => {}
+        let entries = match (name, value?) {
+            (Some(name), value) => serde_json::Map::from_iter([(name.to_owned(), value)]),
+            (None, serde_json::Value::Object(entries)) => entries,
+            (None, serde_json::Value::Null) => continue,
             (None, _) => return Err(serde::ser::Error::custom("the arguments are no object")),
+        };
+        for (name, value) in entries {
+            // The one that stays would hide the other from whoever approves.
+            if merged.contains_key(&name) {
+                let text = format_args!("two arguments are called `{name}` in JSON");
+                return Err(serde::ser::Error::custom(text));
+            }
+            merged.insert(name, value);
         }
     }
     Ok(merged.into())
