@@ -55,6 +55,8 @@ fn dots_of_a_path_are_visible() {
     assert_eq!(file("../../etc/passwd"), "file://%2E%2E/%2E%2E/etc/passwd");
     assert_eq!(file("./a"), "file://%2E/a");
     assert_eq!(file("a b/ü"), "file://a%20b/%C3%BC");
+    assert_eq!(table("..", "."), "db://%2E%2E/%2E");
+    assert_eq!(table("a..b", "..."), "db://a..b/...");
 }
 
 #[test]

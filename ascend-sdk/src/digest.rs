@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// SHA-256 over the canonical JSON (RFC 8785) of a call's tool, resource and
@@ -56,8 +56,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A secret of one action, so that the digest of a short sensitive value
 /// cannot be guessed by trying values. It never leaves the process.
-#[derive(Clone)]
-pub struct Salt([u8; 32]);
+pub(crate) struct Salt([u8; 32]);
 
 impl Salt {
     /// A new secret.
@@ -66,9 +65,8 @@ impl Salt {
     ///
     /// When the operating system has no randomness to give: nothing that must
     /// stay unguessable can be done then.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "no safe answer exists without randomness")]
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system gives randomness");
         Self(bytes)
@@ -81,12 +79,6 @@ impl Salt {
             .chain_update(self.0)
             .finalize()
             .into()
-    }
-}
-
-impl fmt::Debug for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Salt(..)")
     }
 }
 
@@ -138,6 +130,8 @@ fn canonical(value: &Value) -> Vec<u8> {
 /// RFC 8785 writes every number as a double, so 2^53 and 2^53 + 1 would share
 /// a form. Integers past that become `{"$integer": "…"}`, and a key that
 /// starts with `$` gets another one, so that no argument can imitate this.
+/// So do other numbers that no double holds, which there are when some crate
+/// of the program turns on serde_json's `arbitrary_precision`.
 fn injective(value: &Value) -> Value {
     const EXACT: u64 = 1 << 53;
     match value {
@@ -145,6 +139,9 @@ fn injective(value: &Value) -> Value {
             let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
             match magnitude {
                 Some(magnitude) if magnitude > EXACT => json!({ "$integer": number.to_string() }),
+                None if number.as_f64().and_then(Number::from_f64).as_ref() != Some(number) => {
+                    json!({ "$number": number.to_string() })
+                }
                 _ => value.clone(),
             }
         }
@@ -214,6 +211,10 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
+            // An integral one equals the integer of its value.
+            any::<f64>()
+                .prop_map(|number| if number.fract() == 0.0 { 0.5 } else { number })
+                .prop_map(Value::from),
             "[$a-c]{0,3}".prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {

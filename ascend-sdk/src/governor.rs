@@ -33,6 +33,11 @@ pub enum FailMode {
 /// ASCEND's time for an approval.
 const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How many reports and evaluations that nobody waits for may be under way
+/// before evaluations of callers that leave are dropped. Each holds its
+/// arguments, and a client can ask and leave as often as it likes.
+const UNATTENDED_LIMIT: usize = 16_384;
+
 /// Stands between callers and bodies. Cheap to clone; clones are the same governor.
 #[derive(Clone)]
 pub struct Governor(Arc<Inner>);
@@ -441,10 +446,13 @@ impl Future for Evaluating<'_> {
     type Output = Result<Evaluation, AuthorityError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
-        let result = std::task::ready!(future.as_mut().poll(context));
-        self.future = None;
-        Poll::Ready(result)
+        // Taken out, so that one which panics is not polled again by the drop.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
+        let result = future.as_mut().poll(context);
+        if result.is_pending() {
+            self.future = Some(future);
+        }
+        result
     }
 }
 
@@ -455,6 +463,10 @@ impl Drop for Evaluating<'_> {
         else {
             return;
         };
+        if self.governor.0.reports.len() >= UNATTENDED_LIMIT {
+            tracing::warn!("an evaluation was dropped; its action stays open until it expires");
+            return;
+        }
         let authority = self.governor.0.authority.clone();
         self.governor.0.reports.spawn_on(
             async move {
@@ -563,7 +575,7 @@ impl Grant {
         context: CallContext,
     ) -> (Self, Permit<T>) {
         let context = context.granted(&self.id, self.approval.as_ref());
-        (self.begin(), Permit::new(arguments, state, context))
+        (self, Permit::new(arguments, state, context))
     }
 
     /// Reports that the body returned, with its error's text if it failed.

@@ -8,7 +8,7 @@ pub use serde_json;
 pub use crate::output::GovernedReturn;
 use crate::{
     CallContext, Facts, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
-    ToolSpec, Verb, tool,
+    ToolSpec, Verb, exact, tool,
 };
 
 /// [`ToolParameter`], with a lifetime that makes it fit for conditions that
@@ -209,12 +209,12 @@ pub struct Argument {
 impl Argument {
     /// One argument.
     pub fn one<T: Shown + ?Sized>(name: &'static str, value: &T) -> Self {
-        Self { name: Some(name), value: serde_json::to_value(value) }
+        Self { name: Some(name), value: exact::to_value(value) }
     }
 
     /// All the fields of rmcp's `Parameters<T>`.
     pub fn fields<T: Shown + ?Sized>(value: &T) -> Self {
-        Self { name: None, value: serde_json::to_value(value) }
+        Self { name: None, value: exact::to_value(value) }
     }
 
     /// Makes sure that a sensitive field goes by the name under which it is
@@ -254,13 +254,19 @@ pub fn arguments<const N: usize>(
 ) -> Result<serde_json::Value, serde_json::Error> {
     let mut merged = serde_json::Map::new();
     for Argument { name, value } in parameters {
-        match (name, value?) {
-            (Some(name), value) => {
-                merged.insert(name.to_owned(), value);
-            }
-            (None, serde_json::Value::Object(entries)) => merged.extend(entries),
-            (None, serde_json::Value::Null) => {}
+        let entries = match (name, value?) {
+            (Some(name), value) => serde_json::Map::from_iter([(name.to_owned(), value)]),
+            (None, serde_json::Value::Object(entries)) => entries,
+            (None, serde_json::Value::Null) => continue,
             (None, _) => return Err(serde::ser::Error::custom("the arguments are no object")),
+        };
+        for (name, value) in entries {
+            // The one that stays would hide the other from whoever approves.
+            if merged.contains_key(&name) {
+                let text = format_args!("two arguments are called `{name}` in JSON");
+                return Err(serde::ser::Error::custom(text));
+            }
+            merged.insert(name, value);
         }
     }
     Ok(merged.into())

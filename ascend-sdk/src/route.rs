@@ -177,3 +177,116 @@ macro_rules! tools {
         $crate::Tools::new()$(.with::<$tool>())*
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        Action, ActionId, Authority, AuthorityError, Claim, Decision, Digest, Evaluation, Outcome,
+        Review, RiskLevel, SessionContext,
+    };
+
+    static RAN: AtomicBool = AtomicBool::new(false);
+
+    #[crate::mcp_governance(
+        action_type = "test.touch",
+        resource = "test",
+        description = "Says that it ran."
+    )]
+    async fn touch() -> Result<(), Refusal> {
+        RAN.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Grants the claim, and at that very moment the caller goes away.
+    #[derive(Clone)]
+    struct Leaving {
+        caller: CancellationToken,
+        reported: Arc<Mutex<Vec<Outcome>>>,
+    }
+
+    impl Authority for Leaving {
+        fn evaluate<'a>(
+            &'a self,
+            _: &'a Action,
+        ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+            Box::pin(async {
+                Ok(Evaluation {
+                    decision: Decision::Allow,
+                    action_id: ActionId::new("1").ok_or(AuthorityError::RateLimited(None))?,
+                    risk_score: 0,
+                    risk_level: RiskLevel::Low,
+                    reason: None,
+                    refusal: None,
+                    approval: None,
+                    estimated_approval_time: None,
+                })
+            })
+        }
+
+        fn await_review<'a>(
+            &'a self,
+            _: &'a ActionId,
+        ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn claim<'a>(
+            &'a self,
+            _: &'a ActionId,
+            _: &'a Digest,
+        ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+            Box::pin(async {
+                self.caller.cancel();
+                Ok(Claim::Granted)
+            })
+        }
+
+        fn report<'a>(
+            &'a self,
+            _: &'a ActionId,
+            outcome: &'a Outcome,
+        ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+            Box::pin(async {
+                self.reported.lock().expect("no panic holds it").push(outcome.clone());
+                Ok(())
+            })
+        }
+
+        fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn describe(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_between_claim_and_run_is_withdrawn() {
+        let caller = CancellationToken::new();
+        let authority = Leaving { caller: caller.clone(), reported: Arc::default() };
+        let governor = Governor::new(authority.clone());
+        let call = Call {
+            governor: governor.clone(),
+            arguments: Map::new(),
+            state: State::default(),
+            context: CallContext::new(SessionContext::default(), caller),
+        };
+        let answer = Route::of::<touch>().call(call).await;
+        assert!(
+            matches!(&answer, Err(Unanswered::Refused(refusal)) if refusal.kind() == RefusalKind::Cancelled)
+        );
+        assert!(governor.close(std::time::Duration::from_secs(5)).await);
+        assert!(!RAN.load(Ordering::SeqCst));
+        let reported = authority.reported.lock().expect("no panic holds it");
+        assert!(matches!(reported[..], [Outcome::Withdrawn { .. }]), "{reported:?}");
+    }
+}

@@ -46,6 +46,13 @@ impl ToolSpec {
         self.parameters.iter().any(|parameter| parameter.sensitive && parameter.name == name)
     }
 
+    /// Whether an entry called `name` may hold a sensitive parameter: serde may
+    /// take one by other names as well.
+    pub(crate) fn may_be_sensitive(&self, name: &str) -> bool {
+        self.parameters.iter().any(|parameter| parameter.sensitive)
+            && !self.parameters.iter().any(|it| !it.sensitive && it.name == name)
+    }
+
     /// The risk shown in the tool's description: the floor's level, else what
     /// the verb says, else `varies`.
     #[must_use]

@@ -35,12 +35,14 @@ impl Template {
     /// The name of a parameter that `arguments` lacks.
     pub fn render_resource(self, arguments: &Map<String, Value>) -> Result<String, &'static str> {
         self.render(arguments, |out, text, is_path| {
+            // Each byte becomes at least one, so more than this is cut anyway.
+            let start = &text[..text.floor_char_boundary(RESOURCE_VALUE_LIMIT + 1)];
             let encoded = if is_path {
-                text.split('/').map(encode_segment).collect::<Vec<_>>().join("/")
+                start.split('/').map(encode_segment).collect::<Vec<_>>().join("/")
             } else {
-                encode(text)
+                encode_segment(start)
             };
-            if encoded.len() <= RESOURCE_VALUE_LIMIT {
+            if start.len() == text.len() && encoded.len() <= RESOURCE_VALUE_LIMIT {
                 out.push_str(&encoded);
             } else {
                 // `~sha256:` cannot come from a value, since `:` is always encoded.
@@ -116,8 +118,8 @@ fn encode(text: &str) -> String {
     out
 }
 
-/// A path's segment: `.`, `..` and nothing at all would change where the path
-/// leads for whoever resolves it, so they are made visible.
+/// A path's segment: `.` and `..` would change where the path leads for
+/// whoever resolves it, so they are escaped.
 fn encode_segment(segment: &str) -> String {
     match segment {
         "." => "%2E".to_owned(),

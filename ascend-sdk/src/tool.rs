@@ -1,14 +1,18 @@
 //! A governed tool, and the permit without which its body cannot run.
 
-use std::future::Future;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
 use crate::{
     Action, CallContext, Governor, Grant, MissingState, Refusal, RefusalKind, State, ToolReturn,
-    ToolSpec, Verb,
+    ToolSpec, Verb, exact,
     output::{GovernedReturn, Rendered, plain_schema},
 };
 
@@ -127,15 +131,15 @@ pub(crate) struct InvalidArguments {
 /// Reads a tool's arguments. What is wrong with a sensitive one is not quoted.
 pub(crate) fn decode<T: Tool>(arguments: Map<String, Value>) -> Result<T, InvalidArguments> {
     let tool = T::SPEC.name;
+    let secrets = Secrets::among(&arguments, |name| T::SPEC.may_be_sensitive(name));
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let path = error.path().to_string();
-        let field = path.split(['.', '[']).next().unwrap_or_default();
-        let message = if T::SPEC.is_sensitive(field) {
-            format!("`{path}`: the value does not have the type that the schema asks for")
-        } else if path == "." {
-            error.inner().to_string()
-        } else {
-            format!("`{path}`: {}", error.inner())
+        let path = error.path();
+        let message = match path.iter().next() {
+            Some(Segment::Map { key }) if T::SPEC.is_sensitive(key) => {
+                format!("`{path}`: the value does not have the type that the schema asks for")
+            }
+            None => secrets.scrub(&error.inner().to_string()),
+            Some(_) => format!("`{path}`: {}", secrets.scrub(&error.inner().to_string())),
         };
         InvalidArguments { tool, message }
     })
@@ -157,7 +161,7 @@ pub(crate) async fn authorize<T: Tool>(
     context: CallContext,
 ) -> Result<Authorized<T>, Refusal> {
     let verb = arguments.verb();
-    let value = serde_json::to_value(&arguments)
+    let value = exact::to_value(&arguments)
         .map_err(|error| Refusal::new(RefusalKind::Invalid).with_reason(error.to_string()))?;
     let secrets = Secrets::of(T::SPEC, &value);
     let grant = describe_and_authorize(governor, T::SPEC, verb, value, &context).await?;
@@ -186,6 +190,7 @@ impl<T: Tool> Authorized<T> {
     /// Runs the body and reports the outcome.
     pub(crate) async fn run(self) -> T::Return {
         let Self { grant, permit, secrets } = self;
+        let grant = grant.begin();
         let result = grant.governor().clone().scope(T::run(permit)).await;
         grant.finish(result.failure().map(|error| secrets.scrub(&error)));
         result
@@ -200,53 +205,127 @@ impl<T: Tool> Authorized<T> {
 
 /// The sensitive values of one call, to keep them out of error texts.
 #[derive(Clone, Default)]
-pub(crate) struct Secrets(Vec<String>);
+pub(crate) struct Secrets(Vec<Value>);
+
+/// The most distinct secrets that a text is searched for, and the most of the
+/// text that is searched. Callers choose both.
+const SECRETS_LIMIT: usize = 1_000;
+const SCRUBBED_LIMIT: usize = 1 << 16;
 
 impl Secrets {
     pub(crate) fn of(spec: &ToolSpec, arguments: &Value) -> Self {
-        let mut found = Vec::new();
-        for (name, value) in arguments.as_object().into_iter().flatten() {
-            if spec.is_sensitive(name) {
-                collect_leaves(value, &mut found);
-            }
-        }
-        // Longer ones first, so that none is left half-masked by a part of it.
-        found.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        found.dedup();
-        Self(found)
+        arguments
+            .as_object()
+            .map(|arguments| Self::among(arguments, |name| spec.is_sensitive(name)))
+            .unwrap_or_default()
+    }
+
+    fn among(arguments: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Self {
+        let secret = arguments.iter().filter(|(name, _)| is_secret(name));
+        Self(secret.map(|(_, value)| value.clone()).collect())
     }
 
     /// `text` with every sensitive value in it masked.
     pub(crate) fn scrub(&self, text: &str) -> String {
-        let mut scrubbed = String::with_capacity(text.len());
+        let mut found = BTreeSet::new();
+        self.0.iter().for_each(|value| collect_leaves(value, text, &mut found));
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        if found.len() > SECRETS_LIMIT {
+            return "the tool failed; its error is not shown, since it may quote any of the many sensitive values of the call".to_owned();
+        }
+        // Longer ones first, so that none is left half-masked by a part of it.
+        let mut by_first: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
+        for secret in &found {
+            by_first.entry(secret.as_bytes()[0]).or_default().push(secret);
+        }
+        for secrets in by_first.values_mut() {
+            secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        }
+        let mut scrubbed = String::with_capacity(text.len().min(SCRUBBED_LIMIT));
         let mut rest = text;
         while let Some(character) = rest.chars().next() {
-            let secret = self.0.iter().find(|secret| rest.starts_with(secret.as_str()));
-            scrubbed.push_str(match secret {
-                Some(_) => crate::action::MASK,
-                None => &rest[..character.len_utf8()],
-            });
-            rest = &rest[secret.map_or(character.len_utf8(), String::len)..];
+            if text.len() - rest.len() >= SCRUBBED_LIMIT {
+                scrubbed.push('…');
+                break;
+            }
+            let secrets = by_first.get(&rest.as_bytes()[0]).into_iter().flatten();
+            match secrets.copied().find(|secret| rest.starts_with(secret)) {
+                Some(secret) => {
+                    scrubbed.push_str(crate::action::MASK);
+                    rest = &rest[secret.len()..];
+                }
+                None => {
+                    scrubbed.push(character);
+                    rest = &rest[character.len_utf8()..];
+                }
+            }
         }
         scrubbed
     }
 }
 
-fn collect_leaves(value: &Value, found: &mut Vec<String>) {
+/// The leaves of `value` that fit into `text`, in each form that it may have
+/// there, up to one more than the limit.
+fn collect_leaves(value: &Value, text: &str, found: &mut BTreeSet<String>) {
+    if found.len() > SECRETS_LIMIT {
+        return;
+    }
     match value {
-        Value::String(text) if !text.is_empty() => {
+        Value::String(leaf) if !leaf.is_empty() && leaf.len() <= text.len() => {
             // As it stands, as JSON shows it, and as `{:?}` shows it.
-            let json = Value::from(text.as_str()).to_string();
-            let debug = format!("{text:?}");
-            for form in [text.as_str(), &json[1..json.len() - 1], &debug[1..debug.len() - 1]] {
-                if !form.is_empty() && !found.iter().any(|known| known == form) {
-                    found.push(form.to_owned());
-                }
-            }
+            let json = Value::from(leaf.as_str()).to_string();
+            let debug = format!("{leaf:?}");
+            found.extend([&json[1..json.len() - 1], &debug[1..debug.len() - 1]].map(str::to_owned));
+            found.insert(leaf.clone());
         }
-        Value::Number(number) => found.push(number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| collect_leaves(item, found)),
-        Value::Object(entries) => entries.values().for_each(|item| collect_leaves(item, found)),
+        Value::Number(number) => {
+            found.insert(number.to_string());
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_leaves(item, text, found)),
+        Value::Object(entries) => {
+            entries.values().for_each(|item| collect_leaves(item, text, found));
+        }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sensitive_value_that_does_not_fit_is_not_quoted_whatever_its_name() {
+        #[ascend_sdk::mcp_governance(
+            action_type = "door.open",
+            resource = "door",
+            description = "Opens the door."
+        )]
+        async fn open(
+            #[sensitive]
+            #[serde(rename = "door.pin", alias = "pin")]
+            pin: u32,
+            floor: u32,
+        ) -> Result<u32, crate::Refusal> {
+            Ok(pin + floor)
+        }
+        let message = |arguments: Value| match arguments {
+            Value::Object(arguments) => match decode::<open>(arguments) {
+                Ok(_) => panic!("it fits"),
+                Err(error) => error.to_string(),
+            },
+            _ => panic!("no object"),
+        };
+        for name in ["door.pin", "pin"] {
+            let text = message(json!({ name: "hunter2", "floor": 1 }));
+            assert!(!text.contains("hunter2") && text.contains(name), "{text}");
+        }
+        let text = message(json!({ "pin": 1, "floor": "cellar" }));
+        assert!(text.contains("`floor`: invalid type: string \"cellar\""), "{text}");
+        let text = message(json!({ "pin": 1, "flor": 2 }));
+        assert!(text.contains("unknown field `flor`"), "{text}");
     }
 }

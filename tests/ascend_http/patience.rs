@@ -152,6 +152,20 @@ async fn a_circuit_opens_on_5xx_and_closes_again() {
 }
 
 #[tokio::test]
+async fn whoever_makes_the_server_fail_gets_nothing_past_an_open_fail_mode() {
+    let center = Center::start(|_, _| Reply::status(500, Value::Null)).await;
+    let ascend = quick(&center.url).attempts(1).circuit_breaker(2, Duration::from_secs(60));
+    let governor = ascend_sdk::Governor::builder(ascend.build().unwrap())
+        .fail_mode(ascend_sdk::FailMode::Open)
+        .build();
+    for _ in 0..4 {
+        let refusal = call_with(&governor, Query::on("t")).await.refused();
+        assert_eq!(refusal.kind(), RefusalKind::Unreachable);
+    }
+    assert_eq!(center.count("/evaluate"), 2, "the circuit is open");
+}
+
+#[tokio::test]
 async fn client_errors_and_limits_do_not_open_the_circuit() {
     for status in [400, 401, 404, 422, 429] {
         let center = Center::start(move |_, _| Reply::status(status, Value::Null)).await;

@@ -144,9 +144,9 @@ impl Scripted {
         let met = async {
             loop {
                 let changed = self.0.changed.notified();
-                let record = self.record();
-                if is_met(&record) {
-                    return record;
+                if let Some(record) = Some(&*self.0.record.lock().unwrap()).filter(|it| is_met(it))
+                {
+                    return record.clone();
                 }
                 changed.await;
             }

@@ -60,8 +60,11 @@ pub(super) fn expand(
         };
         Some(argument)
     });
-    let contexts = parameters.iter().zip(&values).filter_map(|(parameter, value)| {
-        matches!(parameter.role, MethodRole::Context).then(|| {
+    let contexts: TokenStream = parameters
+        .iter()
+        .zip(&values)
+        .filter(|(parameter, _)| matches!(parameter.role, MethodRole::Context))
+        .map(|(_, value)| {
             quote_spanned! {span=>
                 let context = {
                     use #sdk::__private::Untold as _;
@@ -69,8 +72,7 @@ pub(super) fn expand(
                 };
             }
         })
-    });
-    let contexts: TokenStream = contexts.collect();
+        .collect();
     let fields = field_checks(action, parameters, &values);
     let patterns: Vec<_> = parameters.iter().map(|parameter| &parameter.pat).collect();
     let verb = super::verb(action);

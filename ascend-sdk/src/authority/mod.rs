@@ -117,8 +117,8 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
-    /// It could not be reached, or did not answer in time, or its circuit
-    /// breaker is open. The only case in which [`FailMode::Open`](crate::FailMode::Open) lets a call pass.
+    /// It could not be reached, or did not answer in time, or has been left
+    /// alone since then by a circuit breaker. The only case in which [`FailMode::Open`](crate::FailMode::Open) lets a call pass.
     #[error("the authority is unreachable: {0}")]
     Unreachable(String),
     /// It was reached and failed (HTTP 5xx).

@@ -18,41 +18,59 @@ pub(super) struct Breaker {
 }
 
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant },
-    HalfOpen { successes: u32, probing: bool },
+    Closed { failures: u32, reached: bool },
+    Open { until: Instant, reached: bool },
+    HalfOpen { successes: u32, probing: bool, reached: bool },
+}
+
+/// Why nobody is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// How long the circuit stays open.
+    pub(super) left: Duration,
+    /// Whether a failure that opened it came from the server itself. A caller
+    /// that makes it fail must not be able to make it count as unreachable.
+    pub(super) reached: bool,
 }
 
 /// How a request went, for the breaker: whether the server does its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Good,
-    /// A 5xx, a timeout, or no connection.
-    Bad,
+    /// A 5xx, or an answer that broke off.
+    Failing,
+    /// A timeout, or no connection.
+    Silent,
+}
+
+impl State {
+    const CLOSED: Self = Self::Closed { failures: 0, reached: false };
 }
 
 impl Breaker {
     /// Opens after `failures` in a row, for `pause`.
     pub(super) fn new(failures: u32, pause: Duration) -> Self {
-        Self { failures: failures.max(1), pause, state: Mutex::new(State::Closed { failures: 0 }) }
+        Self { failures: failures.max(1), pause, state: Mutex::new(State::CLOSED) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits one request, or says how long the circuit stays open.
-    pub(super) fn admit(&self) -> Result<Pass<'_>, Duration> {
+    /// Admits one request, or says for how long none is.
+    pub(super) fn admit(&self) -> Result<Pass<'_>, Refused> {
         let mut state = self.lock();
-        if let State::Open { until } = *state {
+        if let State::Open { until, reached } = *state {
             let left = until.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                return Err(left);
+                return Err(Refused { left, reached });
             }
-            *state = State::HalfOpen { successes: 0, probing: false };
+            *state = State::HalfOpen { successes: 0, probing: false, reached };
         }
         let probe = match &mut *state {
-            State::HalfOpen { probing: true, .. } => return Err(Duration::ZERO),
+            State::HalfOpen { probing: true, reached, .. } => {
+                return Err(Refused { left: Duration::ZERO, reached: *reached });
+            }
             State::HalfOpen { probing, .. } => {
                 *probing = true;
                 true
@@ -74,23 +92,27 @@ impl Pass<'_> {
     pub(super) fn record(self, health: Health) {
         let breaker = self.breaker;
         let mut state = breaker.lock();
-        let opened = || State::Open { until: Instant::now() + breaker.pause };
+        let opened = |reached| State::Open { until: Instant::now() + breaker.pause, reached };
+        let failing = health == Health::Failing;
         match (&mut *state, health) {
-            (State::Closed { failures }, Health::Good) => *failures = 0,
-            (State::Closed { failures }, Health::Bad) => {
+            (State::Closed { .. }, Health::Good) => *state = State::CLOSED,
+            (State::Closed { failures, reached }, Health::Failing | Health::Silent) => {
                 *failures += 1;
+                *reached |= failing;
                 if *failures >= breaker.failures {
-                    *state = opened();
+                    *state = opened(*reached);
                     tracing::warn!(pause = ?breaker.pause, "the authority keeps failing; circuit open");
                 }
             }
             (State::HalfOpen { successes, .. }, Health::Good) if self.probe => {
                 *successes += 1;
                 if *successes >= CLOSING_SUCCESSES {
-                    *state = State::Closed { failures: 0 };
+                    *state = State::CLOSED;
                 }
             }
-            (State::HalfOpen { .. }, Health::Bad) if self.probe => *state = opened(),
+            (State::HalfOpen { .. }, Health::Failing | Health::Silent) if self.probe => {
+                *state = opened(failing);
+            }
             // Started before the circuit opened: it tells nothing new.
             (State::HalfOpen { .. } | State::Open { .. }, _) => {}
         }
@@ -116,7 +138,7 @@ mod tests {
 
     fn fail(breaker: &Breaker, times: usize) {
         for _ in 0..times {
-            breaker.admit().map_err(drop).unwrap().record(Health::Bad);
+            breaker.admit().map_err(drop).unwrap().record(Health::Silent);
         }
     }
 
@@ -128,7 +150,7 @@ mod tests {
         fail(&breaker, 4);
         assert!(breaker.admit().is_ok(), "a success in between starts the count anew");
         fail(&breaker, 1);
-        assert_eq!(breaker.admit().err(), Some(PAUSE));
+        assert_eq!(breaker.admit().err().map(|refused| refused.left), Some(PAUSE));
 
         tokio::time::advance(PAUSE).await;
         for _ in 0..2 {
@@ -151,6 +173,19 @@ mod tests {
         tokio::time::advance(PAUSE).await;
         drop(breaker.admit().map_err(drop).unwrap());
         fail(&breaker, 1);
-        assert_eq!(breaker.admit().err(), Some(PAUSE));
+        assert_eq!(breaker.admit().err().map(|refused| refused.left), Some(PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_failure_of_the_server_itself_is_remembered_while_it_is_left_alone() {
+        let breaker = Breaker::new(2, PAUSE);
+        let record = |health| breaker.admit().map_err(drop).unwrap().record(health);
+        let reached = || breaker.admit().err().map(|refused| refused.reached);
+        record(Health::Failing);
+        record(Health::Silent);
+        assert_eq!(reached(), Some(true));
+        tokio::time::advance(PAUSE).await;
+        record(Health::Silent);
+        assert_eq!(reached(), Some(false), "now it is really gone");
     }
 }

@@ -205,7 +205,9 @@ impl Client {
             let is_unreachable = matches!(trouble.error, AuthorityError::Unreachable(_));
             if hopeless {
                 // Silence after a failure is no reason to pass it over.
-                return Err(reached.filter(|_| is_unreachable).unwrap_or(trouble.error));
+                return Err(reached
+                    .filter(|_| is_unreachable || trouble.circuit_open)
+                    .unwrap_or(trouble.error));
             }
             if !is_unreachable {
                 reached = Some(trouble.error);
@@ -223,19 +225,30 @@ impl Client {
         question: &Question,
         deadline: Instant,
     ) -> Result<Answer, Trouble> {
-        let pass = self.breaker.admit().map_err(|left| Trouble {
-            circuit_open: true,
-            retry_after: Some(left),
-            ..Trouble::passing(AuthorityError::Unreachable(
-                "it kept failing and is left alone for a while".to_owned(),
-            ))
+        let pass = self.breaker.admit().map_err(|refused| {
+            let text = "it kept failing and is left alone for a while".to_owned();
+            // An open fail mode passes over `Unreachable`, so whoever can make
+            // the server fail must not get that for it.
+            let error = if refused.reached {
+                AuthorityError::Failed(text)
+            } else {
+                AuthorityError::Unreachable(text)
+            };
+            Trouble {
+                circuit_open: true,
+                retry_after: Some(refused.left),
+                ..Trouble::passing(error)
+            }
         })?;
         let deadline = deadline.min(Instant::now() + self.timing.request);
         let result = self.exchange(question, deadline).await;
         match &result {
             // A limit says nothing about health.
             Err(Trouble { error: AuthorityError::RateLimited(_), .. }) => drop(pass),
-            Err(trouble) if trouble.passing => pass.record(Health::Bad),
+            Err(Trouble { error: AuthorityError::Unreachable(_), passing: true, .. }) => {
+                pass.record(Health::Silent);
+            }
+            Err(trouble) if trouble.passing => pass.record(Health::Failing),
             _ => pass.record(Health::Good),
         }
         result
