@@ -1,14 +1,14 @@
 //! The valid model: what the arguments say, once nothing in them is wrong.
 //! Later stages trust it.
 
-use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens as _, quote};
 use syn::{Attribute, Expr, LitStr, Meta, Path};
 
 use crate::{
     args::{Arguments, Kind},
     diagnostics::{Diagnostics, alternatives, nearest},
-    signature::Function,
+    signature::{Function, unraw},
     template::{self, Segment},
 };
 
@@ -102,6 +102,11 @@ impl Action {
                 arguments.key_span("facts"),
                 "an expression for `verb` brings its facts along; remove `facts`, or give the verb as a word",
             );
+        }
+        for key in ["verb", "facts"] {
+            if let Some(expression) = arguments.expression(key) {
+                refuse_sensitive(key, expression.to_token_stream(), scope, out);
+            }
         }
         let resource = template(arguments, "resource", scope, out);
         if !arguments.is_given("resource") {
@@ -292,6 +297,30 @@ fn template(
         }
     }
     Some(Template { segments, span: text.span() })
+}
+
+/// What an expression yields goes to the authority as it is, so nothing
+/// sensitive may be in it: neither by name nor captured by a format string.
+fn refuse_sensitive(key: &str, tokens: TokenStream, scope: &Scope, out: &mut Diagnostics) {
+    for token in tokens {
+        let named = |name: &str| match &token {
+            TokenTree::Ident(ident) => unraw(ident) == name,
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                [format!("{{{name}}}"), format!("{{{name}:")].iter().any(|it| text.contains(it))
+            }
+            _ => false,
+        };
+        let sensitive = scope.arguments.iter().filter(|(_, sensitive)| *sensitive);
+        if let Some((name, _)) = sensitive.into_iter().find(|(name, _)| named(name)) {
+            let message = format!(
+                "`{name}` is sensitive: what `{key}` yields goes to the authority readable"
+            );
+            out.at_span(token.span(), message);
+        } else if let TokenTree::Group(group) = &token {
+            refuse_sensitive(key, group.stream(), scope, out);
+        }
+    }
 }
 
 fn risk_level(arguments: &Arguments, out: &mut Diagnostics) -> Option<RiskLevel> {
