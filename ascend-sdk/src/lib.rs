@@ -56,7 +56,7 @@ pub use decision::{Approval, Claim, Decision, Evaluation, Outcome, Rejection, Re
 pub use digest::{Digest, Salt};
 pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
 pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
-pub use output::{Content, ContentBlock, ToolError, ToolOutput, ToolReturn};
+pub use output::{Content, ContentBlock, ResourceContents, ToolError, ToolOutput, ToolReturn};
 pub use refusal::{Refusal, RefusalKind};
 pub use route::{Route, Tools};
 #[cfg(feature = "server")]

@@ -9,8 +9,8 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
         CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
-        PaginatedRequestParams, ProgressNotificationParam, Resource, ServerCapabilities,
-        ServerConfig,
+        PaginatedRequestParams, ProgressNotificationParam, Resource,
+        ResourceContents as McpContents, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
 };
@@ -24,7 +24,7 @@ use super::{
     message::{HiddenArguments, fault_of_request},
 };
 use crate::{
-    CallContext, ContentBlock, Refusal, RefusalKind, SessionContext,
+    CallContext, ContentBlock, Refusal, RefusalKind, ResourceContents, SessionContext,
     context::Progress,
     output::Rendered,
     route::{Answer, Call, Unanswered},
@@ -262,6 +262,14 @@ fn block(block: ContentBlock) -> Block {
             resource.mime_type = mime_type;
             Block::resource_link(resource)
         }
+        ContentBlock::Resource { uri, mime_type, contents } => Block::resource(match contents {
+            ResourceContents::Text(text) => {
+                McpContents::TextResourceContents { uri, mime_type, text, meta: None }
+            }
+            ResourceContents::Blob(data) => {
+                McpContents::BlobResourceContents { uri, mime_type, blob: base64(data), meta: None }
+            }
+        }),
     }
 }
 
