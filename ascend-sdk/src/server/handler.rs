@@ -10,7 +10,7 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
         CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
         PaginatedRequestParams, ProgressNotificationParam, Resource,
-        ResourceContents as McpContents, ServerCapabilities, ServerConfig,
+        ResourceContents as McpContents, ServerCapabilities, ServerConfig, Tool as Listing,
     },
     service::RequestContext,
 };
@@ -305,29 +305,37 @@ impl ServerHandler for Handler {
         self.call(request, context).await.map(CallToolResponse::from)
     }
 
+    /// By this rmcp holds the `Mcp-Param-*` headers of a call against its
+    /// arguments: what decides by the headers, and what runs, must agree.
+    fn get_tool(&self, name: &str) -> Option<Listing> {
+        self.server.catalog.listing(name).cloned()
+    }
+
     /// Here come methods that rmcp does not know, and those that it knows with
     /// params that it cannot read.
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, params, .. } = request;
-        Err(
-            if matches!(
-                &*method,
-                "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover"
-            ) {
-                let fault = fault_of_request(&method, params.as_ref())
-                    .unwrap_or_else(|| format!("malformed params of `{method}`"));
-                ErrorData::invalid_params(fault, None)
-            } else {
-                ErrorData::new(
-                    ErrorCode::METHOD_NOT_FOUND,
-                    format!("Unknown method: {method:.100}"),
-                    None,
-                )
-            },
-        )
+        let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
+        let is_known = match &*method {
+            "tools/call" | "tools/list" | "server/discover" => true,
+            // 2026-07-28 has them no more, however their params look.
+            "initialize" | "ping" => is_legacy,
+            _ => false,
+        };
+        Err(if is_known {
+            let fault = fault_of_request(&method, params.as_ref())
+                .unwrap_or_else(|| format!("malformed params of `{method}`"));
+            ErrorData::invalid_params(fault, None)
+        } else {
+            ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("Unknown method: {method:.100}"),
+                None,
+            )
+        })
     }
 }
