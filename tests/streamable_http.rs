@@ -2,8 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use ascend_sdk::server::{HttpServer, ServeError};
-use ascend_tests::fixture::{self, Script};
+use ascend_sdk::{
+    GovernedServer, Governor, Refusal, mcp_governance,
+    server::{HttpServer, ServeError},
+    tools,
+};
+use ascend_tests::{
+    Scripted,
+    fixture::{self, Script},
+};
 use reqwest::StatusCode;
 use rmcp::{
     ServiceExt as _,
@@ -191,4 +198,141 @@ async fn malformed_requests_are_answered() {
         let answer = modern_call(&server, params).await.text().await.unwrap();
         assert!(answer.contains("-32602") && answer.contains(words), "{answer}");
     }
+}
+
+/// Adds a row.
+#[mcp_governance(action_type = "database.insert", resource = "database://{region}")]
+async fn insert(
+    /// Which database.
+    #[schemars(extend("x-mcp-header" = "Region"))]
+    region: String,
+) -> Result<String, Refusal> {
+    Ok(region)
+}
+
+/// What stands before a server may decide by the headers of a call.
+#[tokio::test]
+async fn a_header_that_contradicts_an_argument_is_refused() {
+    let authority = Scripted::allow();
+    let server = GovernedServer::new("headers-001", Governor::new(authority.clone()))
+        .tools(tools![insert])
+        .serve_http(LOOPBACK)
+        .await
+        .unwrap();
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": { "name": "insert", "arguments": { "region": "eu" }, "_meta": modern_meta() },
+    });
+    for (region, status) in [
+        (Some("us"), StatusCode::BAD_REQUEST),
+        (None, StatusCode::BAD_REQUEST),
+        (Some("eu"), StatusCode::OK),
+    ] {
+        assert!(authority.record().evaluated.is_empty(), "before {region:?}");
+        let mut request = reqwest::Client::new()
+            .post(server.url())
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "insert")
+            .json(&body);
+        if let Some(region) = region {
+            request = request.header("mcp-param-region", region);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{region:?}");
+    }
+    assert_eq!(authority.record().evaluated.len(), 1);
+}
+
+#[tokio::test]
+async fn a_method_that_the_protocol_has_no_more_is_not_found() {
+    let server = serve(&Script::new(false)).await;
+    for method in ["initialize", "ping"] {
+        let response = reqwest::Client::new()
+            .post(server.url())
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method)
+            .json(&json!({
+                "jsonrpc": "2.0", "id": 1, "method": method, "params": { "_meta": modern_meta() },
+            }))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    }
+}
+
+/// A field of a stream's next event that has a value there.
+async fn next_field(stream: &mut reqwest::Response, name: &str) -> String {
+    let mut text = String::new();
+    loop {
+        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let mut values = whole.lines().filter_map(|line| line.strip_prefix(name));
+        if let Some(value) = values.find(|value| !value.trim().is_empty()) {
+            return value.trim().to_owned();
+        }
+    }
+}
+
+/// Versions with sessions let a client come back for an answer, as one whose
+/// network failed while a person was thinking does.
+#[tokio::test]
+async fn a_client_that_comes_back_gets_its_answer() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let http = reqwest::Client::new();
+    let post = |session: &str, body: Value| {
+        let mut request = http
+            .post(server.url())
+            .header("accept", "application/json, text/event-stream")
+            .json(&body);
+        if !session.is_empty() {
+            request = request.header("mcp-session-id", session);
+        }
+        async move { request.send().await.unwrap() }
+    };
+    let opened = post(
+        "",
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "raw", "version": "1" },
+        } }),
+    )
+    .await;
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    post(&session, json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+
+    let call = json!({ "name": "guarded", "arguments": { "text": "late" } });
+    let mut stream = post(
+        &session,
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call }),
+    )
+    .await;
+    let last_id = next_field(&mut stream, "id:").await;
+    let id = script.waiting(1).await.remove(0);
+    drop(stream);
+
+    let mut resumed = http
+        .get(server.url())
+        .header("accept", "text/event-stream")
+        .header("mcp-session-id", &session)
+        .header("last-event-id", &last_id)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(resumed.status(), StatusCode::OK);
+    script.approve(&id);
+    let answer = next_field(&mut resumed, "data:").await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["id"], 2, "{answer}");
+    assert_eq!(answer["result"]["structuredContent"]["text"], "late", "{answer}");
 }

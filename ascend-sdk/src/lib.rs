@@ -59,7 +59,7 @@ pub use digest::Digest;
 pub(crate) use digest::Salt;
 pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
 pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
-pub use output::{Content, ContentBlock, ToolError, ToolOutput, ToolReturn};
+pub use output::{Content, ContentBlock, ResourceContents, ToolError, ToolOutput, ToolReturn};
 pub use refusal::{Refusal, RefusalKind};
 pub use route::{Route, Tools};
 #[cfg(feature = "server")]

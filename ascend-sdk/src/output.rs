@@ -37,10 +37,28 @@ pub enum ContentBlock {
         /// Such as `text/csv`.
         mime_type: Option<String>,
     },
+    /// A resource, with what it holds: there is nothing left to read.
+    Resource {
+        /// Where it is, or would be.
+        uri: String,
+        /// Such as `text/csv`.
+        mime_type: Option<String>,
+        /// What it holds.
+        contents: ResourceContents,
+    },
+}
+
+/// What a resource holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceContents {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
 }
 
 /// The way out for results that are not a JSON value: text, images, sounds,
-/// links. A tool that returns it has no output schema.
+/// links, resources. A tool that returns it has no output schema.
 ///
 /// ```
 /// use ascend_sdk::Content;
@@ -75,6 +93,22 @@ impl Content {
             uri: uri.into(),
             name: name.into(),
             mime_type: None,
+        });
+        self
+    }
+
+    /// Adds a resource with what it holds.
+    #[must_use]
+    pub fn and_resource(
+        mut self,
+        uri: impl Into<String>,
+        mime_type: impl Into<String>,
+        contents: ResourceContents,
+    ) -> Self {
+        self.0.push(ContentBlock::Resource {
+            uri: uri.into(),
+            mime_type: Some(mime_type.into()),
+            contents,
         });
         self
     }
@@ -114,10 +148,7 @@ pub trait ToolOutput: Sized + Send + 'static {
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + JsonSchema + Send + 'static> ToolOutput for T {
     fn output_schema() -> Option<Map<String, Value>> {
-        let schema = SchemaSettings::draft2020_12()
-            .for_serialize()
-            .into_generator()
-            .into_root_schema_for::<T>();
+        let schema = schema_settings().for_serialize().into_generator().into_root_schema_for::<T>();
         let schema = plain_schema(schema)?;
         (schema.get("type") != Some(&Value::from("null"))).then_some(schema)
     }
@@ -147,13 +178,17 @@ impl ToolOutput for Content {
     }
 }
 
-/// A schema without what only names it: `$schema`, the Rust type's title, and
-/// formats such as `uint64`, of which JSON Schema knows nothing and clients
+/// Without a `$schema` of its own: 2020-12 is what MCP takes a schema for that
+/// names none, and one that a type names itself stays.
+pub(crate) fn schema_settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None)
+}
+
+/// A schema without what only names it: the Rust type's title, and formats such as `uint64`, of which JSON Schema knows nothing and clients
 /// complain.
 pub(crate) fn plain_schema(mut schema: schemars::Schema) -> Option<Map<String, Value>> {
     drop_number_format(&mut schema);
     let Value::Object(mut schema) = schema.to_value() else { return None };
-    schema.remove("$schema");
     schema.remove("title");
     Some(schema)
 }

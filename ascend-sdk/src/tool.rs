@@ -5,7 +5,7 @@ use std::{
     future::Future,
 };
 
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -13,7 +13,7 @@ use serde_path_to_error::Segment;
 use crate::{
     Action, CallContext, Governor, Grant, MissingState, Refusal, RefusalKind, State, ToolReturn,
     ToolSpec, Verb, exact,
-    output::{GovernedReturn, Rendered, plain_schema},
+    output::{GovernedReturn, Rendered, plain_schema, schema_settings},
 };
 
 /// A governed tool: the type is its arguments.
@@ -110,10 +110,7 @@ impl<T: Tool> std::fmt::Debug for Permit<T> {
 
 /// The JSON Schema of a tool's arguments.
 pub(crate) fn input_schema<T: Tool>() -> Map<String, Value> {
-    let schema = SchemaSettings::draft2020_12()
-        .for_deserialize()
-        .into_generator()
-        .into_root_schema_for::<T>();
+    let schema = schema_settings().for_deserialize().into_generator().into_root_schema_for::<T>();
     let mut schema = plain_schema(schema).unwrap_or_default();
     schema.insert("type".to_owned(), "object".into());
     schema.entry("properties").or_insert_with(|| Map::new().into());

@@ -44,7 +44,12 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// The folder in which `cargo xtask clients` sets up the clients.
-fn clients() -> PathBuf {
+///
+/// # Panics
+///
+/// When it did not.
+#[must_use]
+pub fn clients() -> PathBuf {
     let folder = std::env::var_os("ASCEND_TEST_CLIENTS").map(PathBuf::from);
     folder.expect("the official MCP clients are not set up; run `cargo xtask test`")
 }

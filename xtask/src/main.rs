@@ -1,9 +1,9 @@
 //! The project's own commands.
 //!
-//! `cargo xtask test` sets up what the tests with real MCP clients need (Python
-//! environments and node packages, under `target/clients`), builds the servers
-//! that they drive, and runs every test. Nothing is skipped: what is missing is
-//! an error that says what to install.
+//! `cargo xtask test` sets up what the tests with real MCP clients and with the
+//! official conformance suite need (Python environments and node packages, under
+//! `target/clients`), builds the servers that they drive, and runs every test.
+//! Nothing is skipped: what is missing is an error that says what to install.
 
 use std::{
     env,
@@ -73,12 +73,19 @@ fn clients() -> Result<PathBuf> {
         })?;
     }
 
-    let packages = clients.join("typescript");
-    let lock = sources.join("typescript/package-lock.json");
-    once(&packages, &lock, || {
+    node_packages(&sources, &clients, "typescript", "drive.mjs")?;
+    node_packages(&sources, &clients, "conformance", "run.mjs")?;
+    fs::copy(sources.join("python/drive.py"), clients.join("drive.py"))?;
+    Ok(clients)
+}
+
+/// Installs the node packages of `name`, and puts its driver beside them.
+fn node_packages(sources: &Path, clients: &Path, name: &str, driver: &str) -> Result {
+    let (source, packages) = (sources.join(name), clients.join(name));
+    once(&packages, &source.join("package-lock.json"), || {
         fs::create_dir_all(&packages)?;
-        for file in ["package.json", "package-lock.json", ".npmrc", "drive.mjs"] {
-            fs::copy(sources.join("typescript").join(file), packages.join(file))?;
+        for file in ["package.json", "package-lock.json", ".npmrc"] {
+            fs::copy(source.join(file), packages.join(file))?;
         }
         run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&packages))
             .map_err(|error| {
@@ -89,9 +96,8 @@ fn clients() -> Result<PathBuf> {
             })
     })?;
     // The driver may have changed since the packages were installed.
-    fs::copy(sources.join("typescript/drive.mjs"), packages.join("drive.mjs"))?;
-    fs::copy(sources.join("python/drive.py"), clients.join("drive.py"))?;
-    Ok(clients)
+    fs::copy(source.join(driver), packages.join(driver))?;
+    Ok(())
 }
 
 /// Sets up `folder` unless it was set up for this very `specification`.

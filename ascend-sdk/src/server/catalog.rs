@@ -130,6 +130,11 @@ impl Catalog {
         }
     }
 
+    /// A tool as `tools/list` shows it.
+    pub(crate) fn listing(&self, name: &str) -> Option<&Listing> {
+        self.listed.iter().find(|tool| tool.name == name)
+    }
+
     /// What `tools/list` answers.
     pub(crate) fn listed(&self) -> &[Listing] {
         &self.listed

@@ -9,8 +9,8 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
         CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
-        PaginatedRequestParams, ProgressNotificationParam, Resource, ServerCapabilities,
-        ServerConfig,
+        PaginatedRequestParams, ProgressNotificationParam, Resource,
+        ResourceContents as McpContents, ServerCapabilities, ServerConfig, Tool as Listing,
     },
     service::RequestContext,
 };
@@ -24,7 +24,7 @@ use super::{
     message::{HiddenArguments, fault_of_request},
 };
 use crate::{
-    CallContext, ContentBlock, Refusal, RefusalKind, SessionContext,
+    CallContext, ContentBlock, Refusal, RefusalKind, ResourceContents, SessionContext,
     context::Progress,
     output::Rendered,
     route::{Answer, Call, Unanswered},
@@ -265,6 +265,14 @@ fn block(block: ContentBlock) -> Block {
             resource.mime_type = mime_type;
             Block::resource_link(resource)
         }
+        ContentBlock::Resource { uri, mime_type, contents } => Block::resource(match contents {
+            ResourceContents::Text(text) => {
+                McpContents::TextResourceContents { uri, mime_type, text, meta: None }
+            }
+            ResourceContents::Blob(data) => {
+                McpContents::BlobResourceContents { uri, mime_type, blob: base64(data), meta: None }
+            }
+        }),
     }
 }
 
@@ -300,29 +308,37 @@ impl ServerHandler for Handler {
         self.call(request, context).await.map(CallToolResponse::from)
     }
 
+    /// By this rmcp holds the `Mcp-Param-*` headers of a call against its
+    /// arguments: what decides by the headers, and what runs, must agree.
+    fn get_tool(&self, name: &str) -> Option<Listing> {
+        self.server.catalog.listing(name).cloned()
+    }
+
     /// Here come methods that rmcp does not know, and those that it knows with
     /// params that it cannot read.
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, params, .. } = request;
-        Err(
-            if matches!(
-                &*method,
-                "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover"
-            ) {
-                let fault = fault_of_request(&method, params.as_ref())
-                    .unwrap_or_else(|| format!("malformed params of `{method}`"));
-                ErrorData::invalid_params(fault, None)
-            } else {
-                ErrorData::new(
-                    ErrorCode::METHOD_NOT_FOUND,
-                    format!("Unknown method: {method:.100}"),
-                    None,
-                )
-            },
-        )
+        let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
+        let is_known = match &*method {
+            "tools/call" | "tools/list" | "server/discover" => true,
+            // 2026-07-28 has them no more, however their params look.
+            "initialize" | "ping" => is_legacy,
+            _ => false,
+        };
+        Err(if is_known {
+            let fault = fault_of_request(&method, params.as_ref())
+                .unwrap_or_else(|| format!("malformed params of `{method}`"));
+            ErrorData::invalid_params(fault, None)
+        } else {
+            ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("Unknown method: {method:.100}"),
+                None,
+            )
+        })
     }
 }

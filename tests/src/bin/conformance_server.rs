@@ -1,0 +1,207 @@
+//! The server that the official conformance suite is run against: the tools
+//! that its scenarios call, by their names, over Streamable HTTP on a free port
+//! of this machine. Its first line on stderr is its URL.
+
+use ascend_sdk::{
+    CallContext, Content, ContentBlock, Floor, Governor, Hints, Location, MissingState, Permit,
+    Refusal, ResourceContents, Segment, State, Template, Tool, ToolSpec, mcp_governance,
+    server::{GovernedServer, ServeError},
+    tools,
+};
+use ascend_tests::Scripted;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// The smallest PNG: one pixel.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
+
+/// A WAV file without a sample.
+const SILENCE: &[u8] =
+    b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0";
+
+#[derive(Debug, thiserror::Error)]
+enum TestError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("This tool intentionally returns an error for testing")]
+    Intended,
+}
+
+/// Returns text.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_simple_text() -> Result<Content, Refusal> {
+    Ok(Content::text("This is a simple text response for testing."))
+}
+
+/// Returns an image.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_image_content() -> Result<Content, Refusal> {
+    Ok(Content::default().and_image(PIXEL.to_vec(), "image/png"))
+}
+
+/// Returns a sound.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_audio_content() -> Result<Content, Refusal> {
+    let mime_type = "audio/wav".to_owned();
+    Ok(Content::new([ContentBlock::Audio { data: SILENCE.to_vec(), mime_type }]))
+}
+
+/// Returns a resource with what it holds.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_embedded_resource() -> Result<Content, Refusal> {
+    let text = "This is an embedded resource content.".to_owned();
+    let contents = ResourceContents::Text(text);
+    Ok(Content::default().and_resource("test://embedded-resource", "text/plain", contents))
+}
+
+/// Returns text, an image and two resources.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_multiple_content_types() -> Result<Content, Refusal> {
+    let contents = ResourceContents::Text(json!({ "test": "data", "value": 123 }).to_string());
+    Ok(Content::text("Multiple content types test:")
+        .and_image(PIXEL.to_vec(), "image/png")
+        .and_resource("test://mixed-content-resource", "application/json", contents)
+        .and_resource("test://pixel", "image/png", ResourceContents::Blob(PIXEL.to_vec())))
+}
+
+/// Reports progress.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_tool_with_progress(#[context] call: CallContext) -> Result<Content, Refusal> {
+    for progress in [0.0, 50.0, 100.0] {
+        call.report_progress(progress, Some(100.0), None);
+    }
+    Ok(Content::text("done"))
+}
+
+/// Fails.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_error_handling() -> Result<Content, TestError> {
+    Err(TestError::Intended)
+}
+
+/// Writes to the server's log, which no client is to see.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_logging_tool() -> Result<Content, Refusal> {
+    tracing::error!("a line of the server's own log");
+    Ok(Content::text("logged"))
+}
+
+/// Streams: its answer comes after a report. The suite looks for requests to
+/// the client in the stream, of which this server makes none.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_streaming_elicitation(#[context] call: CallContext) -> Result<Content, Refusal> {
+    call.report_progress(1.0, None, None);
+    Ok(Content::text("done"))
+}
+
+/// Answers at once: this server does not end a stream before its answer.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_reconnection() -> Result<Content, Refusal> {
+    Ok(Content::text("done"))
+}
+
+/// Has an argument that clients repeat in a header.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn test_custom_headers(
+    /// Where it runs.
+    #[schemars(extend("x-mcp-header" = "Region"))]
+    region: String,
+) -> Result<String, Refusal> {
+    Ok(region)
+}
+
+/// The arguments of a tool whose schema says more than Rust's types can. By
+/// hand, as the attribute would write it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(
+    extend("$schema" = "https://json-schema.org/draft/2020-12/schema"),
+    extend("allOf" = [{ "anyOf": [{ "required": ["phone"] }, { "required": ["email"] }] }]),
+    extend("if" = {
+        "properties": { "contactMethod": { "const": "phone" } },
+        "required": ["contactMethod"],
+    }),
+    extend("then" = { "required": ["phone"] }),
+    extend("else" = { "required": ["email"] })
+)]
+struct Contact {
+    name: Option<String>,
+    address: Option<Address>,
+    contact_method: Option<ContactMethod>,
+    phone: Option<String>,
+    email: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "address", extend("$anchor" = "addressDef"))]
+struct Address {
+    street: Option<String>,
+    city: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum ContactMethod {
+    Phone,
+    Email,
+}
+
+impl Tool for Contact {
+    type State = ();
+    type Return = Result<Content, Refusal>;
+
+    const SPEC: &'static ToolSpec = &ToolSpec {
+        name: "json_schema_2020_12_tool",
+        title: None,
+        description: "Tool with JSON Schema 2020-12 features",
+        namespace: "conformance",
+        verb: Some("read"),
+        resource: Template(&[Segment::Literal("conformance")]),
+        summary: None,
+        floor: Floor::NONE,
+        approval_timeout: None,
+        metadata: &[],
+        parameters: &[],
+        state: &[],
+        hints: Hints { read_only: None, destructive: None, idempotent: None, open_world: None },
+        location: Location { file: file!(), line: line!() },
+    };
+
+    fn state(_: &State) -> Result<(), MissingState> {
+        Ok(())
+    }
+
+    async fn run(permit: Permit<Self>) -> Self::Return {
+        let (contact, (), _) = permit.into_parts();
+        Ok(Content::text(contact.name.unwrap_or_default()))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), ServeError> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::ERROR)
+        .init();
+    let server = GovernedServer::new("conformance-001", Governor::new(Scripted::allow()))
+        .version("1.0.0")
+        .tools(tools![
+            test_simple_text,
+            test_image_content,
+            test_audio_content,
+            test_embedded_resource,
+            test_multiple_content_types,
+            test_tool_with_progress,
+            test_error_handling,
+            test_logging_tool,
+            test_streaming_elicitation,
+            test_reconnection,
+            test_custom_headers,
+            Contact
+        ])
+        .serve_http(([127, 0, 0, 1], 0))
+        .await?;
+    eprintln!("{}", server.url());
+    server.wait().await
+}
