@@ -367,8 +367,7 @@ async fn a_person_rejects() {
         reason: Some("no".to_owned()),
         reviewed_by: Some("ada".to_owned()),
     }));
-    let result =
-        script.under(delete(CallContext::default(), runs.clone(), "log".to_owned())).await;
+    let result = script.under(delete(CallContext::default(), runs.clone(), "log".to_owned())).await;
     let Err(DbError::Refused(refusal)) = result else { panic!("refused: {result:?}") };
     assert_eq!(refusal.kind(), RefusalKind::Rejected);
     assert_eq!(refusal.reviewed_by(), Some("ada"));
@@ -400,8 +399,7 @@ async fn the_wait_ends_when_the_attribute_says_so() {
     let script = Script::new([Answer::AskPerson]);
     let runs = Runs::default();
     let start = tokio::time::Instant::now();
-    let result =
-        script.under(delete(CallContext::default(), runs.clone(), "log".to_owned())).await;
+    let result = script.under(delete(CallContext::default(), runs.clone(), "log".to_owned())).await;
     assert_eq!(kind(result), RefusalKind::TimedOut);
     assert_eq!(start.elapsed().as_secs(), 90);
     assert_eq!(runs.count(), 0);

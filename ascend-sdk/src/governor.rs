@@ -15,7 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Action, ActionId, Approval, Authority, AuthorityError, BoxFuture, CallContext, Claim, Decision,
-    Evaluation, Outcome, Permit, Refusal, RefusalKind, Review, Tool, decision::governance_object,
+    Evaluation, Outcome, Permit, Refusal, RefusalKind, Review, Tool, context::Waiting,
+    decision::governance_object,
 };
 
 /// What happens when the authority cannot be reached at evaluation.
@@ -166,6 +167,7 @@ impl Governor {
         let timeout = action.approval_timeout;
         let digest = action.digest;
         let tool = action.tool.clone();
+        let what = action.summary.clone().unwrap_or_else(|| tool.clone());
 
         let cancelled = async {
             tokio::select! {
@@ -211,13 +213,22 @@ impl Governor {
 
         let approval = if evaluation.decision == Decision::RequireApproval {
             tracing::info!(%tool, action_id = %id, timeout = ?timeout, "waiting for approval");
+            let until = tokio::time::Instant::now() + timeout;
+            let _watched = context.waits(|| Waiting {
+                action_id: id.clone(),
+                what,
+                risk_score: evaluation.risk_score,
+                risk_level: evaluation.risk_level,
+                until,
+                approvers: inner.authority.describe(),
+            });
             let review = tokio::select! {
                 biased;
                 () = &mut cancelled => {
                     pending.reason = "the call was cancelled";
                     return Err(answered(by_caller()));
                 }
-                review = tokio::time::timeout(timeout, inner.authority.await_review(&id)) => review,
+                review = tokio::time::timeout_at(until, inner.authority.await_review(&id)) => review,
             };
             match review {
                 Err(_) => {

@@ -272,6 +272,18 @@ tool!(
 );
 
 tool!(
+    #[doc = "Reports progress so many times, once a person has approved."]
+    guarded_steps, Floor::HIGH_RISK, { count: u32 } -> Text,
+    |arguments, fixture, context| {
+        for step in 0..arguments.count {
+            context.report_progress(f64::from(step), Some(f64::from(arguments.count)), None);
+            tokio::task::yield_now().await;
+        }
+        Ok(Text { text: "done".to_owned() })
+    }
+);
+
+tool!(
     #[doc = "Approves the next action that waits."]
     approve_next, Floor::NONE, {} -> Text,
     |arguments, fixture, context| {
@@ -381,6 +393,7 @@ pub fn tools() -> Tools {
         echo,
         length,
         guarded,
+        guarded_steps,
         approve_next,
         await_waiting,
         reports,

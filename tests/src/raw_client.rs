@@ -112,6 +112,12 @@ impl RawClient {
         }
     }
 
+    /// How many messages came that nobody asked for yet.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     /// The answer to the request `id`.
     pub async fn answer(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();

@@ -9,23 +9,22 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
         CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
-        PaginatedRequestParams, ProgressNotificationParam, Resource, ServerCapabilities,
-        ServerConfig,
+        PaginatedRequestParams, Resource, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
 };
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
     catalog::Entry,
     message::{HiddenArguments, fault_of_request},
+    progress::{Channel, Heartbeat},
 };
 use crate::{
     CallContext, ContentBlock, Refusal, RefusalKind, SessionContext,
-    context::Progress,
     output::Rendered,
     route::{Answer, Call, Unanswered},
 };
@@ -88,7 +87,9 @@ impl Handler {
             .unwrap_or_default();
 
         let cancellation = context.ct.child_token();
-        let mut call_context = CallContext::new(self.session(&context), cancellation.clone());
+        let (sender, waiting) = watch::channel(None);
+        let mut call_context =
+            CallContext::new(self.session(&context), cancellation.clone()).watched_through(sender);
         let answered = CancellationToken::new();
         let mut progress = None;
         if let Some(token) = context.meta.get_progress_token() {
@@ -96,8 +97,9 @@ impl Handler {
             call_context = call_context.on_progress(move |report| {
                 let _ = sender.try_send(report);
             });
-            let template = ProgressNotificationParam::new(token, 0.0);
-            progress = Some(forward(reports, template, context.peer.clone(), answered.clone()));
+            let heartbeat = Heartbeat::new(waiting, server.limits.heartbeat);
+            let channel = Channel::new(context.peer.clone(), token);
+            progress = Some(channel.carry(heartbeat, reports, answered.clone()));
         }
         let call = route.call(Call {
             governor: server.governor.clone(),
@@ -173,31 +175,6 @@ fn random_session_id() -> String {
 
 fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
-}
-
-/// Sends reports of progress as they come, off the call's path, until the call
-/// is answered and none is left.
-async fn forward(
-    mut reports: mpsc::Receiver<Progress>,
-    template: ProgressNotificationParam,
-    peer: rmcp::Peer<RoleServer>,
-    answered: CancellationToken,
-) {
-    loop {
-        let report = tokio::select! {
-            biased;
-            report = reports.recv() => report,
-            () = answered.cancelled() => None,
-        };
-        let Some(report) = report else { return };
-        let mut params = template.clone();
-        params.progress = report.progress;
-        params.total = report.total;
-        params.message = report.message;
-        if peer.notify_progress(params).await.is_err() {
-            return;
-        }
-    }
 }
 
 fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolResult {

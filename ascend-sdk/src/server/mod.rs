@@ -22,6 +22,8 @@
 //!   object under the key `governance` of its `_meta`: `status`, `decision`,
 //!   `action_id`, `risk_score`, `reason`, `reviewed_by`. A call that was
 //!   refused is a result with `isError` and one sentence.
+//! - While a call waits, a client that asked for its progress is told so every
+//!   15 s, with where to approve.
 //! - Calls run concurrently: one that waits for a person delays no other.
 //! - A cancelled call is withdrawn, and its body, if it has begun, is offered to
 //!   stop through its [`CallContext`](crate::CallContext).
@@ -55,6 +57,7 @@ mod lines;
 mod logging;
 mod message;
 mod outbox;
+mod progress;
 mod salvage;
 mod signals;
 mod stdio;
@@ -99,7 +102,13 @@ pub(crate) struct Limits {
     pub(crate) unread_bytes: usize,
     pub(crate) concurrent_calls: usize,
     pub(crate) grace: Duration,
+    pub(crate) heartbeat: Duration,
 }
+
+/// Clients whose patience grows with progress have at least 60 s of it; some
+/// proxies between have less.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -108,6 +117,7 @@ impl Default for Limits {
             unread_bytes: 64 << 20,
             concurrent_calls: 16_384,
             grace: Duration::from_secs(2),
+            heartbeat: LONGEST_HEARTBEAT,
         }
     }
 }
@@ -207,6 +217,14 @@ impl GovernedServer {
     /// answered with the error -32000. Default: 16,384.
     pub fn max_concurrent_calls(mut self, calls: usize) -> Self {
         self.limits.concurrent_calls = calls;
+        self
+    }
+
+    /// How often a client that asked for progress is told that its call waits
+    /// for a person, and where to approve; the first time at once. Default, and
+    /// the longest: 15 s. The shortest is 10 ms.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.limits.heartbeat = every.clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT);
         self
     }
 

@@ -1,8 +1,11 @@
 //! A governed server as a client starts it, for tests over real pipes.
 //!
 //! `RAW_LOG` leaves out the filter that keeps rmcp's debug log quiet,
-//! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, and
-//! `AFTERWARDS` makes the process live on after its server has ended.
+//! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
+//! is in milliseconds, and `AFTERWARDS` makes the process live on after its
+//! server has ended.
+
+use std::time::Duration;
 
 use ascend_sdk::server::{ServeError, log_filter};
 use ascend_tests::fixture;
@@ -26,6 +29,9 @@ async fn main() -> Result<(), ServeError> {
     }
     if let Some(calls) = number("MAX_CALLS") {
         server = server.max_concurrent_calls(calls);
+    }
+    if let Some(milliseconds) = number("HEARTBEAT") {
+        server = server.heartbeat(Duration::from_millis(milliseconds as u64));
     }
     server.serve_stdio().await?;
     eprintln!("SERVED");
