@@ -255,7 +255,7 @@ async fn the_busiest_server_says_so() {
     let (mut client, _serving) = RawClient::in_memory(server);
     client.initialize().await;
     client.begin(1, "guarded", json!({ "text": "x" })).await;
-    client.begin(2, "guarded", json!({ "text": "x" })).await;
+    client.begin(2, "guarded", json!({ "text": "y" })).await;
     script.waiting(2).await;
     client.begin(3, "echo", json!({ "text": "x" })).await;
     let answer = client.answer(3).await;
@@ -326,7 +326,9 @@ fn told(progress: &Value) -> (f64, &str) {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_says_so_every_15_s_and_never_after_its_answer() {
     let script = Script::new(false);
-    let mut client = client(&script).await;
+    let server = fixture::server(script.clone()).hold_calls_for(None);
+    let (mut client, _serving) = RawClient::in_memory(server);
+    client.initialize().await;
     let began = tokio::time::Instant::now();
     client.begin_with_progress(1, "guarded_steps", json!({ "count": 3 }), 0).await;
     let mut last = -1.0;

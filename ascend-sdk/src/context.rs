@@ -21,7 +21,16 @@ pub struct CallContext {
     action_id: Option<ActionId>,
     approval: Option<Approval>,
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
-    waiting: Option<Arc<watch::Sender<Option<Waiting>>>>,
+    patience: Option<Arc<Patience>>,
+}
+
+/// How a client waits for its call.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// When it must have an answer, if only that its action waits.
+    pub(crate) until: Option<Instant>,
+    /// Where it sees what the call waits for.
+    pub(crate) waiting: watch::Sender<Option<Waiting>>,
 }
 
 /// What a call waits for, as long as it waits for a person.
@@ -68,15 +77,19 @@ impl CallContext {
         self
     }
 
-    /// Lets the caller of the call see what it waits for.
-    pub(crate) fn watched_through(mut self, waiting: watch::Sender<Option<Waiting>>) -> Self {
-        self.waiting = Some(Arc::new(waiting));
+    pub(crate) fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = Some(Arc::new(patience));
         self
+    }
+
+    /// How the client waits; `None` for a direct call, which just waits.
+    pub(crate) fn patience(&self) -> Option<&Patience> {
+        self.patience.as_deref()
     }
 
     /// Tells whoever watches that the call waits, until the value is dropped.
     pub(crate) fn waits(&self, waiting: impl FnOnce() -> Waiting) -> Watched<'_> {
-        let watched = self.waiting.as_deref();
+        let watched = self.patience().map(|patience| &patience.waiting);
         if let Some(watched) = watched {
             watched.send_replace(Some(waiting()));
         }

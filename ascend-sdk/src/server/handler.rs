@@ -14,17 +14,22 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
     catalog::Entry,
+    clients,
     message::{HiddenArguments, fault_of_request},
     progress::{Channel, Heartbeat},
 };
 use crate::{
     CallContext, ContentBlock, Refusal, RefusalKind, SessionContext,
+    context::Patience,
     output::Rendered,
     route::{Answer, Call, Unanswered},
 };
@@ -55,6 +60,7 @@ impl Handler {
         request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
+        let arrived = Instant::now();
         let server = &*self.server;
         let route = match server.catalog.find(&request.name) {
             Entry::Open(route) => *route,
@@ -87,12 +93,18 @@ impl Handler {
             .unwrap_or_default();
 
         let cancellation = context.ct.child_token();
+        let session = self.session(&context);
+        let token = context.meta.get_progress_token();
+        let hold = server
+            .hold
+            .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
         let (sender, waiting) = watch::channel(None);
+        let patience = Patience { until: hold.map(|hold| arrived + hold), waiting: sender };
         let mut call_context =
-            CallContext::new(self.session(&context), cancellation.clone()).watched_through(sender);
+            CallContext::new(session, cancellation.clone()).with_patience(patience);
         let answered = CancellationToken::new();
         let mut progress = None;
-        if let Some(token) = context.meta.get_progress_token() {
+        if let Some(token) = token {
             let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
             call_context = call_context.on_progress(move |report| {
                 let _ = sender.try_send(report);
@@ -138,7 +150,12 @@ impl Handler {
         }
         Ok(match outcome {
             Ok(Ok(answer)) => answered_with(answer, is_legacy, route.output_schema().is_some()),
-            Ok(Err(unanswered)) => unanswered_with(&unanswered),
+            Ok(Err(unanswered)) => {
+                let listed = |schema: &serde_json::Map<_, _>| {
+                    !is_legacy || schema.get("type") == Some(&"object".into())
+                };
+                unanswered_with(&unanswered, route.output_schema().is_some_and(|s| listed(&s)))
+            }
             Err(_) => failed(
                 "the call failed with a panic before the tool ran; it was not executed",
                 None,
@@ -197,8 +214,16 @@ fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolR
     with_governance(result, governance)
 }
 
-fn unanswered_with(unanswered: &Unanswered) -> CallToolResult {
+fn unanswered_with(unanswered: &Unanswered, has_schema: bool) -> CallToolResult {
     match unanswered {
+        Unanswered::Refused(refusal) if refusal.kind() == RefusalKind::Pending => {
+            let mut result = refused(refusal);
+            // Nothing went wrong. But the official clients refuse a result that
+            // lacks the structured content which the tool promised, unless it is
+            // an error.
+            result.is_error = Some(has_schema);
+            result
+        }
         Unanswered::Refused(refusal) => refused(refusal),
         Unanswered::Panicked { governance } => {
             failed(unanswered.to_string(), Some(governance.clone()))

@@ -24,6 +24,12 @@
 //!   refused is a result with `isError` and one sentence.
 //! - While a call waits, a client that asked for its progress is told so every
 //!   15 s, with where to approve.
+//! - A call that waits longer than its client would is answered as pending
+//!   before; an identical call joins its action, and runs once it is approved.
+//!   Such an answer is no error, except where the tool has an output schema:
+//!   clients would refuse it for its lack of structured content.
+//! - Identical calls of one session that wait at once share one action, and one
+//!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
 //! - A cancelled call is withdrawn, and its body, if it has begun, is offered to
 //!   stop through its [`CallContext`](crate::CallContext).
@@ -48,6 +54,7 @@
 //! ```
 
 mod catalog;
+mod clients;
 mod connection;
 mod error;
 mod handler;
@@ -91,6 +98,7 @@ pub struct GovernedServer {
     tools: Tools,
     lists: Lists,
     limits: Limits,
+    hold: Option<Option<Duration>>,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -131,6 +139,8 @@ pub(crate) struct Server {
     state: State,
     catalog: Catalog,
     limits: Limits,
+    /// `None`: by the client's name.
+    hold: Option<Option<Duration>>,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -149,6 +159,7 @@ impl GovernedServer {
             tools: Tools::new(),
             lists: Lists::default(),
             limits: Limits::default(),
+            hold: None,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -220,6 +231,18 @@ impl GovernedServer {
         self
     }
 
+    /// How long a call may wait for a person before it is answered as pending:
+    /// it did not run, its action goes on waiting, and an identical call joins
+    /// it and runs once it is approved. `None` holds each call until it is
+    /// decided or the time for its approval is over.
+    ///
+    /// By default that depends on the client, by the name that it gives itself:
+    /// a bit less than the client would wait, 50 s for an unknown one.
+    pub fn hold_calls_for(mut self, longest: impl Into<Option<Duration>>) -> Self {
+        self.hold = Some(longest.into());
+        self
+    }
+
     /// How often a client that asked for progress is told that its call waits
     /// for a person, and where to approve; the first time at once. Default, and
     /// the longest: 15 s. The shortest is 10 ms.
@@ -279,6 +302,7 @@ impl GovernedServer {
             instructions: self.instructions,
             state: self.state,
             limits: self.limits,
+            hold: self.hold,
             calls: TaskTracker::new(),
         }))
     }

@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Progress, Waiting};
+use crate::{
+    context::{Progress, Waiting},
+    refusal::spoken,
+};
 
 /// Tells again and again that a call waits.
 pub(crate) struct Heartbeat {
@@ -71,18 +74,6 @@ fn message(waiting: &Waiting, now: Instant) -> String {
     )
 }
 
-/// A duration in words, to the second.
-pub(crate) fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64().round() as u64;
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count} {unit}"))
-        .collect();
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
-}
-
 /// One request's way to tell progress.
 pub(crate) struct Channel {
     peer: rmcp::Peer<RoleServer>,
@@ -128,19 +119,5 @@ impl Channel {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_spoken_as_people_do() {
-        let spoken = |seconds| spoken(Duration::from_millis(seconds));
-        assert_eq!(spoken(299_999), "5 min");
-        assert_eq!(spoken(285_000), "4 min 45 s");
-        assert_eq!(spoken(3_600_000), "1 h");
-        assert_eq!(spoken(0), "0 s");
     }
 }

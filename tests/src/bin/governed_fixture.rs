@@ -2,16 +2,18 @@
 //!
 //! `RAW_LOG` leaves out the filter that keeps rmcp's debug log quiet,
 //! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
-//! is in milliseconds, and `AFTERWARDS` makes the process live on after its
+//! and `HOLD` are in milliseconds, `CENTER` is the directory of a center that
+//! decides in the place of the script, and `AFTERWARDS` makes the process live on after its
 //! server has ended.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
-use ascend_sdk::server::{ServeError, log_filter};
+use ascend_center::{Center, CenterConfig};
+use ascend_sdk::{Governor, server::log_filter};
 use ascend_tests::fixture;
 
 #[tokio::main]
-async fn main() -> Result<(), ServeError> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let filter = match std::env::var_os("RAW_LOG") {
         Some(_) => rust_log.unwrap_or_default(),
@@ -23,7 +25,17 @@ async fn main() -> Result<(), ServeError> {
         .with_env_filter(filter)
         .init();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let mut server = fixture::server(fixture::Script::new(true));
+    let script = fixture::Script::new(true);
+    let mut server = match std::env::var_os("CENTER") {
+        Some(directory) => {
+            let center = Center::open(CenterConfig::new(directory)).await?;
+            fixture::server_under(Governor::new(center), script)
+        }
+        None => fixture::server(script),
+    };
+    if let Some(milliseconds) = number("HOLD") {
+        server = server.hold_calls_for(Duration::from_millis(milliseconds as u64));
+    }
     if let Some(bytes) = number("MAX_UNREAD") {
         server = server.max_unread_bytes(bytes);
     }
