@@ -5,8 +5,8 @@
 
 use std::{path::Path, time::Duration};
 
-use ascend_center::{ActionState, Center, CenterConfig, Record};
-use ascend_sdk::{Governor, server::GovernedServer};
+use ascend_center::{ActionState, Center, CenterConfig, Record, ServeConfig};
+use ascend_sdk::{Governor, authority::Ascend, server::GovernedServer};
 use ascend_tests::{
     fixture::{self, Script},
     raw_client::{PATIENCE, Process, RawClient},
@@ -386,4 +386,37 @@ async fn a_rejection_meanwhile_is_told_once_and_the_kill_switch_stops_a_joined_c
     let result = third.client.call(3, "guarded_plain", guarded("x")).await;
     assert_eq!(governance(&result)["action_id"], *id, "the approval still stands: {result}");
     assert_eq!(text(&result), "x");
+}
+
+#[tokio::test]
+async fn a_promise_over_http_survives_the_server() {
+    let host = Host::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let center = host.center.clone();
+    tokio::spawn(async move {
+        center.serve(listener, ServeConfig::new(), std::future::pending()).await.unwrap();
+    });
+    let server = |hold| {
+        let ascend = Ascend::builder(host.center.agent_key().unwrap()).base_url(&url);
+        let governor = Governor::new(ascend.build().unwrap());
+        fixture::server_under(governor, Script::new(false))
+            .hold_calls_for(Duration::from_millis(hold))
+    };
+    let (mut first, serving) = RawClient::in_memory(server(1));
+    first.initialize().await;
+    let id = pending(&first.call(1, "guarded_plain", guarded("x")).await);
+    assert!(host.record(&id).await.promised);
+    first.close_input().await;
+    serving.await.unwrap().unwrap();
+    assert_eq!(host.record(&id).await.state, ActionState::Pending);
+
+    let mut second = client_of(server(60_000)).await;
+    second.begin(1, "guarded_plain", guarded("x")).await;
+    second.begin(2, "guarded_plain", guarded("y")).await;
+    host.decide(&id, true).await;
+    let result = second.answer(1).await["result"].take();
+    assert_eq!(governance(&result)["action_id"], *id, "{result}");
+    assert_eq!(text(&result), "x");
+    host.until(&id, ActionState::Completed).await;
 }
