@@ -255,7 +255,7 @@ async fn the_busiest_server_says_so() {
     let (mut client, _serving) = RawClient::in_memory(server);
     client.initialize().await;
     client.begin(1, "guarded", json!({ "text": "x" })).await;
-    client.begin(2, "guarded", json!({ "text": "x" })).await;
+    client.begin(2, "guarded", json!({ "text": "y" })).await;
     script.waiting(2).await;
     client.begin(3, "echo", json!({ "text": "x" })).await;
     let answer = client.answer(3).await;
@@ -315,6 +315,82 @@ async fn the_end_of_input_withdraws_what_waits_and_offers_the_rest_to_stop() {
     let mut reports = script.reports(2).await;
     reports.sort();
     assert_eq!(reports, ["act-1 Completed", "act-2 Withdrawn: the call was cancelled"]);
+}
+
+/// What one notification of progress tells.
+fn told(progress: &Value) -> (f64, &str) {
+    let params = &progress["params"];
+    (params["progress"].as_f64().unwrap(), params["message"].as_str().unwrap_or_default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_says_so_every_15_s_and_never_after_its_answer() {
+    let script = Script::new(false);
+    let server = fixture::server(script.clone()).hold_calls_for(None);
+    let (mut client, _serving) = RawClient::in_memory(server);
+    client.initialize().await;
+    let began = tokio::time::Instant::now();
+    client.begin_with_progress(1, "guarded_steps", json!({ "count": 3 }), 0).await;
+    let mut last = -1.0;
+    for beat in 0..5 {
+        let progress = client.progress().await;
+        assert_eq!(began.elapsed().as_secs(), beat * 15);
+        assert_eq!(progress["params"]["progressToken"], 0);
+        let (value, message) = told(&progress);
+        assert!(value > last, "{progress}");
+        last = value;
+        let left = ["5 min", "4 min 45 s", "4 min 30 s", "4 min 15 s", "4 min"];
+        let left = left[usize::try_from(beat).unwrap()];
+        assert_eq!(
+            message,
+            format!(
+                "Waiting for approval of action act-1: guarded_steps. Risk 20 (LOW), {left} left \
+                 (a script)"
+            )
+        );
+    }
+    let id = script.waiting(1).await.remove(0);
+    script.approve(&id);
+    // The body's own reports follow, and none seems to go back.
+    for step in 0..3 {
+        let progress = client.progress().await;
+        let (value, message) = told(&progress);
+        assert!(value > last, "{progress}");
+        last = value;
+        let total = progress["params"]["total"].as_f64().unwrap();
+        assert!((total - value - (3.0 - f64::from(step))).abs() < 1e-9, "{progress}");
+        assert_eq!(message, "");
+    }
+    assert_eq!(client.answer(1).await["result"]["isError"], false);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // Whatever was sent before it comes before it.
+    client.call(2, "echo", json!({ "text": "x" })).await;
+    assert_eq!(client.kept(), 0, "nothing came after the answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_cancelled_is_told_no_more() {
+    let script = Script::new(false);
+    let mut client = client(&script).await;
+    client.begin_with_progress(1, "guarded", json!({ "text": "x" }), "token").await;
+    client.progress().await;
+    client.cancel(1).await;
+    script.reports(1).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    client.call(2, "echo", json!({ "text": "x" })).await;
+    assert_eq!(client.kept(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_did_not_ask_for_progress_gets_none() {
+    let script = Script::new(false);
+    let mut client = client(&script).await;
+    client.begin(1, "guarded_steps", json!({ "count": 3 })).await;
+    let id = script.waiting(1).await.remove(0);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    script.approve(&id);
+    assert_eq!(client.answer(1).await["result"]["isError"], false);
+    assert_eq!(client.kept(), 0);
 }
 
 #[tokio::test(start_paused = true)]

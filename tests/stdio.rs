@@ -138,6 +138,22 @@ async fn a_body_that_stops_is_reported() {
 }
 
 #[tokio::test]
+async fn a_call_that_waits_says_so_again_and_again() {
+    let mut command = fixture();
+    command.env("HEARTBEAT", "20");
+    let mut process = Process::start(command);
+    process.client.initialize().await;
+    process.client.begin_with_progress(1, "guarded", json!({ "text": "x" }), "t").await;
+    for _ in 0..5 {
+        let progress = process.client.progress().await;
+        let message = progress["params"]["message"].as_str().unwrap();
+        assert!(message.starts_with("Waiting for approval of action act-1: guarded"), "{message}");
+    }
+    process.client.call(2, "approve_next", json!({})).await;
+    assert_eq!(process.client.answer(1).await["result"]["isError"], false);
+}
+
+#[tokio::test]
 async fn two_at_once() {
     let (mut first, mut second) = (Process::start(fixture()), Process::start(fixture()));
     for process in [&mut first, &mut second] {

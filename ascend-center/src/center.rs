@@ -385,6 +385,20 @@ impl Center {
         self.0.store.claim(id, digest, by.to_owned()).await
     }
 
+    /// How long a promised action has left; `None` when it cannot be promised
+    /// any more.
+    pub(crate) async fn promise_for(
+        &self,
+        id: i64,
+        by: &str,
+    ) -> Result<Option<Duration>, StoreError> {
+        let record = self.0.store.promise(id, by.to_owned()).await?;
+        Ok(record.filter(|record| record.promised).map(|record| {
+            let left = record.expires_at.duration_since(Timestamp::now());
+            Duration::try_from(left).unwrap_or_default()
+        }))
+    }
+
     pub(crate) async fn report_for(
         &self,
         id: i64,
@@ -474,6 +488,13 @@ impl Authority for Center {
                 Err(error) => Err(AuthorityError::InvalidRequest(error.to_string())),
             }
         })
+    }
+
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        Box::pin(async move { self.promise_for(number(id)?, EMBEDDED).await.map_err(failed) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

@@ -7,6 +7,10 @@
 //!            └─ expire ──► expired   │
 //! allowed ───────────────────────────┘            denied: nothing follows
 //! ```
+//!
+//! A pending action can be promised to its agent: it is not withdrawn any more,
+//! and an identical call joins it, until its decision is claimed or its end was
+//! told once.
 
 use std::{fmt, str::FromStr};
 
@@ -115,6 +119,7 @@ pub(crate) struct Life {
     pub(crate) state: ActionState,
     pub(crate) digest: Digest,
     pub(crate) expires_at: i64,
+    pub(crate) promised: bool,
 }
 
 /// What can happen to an action.
@@ -123,6 +128,8 @@ pub(crate) enum Event {
     Approve,
     Reject,
     Withdraw,
+    /// Its agent was told that it waits on.
+    Promise,
     Claim(Digest),
     Complete,
     Fail,
@@ -139,6 +146,10 @@ pub(crate) enum Refused {
 
 /// However late a person approves, the caller has this long to run the action.
 pub(crate) const TIME_TO_CLAIM: i64 = 60_000;
+/// The same where nobody waits and an agent must be told to come back.
+pub(crate) const TIME_TO_JOIN: i64 = 15 * 60_000;
+/// How long after its time an end is still news to the agent.
+const TIME_TO_TELL: i64 = 24 * 3_600_000;
 
 impl Life {
     /// What becomes of the action when `event` happens at `now`. Also where the
@@ -150,7 +161,7 @@ impl Life {
         let refused = || (life, Err(Refused::State(life.state)));
         match (event, life.state) {
             (Event::Approve, ActionState::Pending) => {
-                let expires_at = life.expires_at.max(now.saturating_add(TIME_TO_CLAIM));
+                let expires_at = life.time_to_run(now);
                 (Self { state: ActionState::Approved, expires_at, ..life }, Ok(()))
             }
             (Event::Reject, ActionState::Pending) => become_(ActionState::Rejected),
@@ -161,14 +172,36 @@ impl Life {
             }
             (Event::Claim(digest), ActionState::Allowed | ActionState::Approved) => {
                 if digest == life.digest {
-                    become_(ActionState::Executing)
+                    (Self { state: ActionState::Executing, promised: false, ..life }, Ok(()))
                 } else {
                     // Whoever stretches a decision to other arguments loses it.
-                    (Self { state: ActionState::Withdrawn, ..life }, Err(Refused::DigestMismatch))
+                    let life = Self { state: ActionState::Withdrawn, promised: false, ..life };
+                    (life, Err(Refused::DigestMismatch))
                 }
             }
             (Event::Claim(_), _) => refused(),
 
+            // An approval that came at the same moment must not be lost, and an
+            // end is still to be told.
+            (
+                Event::Promise,
+                ActionState::Pending
+                | ActionState::Approved
+                | ActionState::Rejected
+                | ActionState::Expired,
+            ) => {
+                let promised = Self { promised: true, ..life };
+                let expires_at = match life.state {
+                    ActionState::Approved => promised.time_to_run(now),
+                    _ => life.expires_at,
+                };
+                (Self { expires_at, ..promised }, Ok(()))
+            }
+            (Event::Promise, _) => refused(),
+
+            (Event::Withdraw, ActionState::Pending | ActionState::Approved) if life.promised => {
+                (life, Ok(()))
+            }
             // Executing too: a caller can go away between its claim and its run.
             (
                 Event::Withdraw,
@@ -212,6 +245,28 @@ impl Life {
         }
     }
 
+    /// What becomes of the action when an identical call comes; `None` when that
+    /// opens another one.
+    pub(crate) fn joined(self, now: i64) -> Option<Self> {
+        let life = self.at(now);
+        match life.state {
+            _ if !life.promised => None,
+            ActionState::Pending | ActionState::Approved => Some(life),
+            ActionState::Rejected | ActionState::Expired
+                if now < life.expires_at.saturating_add(TIME_TO_TELL) =>
+            {
+                Some(Self { promised: false, ..life })
+            }
+            _ => None,
+        }
+    }
+
+    /// Until when an action that is approved at `now` can run.
+    fn time_to_run(self, now: i64) -> i64 {
+        let time = if self.promised { TIME_TO_JOIN } else { TIME_TO_CLAIM };
+        self.expires_at.max(now.saturating_add(time))
+    }
+
     /// The action at `now`, when nothing but time has passed.
     pub(crate) fn at(self, now: i64) -> Self {
         let state = if self.state.is_open() && now >= self.expires_at {
@@ -244,6 +299,7 @@ mod tests {
             3 => Just(Event::Approve),
             1 => Just(Event::Reject),
             1 => Just(Event::Withdraw),
+            2 => Just(Event::Promise),
             4 => Just(Event::Claim(digest(1))),
             1 => Just(Event::Claim(digest(2))),
             1 => Just(Event::Complete),
@@ -268,10 +324,11 @@ mod tests {
             steps in prop::collection::vec((event(), 0_i64..400, prop::bool::weighted(0.2)), 0..24),
         ) {
             const EXPIRES: i64 = 1_000;
-            let mut life = Life { state, digest: digest(1), expires_at: EXPIRES };
+            let mut life = Life { state, digest: digest(1), expires_at: EXPIRES, promised: false };
             let mut now = 0;
             let mut claims = 0;
             let mut approved_at = None;
+            let mut promised_at: Option<i64> = None;
             let mut ended = state == ActionState::Denied;
             for (event, later, killed) in steps {
                 now += later;
@@ -289,13 +346,31 @@ mod tests {
                     prop_assert!(!ended, "after an end");
                     prop_assert!(state == ActionState::Allowed || approved_at.is_some());
                     prop_assert!(now < before.expires_at, "after the expiry");
-                    prop_assert!(before.expires_at <= EXPIRES.max(approved_at.unwrap_or(0) + TIME_TO_CLAIM));
+                    let longest = if promised_at.is_some() { TIME_TO_JOIN } else { TIME_TO_CLAIM };
+                    let last = approved_at.max(promised_at).unwrap_or(0) + longest;
+                    prop_assert!(before.expires_at <= EXPIRES.max(last));
+                }
+                if event == Event::Promise && answer.is_ok() {
+                    prop_assert!(claims == 0, "promised after it ran");
+                    promised_at = Some(now);
+                }
+                let open = matches!(next.state, ActionState::Pending | ActionState::Approved);
+                if event == Event::Withdraw && before.at(now).promised && before.at(now).state.is_open() {
+                    prop_assert!(open, "a promised action was withdrawn");
+                }
+                if let Some(joined) = next.joined(now) {
+                    prop_assert!(next.promised, "joined without a promise");
+                    prop_assert!(claims == 0, "joined after it ran");
+                    prop_assert!(joined.promised == open, "an end is told once");
+                    prop_assert!(!joined.promised || joined == next, "joining changes nothing");
+                    prop_assert!(joined.promised || joined.joined(now).is_none());
                 }
                 prop_assert!(claims <= 1, "claimed twice");
                 let finished = matches!(event, Event::Complete | Event::Fail) && answer.is_ok();
                 ended |= finished
                     || answer == Err(Refused::DigestMismatch)
-                    || matches!(event, Event::Reject | Event::Withdraw) && answer.is_ok()
+                    || event == Event::Reject && answer.is_ok()
+                    || event == Event::Withdraw && answer.is_ok() && !open
                     || matches!(next.state, ActionState::Expired);
                 life = next;
             }
@@ -307,7 +382,7 @@ mod tests {
             event in event(),
             now in 0_i64..2_000,
         ) {
-            let life = Life { state, digest: digest(1), expires_at: 1_000 };
+            let life = Life { state, digest: digest(1), expires_at: 1_000, promised: false };
             let (next, answer) = life.after(event, now, false);
             if let Err(Refused::State(told)) = answer {
                 prop_assert_eq!(told, next.state);
@@ -320,7 +395,12 @@ mod tests {
 
     #[test]
     fn a_claim_for_other_arguments_ends_the_decision() {
-        let life = Life { state: ActionState::Approved, digest: digest(1), expires_at: 1_000 };
+        let life = Life {
+            state: ActionState::Approved,
+            digest: digest(1),
+            expires_at: 1_000,
+            promised: false,
+        };
         let (life, answer) = life.after(Event::Claim(digest(2)), 0, false);
         assert_eq!(answer, Err(Refused::DigestMismatch));
         let (_, answer) = life.after(Event::Claim(digest(1)), 0, false);
@@ -329,7 +409,12 @@ mod tests {
 
     #[test]
     fn the_kill_switch_holds_a_claim_back_and_its_release_lets_it_pass() {
-        let life = Life { state: ActionState::Approved, digest: digest(1), expires_at: 1_000 };
+        let life = Life {
+            state: ActionState::Approved,
+            digest: digest(1),
+            expires_at: 1_000,
+            promised: false,
+        };
         let (life, answer) = life.after(Event::Claim(digest(1)), 0, true);
         assert_eq!(answer, Err(Refused::KillSwitch));
         let (life, answer) = life.after(Event::Claim(digest(1)), 1, false);

@@ -69,6 +69,8 @@ pub struct Record {
     pub comments: Option<String>,
     /// When they decided.
     pub reviewed_at: Option<Timestamp>,
+    /// Whether an agent was told that it waits on, and is to come back for it.
+    pub promised: bool,
 }
 
 /// A policy that matched an action.
@@ -104,6 +106,7 @@ impl Record {
             state: self.state,
             digest: self.digest,
             expires_at: self.expires_at.as_millisecond(),
+            promised: self.promised,
         }
     }
 
@@ -253,6 +256,7 @@ impl FromRow<'_, SqliteRow> for Record {
                 .try_get::<Option<i64>, _>("reviewed_at")?
                 .map(|at| timestamp("reviewed_at", at))
                 .transpose()?,
+            promised: row.try_get("promised")?,
         })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Digest, Facts, Floor,
-    digest::{self, Salt},
+    digest::{self, CallKey, Salt},
     facts::Verb,
     spec::ToolSpec,
 };
@@ -205,6 +205,9 @@ pub struct Action {
     pub idempotency_key: String,
     /// How long the caller waits for a person.
     pub approval_timeout: Duration,
+    /// `None` for one that was read from JSON.
+    #[serde(skip)]
+    pub(crate) call: Option<CallKey>,
 }
 
 /// Why a call could not be described to an authority. It did not run.
@@ -247,6 +250,7 @@ impl Action {
             .summary
             .map(|summary| summary.render_summary(&arguments).map_err(missing))
             .transpose()?;
+        let call = CallKey::of(spec.name, &resource, &arguments);
         let salt = Salt::random();
         let digest = digest::of_call(
             spec.name,
@@ -277,6 +281,7 @@ impl Action {
             digest,
             idempotency_key: hex::encode(&salt.public()[..16]),
             approval_timeout: spec.approval_timeout.unwrap_or_default(),
+            call: Some(call),
         })
     }
 

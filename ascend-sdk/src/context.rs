@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ActionId, Approval, SessionContext};
+use crate::{ActionId, Approval, RiskLevel, SessionContext};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -20,6 +21,40 @@ pub struct CallContext {
     action_id: Option<ActionId>,
     approval: Option<Approval>,
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    patience: Option<Arc<Patience>>,
+}
+
+/// How a client waits for its call.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// When it must have an answer, if only that its action waits.
+    pub(crate) until: Option<Instant>,
+    /// Where it sees what the call waits for.
+    pub(crate) waiting: watch::Sender<Option<Waiting>>,
+}
+
+/// What a call waits for, as long as it waits for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Waiting {
+    pub(crate) action_id: ActionId,
+    /// The summary, or the tool's name.
+    pub(crate) what: String,
+    pub(crate) risk_score: u8,
+    pub(crate) risk_level: RiskLevel,
+    pub(crate) until: Instant,
+    /// Who decides, and how to approve.
+    pub(crate) approvers: String,
+}
+
+/// Ends a wait in the eyes of whoever watches, however it ends.
+pub(crate) struct Watched<'a>(Option<&'a watch::Sender<Option<Waiting>>>);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.0 {
+            waiting.send_replace(None);
+        }
+    }
 }
 
 /// One report of progress: MCP's `notifications/progress`.
@@ -40,6 +75,25 @@ impl CallContext {
     pub(crate) fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(report));
         self
+    }
+
+    pub(crate) fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = Some(Arc::new(patience));
+        self
+    }
+
+    /// How the client waits; `None` for a direct call, which just waits.
+    pub(crate) fn patience(&self) -> Option<&Patience> {
+        self.patience.as_deref()
+    }
+
+    /// Tells whoever watches that the call waits, until the value is dropped.
+    pub(crate) fn waits(&self, waiting: impl FnOnce() -> Waiting) -> Watched<'_> {
+        let watched = self.patience().map(|patience| &patience.waiting);
+        if let Some(watched) = watched {
+            watched.send_replace(Some(waiting()));
+        }
+        Watched(watched)
     }
 
     pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {

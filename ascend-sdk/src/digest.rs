@@ -1,6 +1,6 @@
 //! The digest that binds a decision to exactly one call.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
@@ -106,6 +106,25 @@ pub(crate) fn of_call(
         "resource": resource,
         "arguments": arguments,
     }))))
+}
+
+/// Tells identical calls of this process, sensitive values included. It never
+/// leaves the process, so that it tells nobody anything.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CallKey([u8; 32]);
+
+impl CallKey {
+    pub(crate) fn of(tool: &str, resource: &str, arguments: &Map<String, Value>) -> Self {
+        static SECRET: LazyLock<Salt> = LazyLock::new(Salt::random);
+        let call = json!({ "tool": tool, "resource": resource, "arguments": arguments });
+        Self(salted(&SECRET, &call))
+    }
+}
+
+impl fmt::Debug for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallKey(..)")
+    }
 }
 
 fn salted(salt: &Salt, value: &Value) -> [u8; 32] {

@@ -15,7 +15,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Action, ActionId, Approval, Authority, AuthorityError, BoxFuture, CallContext, Claim, Decision,
-    Evaluation, Outcome, Permit, Refusal, RefusalKind, Review, Tool, decision::governance_object,
+    Evaluation, Outcome, Permit, Refusal, RefusalKind, Review, Tool,
+    context::Waiting,
+    decision::governance_object,
+    refusal::Wait,
+    room::{Open, Place, Room},
 };
 
 /// What happens when the authority cannot be reached at evaluation.
@@ -29,6 +33,14 @@ pub enum FailMode {
     /// never passed over.
     Open,
 }
+
+/// How long an action that an agent was promised can be joined once the time
+/// for its approval is over: agents come back late.
+const TIME_TO_JOIN: Duration = Duration::from_secs(15 * 60);
+/// How long a call that joins late waits to hear how the action stands.
+const TIME_TO_LOOK: Duration = Duration::from_secs(10);
+/// How long a promise may take: the client's time is almost over then.
+const TIME_TO_PROMISE: Duration = Duration::from_secs(5);
 
 /// ASCEND's time for an approval.
 const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -51,6 +63,7 @@ struct Inner {
     reports: TaskTracker,
     closing: CancellationToken,
     executed: Arc<Mutex<Executed>>,
+    room: Arc<Room>,
 }
 
 /// The decisions that were already used by this process: a second wall behind
@@ -145,6 +158,7 @@ impl Governor {
             reports: inner.reports.clone(),
             closing: inner.closing.clone(),
             executed: inner.executed.clone(),
+            room: inner.room.clone(),
         }))
     }
 
@@ -171,6 +185,7 @@ impl Governor {
         let timeout = action.approval_timeout;
         let digest = action.digest;
         let tool = action.tool.clone();
+        let what = action.summary.clone().unwrap_or_else(|| tool.clone());
 
         let cancelled = async {
             tokio::select! {
@@ -181,29 +196,58 @@ impl Governor {
         tokio::pin!(cancelled);
         let by_caller = || Refusal::new(RefusalKind::Cancelled);
 
-        let key = action.idempotency_key.clone();
-        let evaluation = tokio::select! {
-            biased;
-            () = &mut cancelled => return Err(by_caller()),
-            evaluation = Evaluating::start(self, action) => evaluation,
-        };
-        let evaluation = match evaluation {
-            Ok(evaluation) => evaluation,
-            Err(error) => {
-                return self.without_answer(error, floor.require_human_approval, &key, &tool);
+        let place = context.patience().and(action.call).map(|call| Place {
+            server_id: action.server_id.clone(),
+            session_id: action.session_context.session_id.clone(),
+            call,
+        });
+        let joined = place.as_ref().and_then(|place| inner.room.join(place));
+        let is_late = joined.is_some();
+        let open = match joined {
+            Some(open) => {
+                tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
+                open
+            }
+            None => {
+                let key = action.idempotency_key.clone();
+                let evaluation = tokio::select! {
+                    biased;
+                    () = &mut cancelled => return Err(by_caller()),
+                    evaluation = Evaluating::start(self, action) => evaluation,
+                };
+                let evaluation = match evaluation {
+                    Ok(evaluation) => evaluation,
+                    Err(error) => {
+                        return self.without_answer(
+                            error,
+                            floor.require_human_approval,
+                            &key,
+                            &tool,
+                        );
+                    }
+                };
+                tracing::info!(
+                    %tool, action_id = %evaluation.action_id, decision = %evaluation.decision,
+                    risk_score = evaluation.risk_score, "evaluated"
+                );
+                let waits = evaluation.decision == Decision::RequireApproval;
+                self.enter(Open {
+                    id: evaluation.action_id.clone(),
+                    digest,
+                    evaluation,
+                    what,
+                    until: tokio::time::Instant::now() + timeout,
+                    place: place.filter(|_| waits),
+                })
             }
         };
-        let id = evaluation.action_id.clone();
+        let Open { id, evaluation, .. } = &*open;
         let answered = |refusal: Refusal| {
             refusal
                 .with_action_id(id.clone())
                 .with_risk_score(evaluation.risk_score)
                 .with_decision(evaluation.decision)
         };
-        tracing::info!(
-            %tool, action_id = %id, decision = %evaluation.decision,
-            risk_score = evaluation.risk_score, "evaluated"
-        );
 
         if evaluation.decision == Decision::Deny {
             let kind = evaluation.refusal.unwrap_or(RefusalKind::Denied);
@@ -211,22 +255,50 @@ impl Governor {
         }
 
         // From here on the authority holds something open for us.
-        let mut pending =
-            Pending { governor: self, id: Some(id.clone()), reason: "the caller went away" };
+        let mut pending = Pending::new(self, open.clone());
 
         let approval = if evaluation.decision == Decision::RequireApproval {
-            tracing::info!(%tool, action_id = %id, timeout = ?timeout, "waiting for approval");
-            let review = tokio::select! {
-                biased;
-                () = &mut cancelled => {
-                    pending.reason = "the call was cancelled";
-                    return Err(answered(by_caller()));
+            let now = tokio::time::Instant::now();
+            let until = if is_late { open.until.max(now + TIME_TO_LOOK) } else { open.until };
+            tracing::info!(%tool, action_id = %id, time = ?(until - now), "waiting for approval");
+            let _watched = context.waits(|| Waiting {
+                action_id: id.clone(),
+                what: open.what.clone(),
+                risk_score: evaluation.risk_score,
+                risk_level: evaluation.risk_level,
+                until,
+                approvers: inner.authority.describe(),
+            });
+            let reviewing = tokio::time::timeout_at(until, inner.authority.await_review(id));
+            tokio::pin!(reviewing);
+            let mut held = context.patience().and_then(|patience| patience.until);
+            let review = loop {
+                tokio::select! {
+                    biased;
+                    () = &mut cancelled => {
+                        pending.reason = "the call was cancelled";
+                        return Err(answered(by_caller()));
+                    }
+                    review = &mut reviewing => break review,
+                    () = until_instant(held) => held = None,
                 }
-                review = tokio::time::timeout(timeout, inner.authority.await_review(&id)) => review,
+                // The client cannot be kept any longer.
+                let promised = tokio::select! {
+                    () = &mut cancelled => None,
+                    promised = self.promise(&open) => promised,
+                };
+                if let Some(left) = promised {
+                    let (what, approvers) = (open.what.clone(), inner.authority.describe());
+                    return Err(answered(Refusal::new(RefusalKind::Pending).with_wait(Wait {
+                        what,
+                        approvers,
+                        left,
+                    })));
+                }
             };
             match review {
                 Err(_) => {
-                    pending.reason = "nobody decided in time";
+                    pending.give_up("nobody decided in time");
                     return Err(answered(
                         Refusal::new(RefusalKind::TimedOut).with_reason("Approval timeout"),
                     ));
@@ -238,7 +310,7 @@ impl Governor {
                     ));
                 }
                 Ok(Ok(Review::Rejected(rejection))) => {
-                    pending.disarm();
+                    pending.decided();
                     return Err(answered(rejected(rejection)));
                 }
                 Ok(Ok(Review::Approved(approval))) => Some(approval),
@@ -249,7 +321,7 @@ impl Governor {
         };
 
         if floor.require_human_approval && approval.is_none() {
-            pending.reason = "a person's approval is required, and none was recorded";
+            pending.give_up("a person's approval is required, and none was recorded");
             return Err(answered(Refusal::new(RefusalKind::ApprovalMissing)));
         }
 
@@ -259,12 +331,12 @@ impl Governor {
                 pending.reason = "the call was cancelled";
                 return Err(answered(by_caller()));
             }
-            claim = inner.authority.claim(&id, &digest) => claim,
+            claim = inner.authority.claim(id, &open.digest) => claim,
         };
         match claim {
             Ok(Claim::Granted) => {}
             Ok(Claim::Refused(rejection)) => {
-                pending.disarm();
+                pending.decided();
                 return Err(answered(rejected(rejection)));
             }
             Err(error) => {
@@ -274,19 +346,71 @@ impl Governor {
                 ));
             }
         }
-        pending.disarm();
-        let fresh = inner.executed.lock().unwrap_or_else(PoisonError::into_inner).insert(&id);
+        pending.decided();
+        let fresh = inner.executed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         if !fresh {
             return Err(answered(Refusal::new(RefusalKind::AlreadyExecuted)));
         }
         Ok(Grant {
             governor: self.clone(),
-            id,
-            evaluation: Some(Box::new(evaluation)),
+            id: id.clone(),
+            evaluation: Some(Box::new(evaluation.clone())),
             approval,
             started: None,
             finished: false,
         })
+    }
+
+    /// Opens an action, or finds that an identical call was faster.
+    fn enter(&self, open: Open) -> Arc<Open> {
+        let id = open.id.clone();
+        let entered = self.0.room.enter(open);
+        if entered.id != id {
+            let reason = format!("an identical call waits for action {}", entered.id);
+            self.report(id, Outcome::Withdrawn { reason });
+        }
+        entered
+    }
+
+    /// Lets the action go on waiting without its call, and says for how long;
+    /// `None` when it was decided meanwhile.
+    async fn promise(&self, open: &Arc<Open>) -> Option<Duration> {
+        let inner = &*self.0;
+        if inner.room.promise(open)? {
+            inner.reports.spawn(self.clone().keep(open.clone()));
+        }
+        let promised = tokio::time::timeout(TIME_TO_PROMISE, inner.authority.promise(&open.id));
+        let kept = promised.await.unwrap_or(Ok(None)).unwrap_or_else(|error| {
+            tracing::warn!(action_id = %open.id, %error, "not promised");
+            None
+        });
+        let left = open.until.saturating_duration_since(tokio::time::Instant::now());
+        tracing::info!(action_id = %open.id, durable = kept.is_some(), "answered as pending");
+        Some(kept.unwrap_or(left))
+    }
+
+    /// Keeps a promised action for the call that joins it, and withdraws it when
+    /// none comes, or this process ends: an authority that made the promise its
+    /// own takes no withdrawal.
+    async fn keep(self, open: Arc<Open>) {
+        let inner = &*self.0;
+        let mut end = open.until + TIME_TO_JOIN;
+        loop {
+            let closing = tokio::select! {
+                () = inner.closing.cancelled() => true,
+                () = tokio::time::sleep_until(end) => false,
+            };
+            match inner.room.clear_deserted(&open) {
+                Some(true) => break,
+                Some(false) if !closing => end = tokio::time::Instant::now() + TIME_TO_LOOK,
+                // Whoever waits for it withdraws it, or has done so.
+                Some(false) | None => return,
+            }
+        }
+        let outcome = Outcome::Withdrawn { reason: "nobody came back for it".to_owned() };
+        if let Err(error) = inner.authority.report(&open.id, &outcome).await {
+            tracing::warn!(action_id = %open.id, %error, "not withdrawn");
+        }
     }
 
     fn without_answer(
@@ -414,6 +538,7 @@ impl GovernorBuilder {
             reports: TaskTracker::new(),
             closing: CancellationToken::new(),
             executed: Arc::default(),
+            room: Arc::default(),
         }))
     }
 }
@@ -484,26 +609,57 @@ impl Drop for Evaluating<'_> {
     }
 }
 
-/// An action that the authority holds open. Dropped, it is withdrawn.
+/// One call's part in an action that the authority holds open. When the last
+/// part is dropped, the action is withdrawn, unless it was promised.
 struct Pending<'a> {
     governor: &'a Governor,
-    id: Option<ActionId>,
+    open: Option<Arc<Open>>,
     reason: &'static str,
 }
 
-impl Pending<'_> {
-    fn disarm(&mut self) {
-        self.id = None;
+impl<'a> Pending<'a> {
+    fn new(governor: &'a Governor, open: Arc<Open>) -> Self {
+        Self { governor, open: Some(open), reason: "the caller went away" }
+    }
+
+    /// It was decided: nothing is left to withdraw, or to join.
+    fn decided(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.governor.0.room.clear(&open);
+        }
+    }
+
+    /// Nobody can have it any more.
+    fn give_up(&mut self, reason: &'static str) {
+        if let Some(open) = self.open.take()
+            && self.governor.0.room.clear(&open)
+        {
+            self.reason = reason;
+            self.withdraw(&open);
+        }
+    }
+
+    fn withdraw(&self, open: &Open) {
+        tracing::info!(action_id = %open.id, reason = self.reason, "withdrawn");
+        let reason = self.reason.to_owned();
+        self.governor.report(open.id.clone(), Outcome::Withdrawn { reason });
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            tracing::info!(action_id = %id, reason = self.reason, "withdrawn");
-            let reason = self.reason.to_owned();
-            self.governor.report(id, Outcome::Withdrawn { reason });
+        if let Some(open) = self.open.take()
+            && self.governor.0.room.leave(&open, self.governor.0.closing.is_cancelled())
+        {
+            self.withdraw(&open);
         }
+    }
+}
+
+async fn until_instant(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

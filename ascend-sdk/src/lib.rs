@@ -41,6 +41,7 @@ mod output;
 mod refusal;
 #[cfg(feature = "server")]
 mod rmcp_return;
+mod room;
 mod route;
 #[cfg(feature = "server")]
 pub mod server;

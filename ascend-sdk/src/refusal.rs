@@ -1,6 +1,6 @@
 //! Why a call did not run.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -17,6 +17,9 @@ pub enum RefusalKind {
     Denied,
     /// A person rejected it.
     Rejected,
+    /// No person has decided yet. The action goes on waiting, and an identical
+    /// call joins it. Only calls that came through a server end so.
+    Pending,
     /// No person decided in time.
     TimedOut,
     /// The approval, or the action itself, expired before the run.
@@ -52,6 +55,7 @@ impl RefusalKind {
         match self {
             Self::Denied => "denied",
             Self::Rejected => "rejected",
+            Self::Pending => "pending",
             Self::TimedOut => "timed_out",
             Self::Expired => "expired",
             Self::ApprovalMissing => "approval_missing",
@@ -68,11 +72,12 @@ impl RefusalKind {
         }
     }
 
-    /// `rejected` where a wait for a person ended, `blocked` otherwise: the
-    /// seed's two words for a call that did not run.
+    /// `rejected` where a wait for a person ended, `pending` where it did not,
+    /// `blocked` otherwise: the first and the last are the seed's words.
     #[must_use]
     pub const fn status(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Rejected | Self::TimedOut | Self::Expired | Self::Cancelled => "rejected",
             _ => "blocked",
         }
@@ -86,6 +91,9 @@ impl RefusalKind {
             }
             Self::Rejected => {
                 "Action rejected by approver. It was not executed; do not retry it unchanged"
+            }
+            Self::Pending => {
+                "The action waits for a person's approval. It was not executed yet; call again with the same arguments once it is approved"
             }
             Self::TimedOut => {
                 "Nobody approved the action in time. It was not executed; ask the user to have it approved, then call again"
@@ -160,6 +168,30 @@ struct Inner {
     risk_score: Option<u8>,
     decision: Option<Decision>,
     reviewed_by: Option<String>,
+    wait: Option<Wait>,
+}
+
+/// What an agent is told of an action that goes on waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// The summary, or the tool's name.
+    pub(crate) what: String,
+    /// Who decides, and how to approve.
+    pub(crate) approvers: String,
+    /// How long it can be decided yet.
+    pub(crate) left: Duration,
+}
+
+/// A duration in words, to the second.
+pub(crate) fn spoken(duration: Duration) -> String {
+    let seconds = (duration + Duration::from_millis(500)).as_secs();
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
 impl Refusal {
@@ -173,7 +205,13 @@ impl Refusal {
             risk_score: None,
             decision: None,
             reviewed_by: None,
+            wait: None,
         }))
+    }
+
+    pub(crate) fn with_wait(mut self, wait: Wait) -> Self {
+        self.0.wait = Some(wait);
+        self
     }
 
     /// Says why, in the authority's or approver's words.
@@ -254,12 +292,17 @@ impl Refusal {
         governance_object(
             inner.kind.status(),
             [
-                ("refusal", Some(inner.kind.as_str().into())),
+                (
+                    "refusal",
+                    (inner.kind != RefusalKind::Pending).then(|| inner.kind.as_str().into()),
+                ),
                 ("reason", inner.reason.clone().map(Value::from)),
                 ("risk_score", inner.risk_score.map(Value::from)),
                 ("action_id", inner.action_id.as_ref().map(|id| id.as_str().into())),
                 ("decision", inner.decision.map(|decision| decision.as_str().into())),
                 ("reviewed_by", inner.reviewed_by.clone().map(Value::from)),
+                ("approvers", inner.wait.as_ref().map(|wait| wait.approvers.clone().into())),
+                ("expires_in_seconds", inner.wait.as_ref().map(|wait| wait.left.as_secs().into())),
             ],
         )
     }
@@ -268,6 +311,11 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.kind.sentence())?;
+        if let Some(Wait { what, approvers, left }) = &self.0.wait {
+            let left = spoken(*left);
+            write!(f, ". It then runs, once. What waits: {what}")?;
+            write!(f, ". Ask the user to have it approved within {left} ({approvers})")?;
+        }
         if let Some(reason) = self.reason() {
             write!(f, ". Reason: {reason}")?;
         }
@@ -299,5 +347,19 @@ impl Serialize for Refusal {
 impl From<Refusal> for String {
     fn from(refusal: Refusal) -> Self {
         refusal.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_spoken_as_people_do() {
+        let spoken = |milliseconds| spoken(Duration::from_millis(milliseconds));
+        assert_eq!(spoken(299_999), "5 min");
+        assert_eq!(spoken(285_000), "4 min 45 s");
+        assert_eq!(spoken(3_600_000), "1 h");
+        assert_eq!(spoken(0), "0 s");
     }
 }

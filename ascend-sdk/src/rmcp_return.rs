@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::{__private::Told, CallContext, Refusal, SessionContext, output::GovernedReturn};
 
-/// The key of the governance object in a result's `_meta`.
-pub(crate) const GOVERNANCE: &str = "governance";
+/// The key of the governance object in a result's `_meta`. MCP lets a key go
+/// without a prefix, and the name is the one that ASCEND's MCP example gives it.
+const GOVERNANCE: &str = "governance";
 
 /// JSON-RPC leaves -32000 to -32099 to servers.
 const REFUSED: ErrorCode = ErrorCode(-32000);

@@ -272,6 +272,27 @@ tool!(
 );
 
 tool!(
+    #[doc = "Returns text without a schema, once a person has approved."]
+    guarded_plain, Floor::HIGH_RISK, { text: String } -> Content,
+    |arguments, fixture, context| {
+        fixture.runs.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Content::text(arguments.text))
+    }
+);
+
+tool!(
+    #[doc = "Reports progress so many times, once a person has approved."]
+    guarded_steps, Floor::HIGH_RISK, { count: u32 } -> Text,
+    |arguments, fixture, context| {
+        for step in 0..arguments.count {
+            context.report_progress(f64::from(step), Some(f64::from(arguments.count)), None);
+            tokio::task::yield_now().await;
+        }
+        Ok(Text { text: "done".to_owned() })
+    }
+);
+
+tool!(
     #[doc = "Approves the next action that waits."]
     approve_next, Floor::NONE, {} -> Text,
     |arguments, fixture, context| {
@@ -381,6 +402,8 @@ pub fn tools() -> Tools {
         echo,
         length,
         guarded,
+        guarded_plain,
+        guarded_steps,
         approve_next,
         await_waiting,
         reports,
@@ -400,8 +423,13 @@ pub fn tools() -> Tools {
 
 /// A server of the fixture's tools under `script`.
 pub fn server(script: Script) -> GovernedServer {
-    let fixture = Fixture { script: script.clone(), runs: Runs::default() };
-    GovernedServer::new("fixture-001", Governor::new(script))
+    server_under(Governor::new(script.clone()), script)
+}
+
+/// A server of the fixture's tools under `governor`, whose tools know `script`.
+pub fn server_under(governor: Governor, script: Script) -> GovernedServer {
+    let fixture = Fixture { script, runs: Runs::default() };
+    GovernedServer::new("fixture-001", governor)
         .title("Fixture")
         .version("1.2.3")
         .instructions("Use it for tests.")

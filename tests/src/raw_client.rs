@@ -19,6 +19,8 @@ pub struct RawClient {
     writer: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     /// Messages that came while another was awaited.
     kept: VecDeque<Value>,
+    /// After this, a message that was awaited will not come.
+    pub patience: Duration,
 }
 
 impl RawClient {
@@ -33,6 +35,7 @@ impl RawClient {
             reader: BufReader::new(reader).lines(),
             writer: Some(Box::new(writer)),
             kept: VecDeque::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -51,8 +54,12 @@ impl RawClient {
     pub fn without_reader(self) -> (impl AsyncRead + Send + Unpin + use<>, Self) {
         let nothing: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
         let reader = self.reader.into_inner();
-        let client =
-            Self { reader: BufReader::new(nothing).lines(), writer: self.writer, kept: self.kept };
+        let client = Self {
+            reader: BufReader::new(nothing).lines(),
+            writer: self.writer,
+            kept: self.kept,
+            patience: self.patience,
+        };
         (reader, client)
     }
 
@@ -79,7 +86,7 @@ impl RawClient {
     }
 
     async fn read(&mut self) -> Option<Value> {
-        let line = tokio::time::timeout(PATIENCE, self.reader.next_line())
+        let line = tokio::time::timeout(self.patience, self.reader.next_line())
             .await
             .expect("the server says something")
             .expect("the server's output can be read")?;
@@ -110,6 +117,12 @@ impl RawClient {
             }
             self.kept.push_back(message);
         }
+    }
+
+    /// How many messages came that nobody asked for yet.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.kept.len()
     }
 
     /// The answer to the request `id`.

@@ -6,6 +6,7 @@
 //! | `GET /api/v1/actions/{id}/status?wait=S` | both | where it stands; held up to 30 s while it is pending |
 //! | `POST /api/v1/actions/{id}/claim` | agents | claims the decision for one run |
 //! | `POST /api/v1/actions/{id}/withdraw` | agents | gives it up |
+//! | `POST /api/v1/actions/{id}/promise` | agents | keeps it, while it is pending, for an identical call |
 //! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
 //! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
 //! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
@@ -127,6 +128,7 @@ fn router(face: Face) -> Router {
         .route("/api/v1/actions/{id}/status", get(status))
         .route("/api/v1/actions/{id}/claim", post(claim))
         .route("/api/v1/actions/{id}/withdraw", post(withdraw))
+        .route("/api/v1/actions/{id}/promise", post(promise))
         .route("/api/v1/actions/{id}/approve", post(approve))
         .route("/api/v1/actions/{id}/reject", post(reject))
         .route("/api/agent-action/{id}/complete", post(complete))
@@ -216,6 +218,23 @@ async fn claim(
         }),
     };
     Ok(Json(object))
+}
+
+async fn promise(
+    State(face): State<Face>,
+    AgentCaller(caller): AgentCaller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let id = number(&id)?;
+    Fields::parse_optional(&body?)?.finish()?;
+    visible(face.center.action(id).await?, id, &caller)?;
+    let left = face.center.promise_for(id, &caller.name).await?;
+    Ok(Json(json!({
+        "action_id": id,
+        "promised": left.is_some(),
+        "expires_in_ms": left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+    })))
 }
 
 async fn withdraw(

@@ -84,7 +84,7 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at FROM actions ",
+             comments, reviewed_at, promised FROM actions ",
             $condition
         )
     };
@@ -172,6 +172,11 @@ impl Store {
         .await?
     }
 
+    /// Promises the action to its agent, where that can still be done.
+    pub(crate) async fn promise(&self, id: i64, by: String) -> Result<Option<Record>, StoreError> {
+        self.write(move |transaction| Box::pin(promise(transaction, id, by))).await
+    }
+
     /// Claims the action's decision for one run.
     pub(crate) async fn claim(
         &self,
@@ -220,24 +225,31 @@ async fn settle(
 ) -> Result<Record, StoreError> {
     if record.state != life.state {
         record.state = life.state;
-        move_to(transaction, record.id, life.state, "center", None).await?;
+        move_to(transaction, record.id, life, "center", None).await?;
     }
     Ok(record)
+}
+
+async fn keep(transaction: &mut Transaction, id: i64, life: Life) -> Result<(), StoreError> {
+    sqlx::query("UPDATE actions SET state = ?, expires_at = ?, promised = ? WHERE id = ?")
+        .bind(life.state.as_str())
+        .bind(life.expires_at)
+        .bind(life.promised)
+        .bind(id)
+        .execute(&mut transaction.connection)
+        .await?;
+    Ok(())
 }
 
 async fn move_to(
     transaction: &mut Transaction,
     id: i64,
-    state: ActionState,
+    life: Life,
     by: &str,
     detail: Option<&str>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE actions SET state = ? WHERE id = ?")
-        .bind(state.as_str())
-        .bind(id)
-        .execute(&mut transaction.connection)
-        .await?;
-    transaction.note(Some(id), state.as_str(), by, detail).await
+    keep(transaction, id, life).await?;
+    transaction.note(Some(id), life.state.as_str(), by, detail).await
 }
 
 async fn submit(
@@ -267,6 +279,11 @@ async fn submit(
         verdict.decision = Decision::Deny;
         verdict.reason = switch.sentence();
         refusal = Some(RefusalKind::KillSwitch.as_str());
+    }
+    if verdict.decision != Decision::Deny
+        && let Some(record) = join(transaction, &submission).await?
+    {
+        return Ok(Ok(record));
     }
     let state = match verdict.decision {
         Decision::Allow => ActionState::Allowed,
@@ -314,6 +331,49 @@ async fn submit(
     }
 }
 
+/// The action that an earlier call like this was promised.
+async fn join(
+    transaction: &mut Transaction,
+    submission: &Submission,
+) -> Result<Option<Record>, StoreError> {
+    let promised: Option<Record> = sqlx::query_as(select!(
+        "WHERE promised = 1 AND server_id = ? AND digest = ? AND requested_by = ? AND tool = ? \
+         AND resource = ? ORDER BY id DESC LIMIT 1"
+    ))
+    .bind(&submission.server_id)
+    .bind(submission.digest.to_string())
+    .bind(&submission.requested_by)
+    .bind(&submission.tool)
+    .bind(&submission.resource)
+    .fetch_optional(&mut transaction.connection)
+    .await?;
+    let Some(record) = promised else { return Ok(None) };
+    let Some(life) = record.life().joined(transaction.now) else { return Ok(None) };
+    let mut record = settle(transaction, record, life).await?;
+    let kind = if life.promised { "joined" } else { "told" };
+    keep(transaction, record.id, life).await?;
+    record.promised = life.promised;
+    let session = Some(submission.session.session_id.as_str());
+    transaction.note(Some(record.id), kind, &submission.requested_by, session).await?;
+    Ok(Some(record))
+}
+
+async fn promise(
+    transaction: &mut Transaction,
+    id: i64,
+    by: String,
+) -> Result<Option<Record>, StoreError> {
+    let Some(record) = find(transaction, id).await? else { return Ok(None) };
+    let (life, answer) = record.life().after(Event::Promise, transaction.now, false);
+    let record = settle(transaction, record, life).await?;
+    if answer.is_ok() && !record.promised {
+        keep(transaction, id, life).await?;
+        transaction.note(Some(id), "promised", &by, None).await?;
+        return find(transaction, id).await;
+    }
+    Ok(Some(record))
+}
+
 async fn claim(
     transaction: &mut Transaction,
     id: i64,
@@ -353,7 +413,7 @@ async fn claim(
         transaction.note(Some(id), "digest_mismatch", &by, Some(&digest.to_string())).await?;
     }
     if life.state != record.state {
-        move_to(transaction, id, life.state, &by, None).await?;
+        move_to(transaction, id, life, &by, None).await?;
     }
     Ok(claim)
 }
@@ -384,7 +444,7 @@ async fn report(
     let mut record = record;
     if life.state != record.state {
         record.state = life.state;
-        move_to(transaction, id, life.state, &by, Some(&detail)).await?;
+        move_to(transaction, id, life, &by, Some(&detail)).await?;
     }
     Ok(Ok(record))
 }

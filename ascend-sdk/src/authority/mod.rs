@@ -15,7 +15,8 @@ pub use ascend::{Ascend, AscendBuilder, ConfigError, Paths};
 /// [`evaluate`](Self::evaluate); [`await_review`](Self::await_review) when a
 /// person must decide; [`claim`](Self::claim) immediately before the body; and
 /// [`report`](Self::report) in the end, exactly once for every action that was
-/// allowed or left pending.
+/// allowed or left pending. Where a caller cannot be kept that long, it calls
+/// [`promise`](Self::promise) instead, and leaves the action pending.
 pub trait Authority: Send + Sync + 'static {
     /// Asks whether `action` may run.
     ///
@@ -62,6 +63,27 @@ pub trait Authority: Send + Sync + 'static {
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), AuthorityError>>;
 
+    /// Promises the agent of the pending action `id` that it lives on until it
+    /// is decided or expires, whatever becomes of its caller. An authority that
+    /// can keep that promise answers how long the action has left. From then on
+    /// it takes no withdrawal of it, and answers an [`evaluate`](Self::evaluate)
+    /// of the same server, tool, resource and digest with this very action,
+    /// as it stands, until its decision was claimed, or its end was told once.
+    ///
+    /// The default promises nothing: `None`. The governor then keeps the action
+    /// waiting for as long as its process lives.
+    ///
+    /// # Errors
+    ///
+    /// When no answer can be had. It counts as `None`.
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Asks whether the authority is there and accepts this caller.
     ///
     /// # Errors
@@ -102,6 +124,13 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), AuthorityError>> {
         (**self).report(id, outcome)
+    }
+
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        (**self).promise(id)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

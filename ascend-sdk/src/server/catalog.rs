@@ -25,11 +25,36 @@ impl Lists {
     }
 }
 
+/// What a tool's output schema describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// There is none.
+    Content,
+    Object,
+    /// A value that only clients of 2026-07-28 take.
+    Other,
+}
+
+impl Output {
+    fn of(route: &Route) -> Self {
+        match route.output_schema() {
+            None => Self::Content,
+            Some(schema) if schema.get("type") == Some(&"object".into()) => Self::Object,
+            Some(_) => Self::Other,
+        }
+    }
+
+    /// Whether the client was told of a schema, and holds results to it.
+    pub(crate) fn is_listed(self, is_legacy: bool) -> bool {
+        self == Self::Object || self == Self::Other && !is_legacy
+    }
+}
+
 /// A tool as a server offers it: what is made once is made here.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) route: Route,
-    pub(crate) has_output_schema: bool,
+    pub(crate) output: Output,
     #[cfg(feature = "validate")]
     constraints: super::constraints::Constraints,
 }
@@ -38,7 +63,7 @@ impl Offer {
     fn new(route: Route) -> Self {
         Self {
             route,
-            has_output_schema: route.output_schema().is_some(),
+            output: Output::of(&route),
             #[cfg(feature = "validate")]
             constraints: super::constraints::Constraints::of(&route),
         }

@@ -8,31 +8,33 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
-        CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult, MetaObject,
-        PaginatedRequestParams, ProgressNotificationParam, Resource,
-        ResourceContents as McpContents, ServerCapabilities, ServerConfig, Tool as Listing,
+        CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult,
+        PaginatedRequestParams, Resource, ResourceContents as McpContents, ServerCapabilities,
+        ServerConfig, Tool as Listing,
     },
     service::RequestContext,
 };
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
-    catalog::Entry,
+    catalog::{Entry, Output},
+    clients,
     message::{HiddenArguments, fault_of_request},
+    progress::{Channel, Heartbeat},
 };
 use crate::{
     CallContext, ContentBlock, Refusal, RefusalKind, ResourceContents, SessionContext,
-    context::Progress,
+    context::Patience,
     output::Rendered,
+    rmcp_return::RmcpResult as _,
     route::{Answer, Call, Unanswered},
 };
-
-/// The key of the governance object in a result's `_meta`. MCP lets a key go
-/// without a prefix, and the name is the one that ASCEND's MCP example gives it.
-pub(crate) const GOVERNANCE: &str = "governance";
 
 /// How many reports of progress may wait to be sent; more are dropped.
 const PROGRESS_QUEUE: usize = 32;
@@ -56,6 +58,7 @@ impl Handler {
         request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
+        let arrived = Instant::now();
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
@@ -91,16 +94,25 @@ impl Handler {
         }
 
         let cancellation = context.ct.child_token();
-        let mut call_context = CallContext::new(self.session(&context), cancellation.clone());
+        let session = self.session(&context);
+        let token = context.meta.get_progress_token();
+        let hold = server
+            .hold
+            .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
+        let (sender, waiting) = watch::channel(None);
+        let patience = Patience { until: hold.map(|hold| arrived + hold), waiting: sender };
+        let mut call_context =
+            CallContext::new(session, cancellation.clone()).with_patience(patience);
         let answered = CancellationToken::new();
         let mut progress = None;
-        if let Some(token) = context.meta.get_progress_token() {
+        if let Some(token) = token {
             let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
             call_context = call_context.on_progress(move |report| {
                 let _ = sender.try_send(report);
             });
-            let template = ProgressNotificationParam::new(token, 0.0);
-            progress = Some(forward(reports, template, context.peer.clone(), answered.clone()));
+            let heartbeat = Heartbeat::new(waiting, server.limits.heartbeat);
+            let channel = Channel::new(context.peer.clone(), token);
+            progress = Some(channel.carry(heartbeat, reports, answered.clone()));
         }
         let call = offer.route.call(Call {
             governor: server.governor.clone(),
@@ -138,8 +150,8 @@ impl Handler {
             }
         }
         Ok(match outcome {
-            Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.has_output_schema),
-            Ok(Err(unanswered)) => unanswered_with(&unanswered),
+            Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.output != Output::Content),
+            Ok(Err(unanswered)) => unanswered_with(&unanswered, offer.output.is_listed(is_legacy)),
             Err(_) => failed(
                 "the call failed with a panic before the tool ran; it was not executed",
                 None,
@@ -150,13 +162,22 @@ impl Handler {
     fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {
         let client = context.client_info();
         let (client_name, client_version) =
-            client.map(|client| (client.name, client.version)).unzip();
+            client.map(|client| (shortened(client.name), shortened(client.version))).unzip();
         SessionContext {
             session_id: http_session_id(context).unwrap_or_else(|| self.session_id.to_string()),
             client_name,
             client_version,
         }
     }
+}
+
+/// What a client calls itself, no longer than an authority needs to know.
+fn shortened(mut name: String) -> String {
+    const LIMIT: usize = 200;
+    if let Some((end, _)) = name.char_indices().nth(LIMIT) {
+        name.truncate(end);
+    }
+    name
 }
 
 #[cfg(feature = "streamable-http")]
@@ -178,31 +199,6 @@ fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
 }
 
-/// Sends reports of progress as they come, off the call's path, until the call
-/// is answered and none is left.
-async fn forward(
-    mut reports: mpsc::Receiver<Progress>,
-    template: ProgressNotificationParam,
-    peer: rmcp::Peer<RoleServer>,
-    answered: CancellationToken,
-) {
-    loop {
-        let report = tokio::select! {
-            biased;
-            report = reports.recv() => report,
-            () = answered.cancelled() => None,
-        };
-        let Some(report) = report else { return };
-        let mut params = template.clone();
-        params.progress = report.progress;
-        params.total = report.total;
-        params.message = report.message;
-        if peer.notify_progress(params).await.is_err() {
-            return;
-        }
-    }
-}
-
 fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolResult {
     let Answer { result, governance } = answer;
     let Rendered { blocks, structured } = match result {
@@ -220,11 +216,19 @@ fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolR
     // Before 2026-07-28 structured content is an object; the list leaves other
     // schemas out for those clients, and the text has the value.
     result.structured_content = structured.filter(|value| value.is_object() || !is_legacy);
-    with_governance(result, governance)
+    result.governed(governance)
 }
 
-fn unanswered_with(unanswered: &Unanswered) -> CallToolResult {
+fn unanswered_with(unanswered: &Unanswered, has_schema: bool) -> CallToolResult {
     match unanswered {
+        Unanswered::Refused(refusal) if refusal.kind() == RefusalKind::Pending => {
+            let mut result = refused(refusal);
+            // Nothing went wrong. But the official clients refuse a result that
+            // lacks the structured content which the tool promised, unless it is
+            // an error.
+            result.is_error = Some(has_schema);
+            result
+        }
         Unanswered::Refused(refusal) => refused(refusal),
         Unanswered::Panicked { governance } => {
             failed(unanswered.to_string(), Some(governance.clone()))
@@ -242,16 +246,9 @@ fn refused(refusal: &Refusal) -> CallToolResult {
 fn failed(text: impl Into<String>, governance: Option<Value>) -> CallToolResult {
     let result = CallToolResult::error(vec![Block::text(text)]);
     match governance {
-        Some(governance) => with_governance(result, governance),
+        Some(governance) => result.governed(governance),
         None => result,
     }
-}
-
-fn with_governance(mut result: CallToolResult, governance: Value) -> CallToolResult {
-    let mut meta = MetaObject::new();
-    meta.0.insert(GOVERNANCE.to_owned(), governance);
-    result.meta = Some(meta);
-    result
 }
 
 fn block(block: ContentBlock) -> Block {

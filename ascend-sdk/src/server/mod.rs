@@ -22,6 +22,14 @@
 //!   object under the key `governance` of its `_meta`: `status`, `decision`,
 //!   `action_id`, `risk_score`, `reason`, `reviewed_by`. A call that was
 //!   refused is a result with `isError` and one sentence.
+//! - While a call waits, a client that asked for its progress is told so every
+//!   15 s, with where to approve.
+//! - A call that waits longer than its client would is answered as pending
+//!   before; an identical call joins its action, and runs once it is approved.
+//!   Such an answer is no error, except where the tool has an output schema:
+//!   clients would refuse it for its lack of structured content.
+//! - Identical calls of one session that wait at once share one action, and one
+//!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
 //! - A cancelled call is withdrawn, and its body, if it has begun, is offered to
 //!   stop through its [`CallContext`](crate::CallContext).
@@ -46,6 +54,7 @@
 //! ```
 
 mod catalog;
+mod clients;
 mod connection;
 #[cfg(feature = "validate")]
 mod constraints;
@@ -57,6 +66,7 @@ mod lines;
 mod logging;
 mod message;
 mod outbox;
+mod progress;
 mod salvage;
 mod signals;
 mod stdio;
@@ -90,6 +100,7 @@ pub struct GovernedServer {
     tools: Tools,
     lists: Lists,
     limits: Limits,
+    hold: Option<Option<Duration>>,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -101,7 +112,13 @@ pub(crate) struct Limits {
     pub(crate) unread_bytes: usize,
     pub(crate) concurrent_calls: usize,
     pub(crate) grace: Duration,
+    pub(crate) heartbeat: Duration,
 }
+
+/// Clients whose patience grows with progress have at least 60 s of it; some
+/// proxies between have less.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -110,6 +127,7 @@ impl Default for Limits {
             unread_bytes: 64 << 20,
             concurrent_calls: 16_384,
             grace: Duration::from_secs(2),
+            heartbeat: LONGEST_HEARTBEAT,
         }
     }
 }
@@ -123,6 +141,8 @@ pub(crate) struct Server {
     state: State,
     catalog: Catalog,
     limits: Limits,
+    /// `None`: by the client's name.
+    hold: Option<Option<Duration>>,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -141,6 +161,7 @@ impl GovernedServer {
             tools: Tools::new(),
             lists: Lists::default(),
             limits: Limits::default(),
+            hold: None,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -212,6 +233,26 @@ impl GovernedServer {
         self
     }
 
+    /// How long a call may wait for a person before it is answered as pending:
+    /// it did not run, its action goes on waiting, and an identical call joins
+    /// it and runs once it is approved. `None` holds each call until it is
+    /// decided or the time for its approval is over.
+    ///
+    /// By default that depends on the client, by the name that it gives itself:
+    /// a bit less than the client would wait, 50 s for an unknown one.
+    pub fn hold_calls_for(mut self, longest: impl Into<Option<Duration>>) -> Self {
+        self.hold = Some(longest.into());
+        self
+    }
+
+    /// How often a client that asked for progress is told that its call waits
+    /// for a person, and where to approve; the first time at once. Default, and
+    /// the longest: 15 s. The shortest is 10 ms.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.limits.heartbeat = every.clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT);
+        self
+    }
+
     /// How long what still runs may take to end, be answered and be reported,
     /// once the server ends. Default: 2 s, which is what the official SDKs
     /// leave a server before they kill it.
@@ -263,6 +304,7 @@ impl GovernedServer {
             instructions: self.instructions,
             state: self.state,
             limits: self.limits,
+            hold: self.hold,
             calls: TaskTracker::new(),
         }))
     }

@@ -1,14 +1,19 @@
 //! A governed server as a client starts it, for tests over real pipes.
 //!
 //! `RAW_LOG` leaves out the filter that keeps rmcp's debug log quiet,
-//! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, and
-//! `AFTERWARDS` makes the process live on after its server has ended.
+//! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
+//! and `HOLD` are in milliseconds, `CENTER` is the directory of a center that
+//! decides in the place of the script, and `AFTERWARDS` makes the process live on after its
+//! server has ended.
 
-use ascend_sdk::server::{ServeError, log_filter};
+use std::{error::Error, time::Duration};
+
+use ascend_center::{Center, CenterConfig};
+use ascend_sdk::{Governor, server::log_filter};
 use ascend_tests::fixture;
 
 #[tokio::main]
-async fn main() -> Result<(), ServeError> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let rust_log = std::env::var("RUST_LOG").ok();
     let filter = match std::env::var_os("RAW_LOG") {
         Some(_) => rust_log.unwrap_or_default(),
@@ -20,12 +25,25 @@ async fn main() -> Result<(), ServeError> {
         .with_env_filter(filter)
         .init();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let mut server = fixture::server(fixture::Script::new(true));
+    let script = fixture::Script::new(true);
+    let mut server = match std::env::var_os("CENTER") {
+        Some(directory) => {
+            let center = Center::open(CenterConfig::new(directory)).await?;
+            fixture::server_under(Governor::new(center), script)
+        }
+        None => fixture::server(script),
+    };
+    if let Some(milliseconds) = number("HOLD") {
+        server = server.hold_calls_for(Duration::from_millis(milliseconds as u64));
+    }
     if let Some(bytes) = number("MAX_UNREAD") {
         server = server.max_unread_bytes(bytes);
     }
     if let Some(calls) = number("MAX_CALLS") {
         server = server.max_concurrent_calls(calls);
+    }
+    if let Some(milliseconds) = number("HEARTBEAT") {
+        server = server.heartbeat(Duration::from_millis(milliseconds as u64));
     }
     server.serve_stdio().await?;
     eprintln!("SERVED");

@@ -35,6 +35,8 @@ pub struct Paths {
     pub claim: Cow<'static, str>,
     /// `POST`, with `{id}`: withdraws the action. Called only where the server has claims.
     pub withdraw: Cow<'static, str>,
+    /// `POST`, with `{id}`: promises the action to its agent. Called only where the server has claims.
+    pub promise: Cow<'static, str>,
     /// `GET`: whether the kill switch is raised. Called only where
     /// [`check_kill_switch`](AscendBuilder::check_kill_switch) asks for it.
     pub kill_switch: Cow<'static, str>,
@@ -52,6 +54,7 @@ impl Default for Paths {
             fail: "/api/agent-action/{id}/fail".into(),
             claim: "/api/v1/actions/{id}/claim".into(),
             withdraw: "/api/v1/actions/{id}/withdraw".into(),
+            promise: "/api/v1/actions/{id}/promise".into(),
             kill_switch: "/api/sdk/kill-switch/status".into(),
             health: "/health".into(),
         }
@@ -77,7 +80,8 @@ impl Paths {
 
     fn check(&self) -> Result<(), ConfigError> {
         let plain = [&self.evaluate, &self.kill_switch, &self.health];
-        let with_id = [&self.status, &self.complete, &self.fail, &self.claim, &self.withdraw];
+        let with_id =
+            [&self.status, &self.complete, &self.fail, &self.claim, &self.withdraw, &self.promise];
         let sound = |path: &str| {
             path.starts_with('/') && !path.contains(['?', '#', '\\']) && path.is_ascii()
         };

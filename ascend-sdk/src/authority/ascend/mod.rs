@@ -259,6 +259,23 @@ impl Ascend {
         if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
     }
 
+    async fn promise_action(&self, id: &ActionId) -> Result<Option<Duration>, AuthorityError> {
+        let has_claims =
+            self.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+        if !has_claims {
+            return Ok(None);
+        }
+        let answer = self.post(&self.paths.promise, id, &json!({}), Patience::Caller).await?;
+        // An older center promises nothing.
+        if matches!(answer.status, 404 | 405) {
+            return Ok(None);
+        }
+        if !answer.is_success() {
+            return Err(self.error(&answer));
+        }
+        wire::promised(&answer.body).map_err(AuthorityError::Malformed)
+    }
+
     async fn check_health(&self) -> Result<(), AuthorityError> {
         let answer = self.client.ask(&Question::get(&*self.paths.health), Patience::Once).await?;
         if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
@@ -352,6 +369,13 @@ impl Authority for Ascend {
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), AuthorityError>> {
         Box::pin(self.report_outcome(id, outcome))
+    }
+
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        Box::pin(self.promise_action(id))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

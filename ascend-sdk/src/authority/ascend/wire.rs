@@ -124,6 +124,18 @@ pub(super) fn failed(id: &ActionId, duration: Option<Duration>, error: &str) -> 
 }
 
 /// What [`Outcome::Withdrawn`] looks like to a server that knows only failures.
+/// How long a promised action has left; `None` when it was not promised.
+pub(super) fn promised(body: &[u8]) -> Result<Option<Duration>, String> {
+    #[derive(serde::Deserialize)]
+    struct Promised {
+        promised: bool,
+        expires_in_ms: Option<u64>,
+    }
+    let Promised { promised, expires_in_ms } =
+        serde_json::from_slice(body).map_err(|error| format!("its promise: {error}"))?;
+    Ok(promised.then(|| Duration::from_millis(expires_in_ms.unwrap_or_default())))
+}
+
 pub(super) fn withdrawn_as_failure(id: &ActionId, reason: &str) -> Value {
     failed(id, None, &format!("withdrawn: {reason}"))
 }
