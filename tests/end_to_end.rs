@@ -139,6 +139,49 @@ async fn example_08_over_http_with_the_typescript_client() {
     over_http(Client::TypeScript1).await;
 }
 
+/// A call is answered as pending, approved, and made again. What a tool with an
+/// output schema says of that must not be thrown away by the client.
+async fn pending_and_called_again(client: Client) {
+    let center = tempfile::tempdir().unwrap();
+    let approver = Approver::of(center.path());
+    let server = Server::at(Path::new(env!("CARGO_BIN_EXE_governed_fixture")))
+        .env("CENTER", &center.path().display().to_string())
+        .env("HOLD", "3000");
+    let x = json!({ "text": "x" });
+    let calls = [
+        call("guarded_plain", x.clone()),
+        call("guarded_plain", x.clone()),
+        call("guarded", x.clone()),
+        call("guarded", x),
+    ];
+    let mut session = client.start(&server, &calls);
+    session.next().await;
+    session.next().await;
+    for (first, is_error) in [(0, false), (2, true)] {
+        let pending = session.result(first).await;
+        assert_eq!(governance(&pending)["status"], "pending", "{pending}");
+        assert_eq!(pending["isError"], is_error);
+        let id = governance(&pending)["action_id"].as_str().unwrap().to_owned();
+        approver.run(&["approve", &id]).await;
+        let ran = session.result(first + 1).await;
+        assert_eq!(governance(&ran)["status"], "approved", "{ran}");
+        assert_eq!(governance(&ran)["action_id"], id);
+    }
+    session.finished().await;
+}
+
+#[tokio::test]
+async fn pending_and_called_again_with_the_python_clients() {
+    pending_and_called_again(Client::Python1).await;
+    pending_and_called_again(Client::Python2).await;
+}
+
+#[tokio::test]
+async fn pending_and_called_again_with_the_typescript_clients() {
+    pending_and_called_again(Client::TypeScript1).await;
+    pending_and_called_again(Client::TypeScript2).await;
+}
+
 /// Some clients start a server twice, and several may share the files.
 #[tokio::test]
 async fn two_servers_start_at_once_over_the_same_files() {

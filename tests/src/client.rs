@@ -69,6 +69,12 @@ impl Server {
         }))
     }
 
+    /// The program at `path`.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(json!({ "command": path, "args": [], "env": {} }))
+    }
+
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
