@@ -214,6 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn identical_calls_have_one_key_whatever_their_salt() {
+        let key = |tool, resource, code: &str| {
+            let Value::Object(arguments) = json!({ "secret": code }) else { panic!("an object") };
+            CallKey::of(tool, resource, &arguments)
+        };
+        let call = key("tool", "r://x", "1234");
+        assert_eq!(call, key("tool", "r://x", "1234"));
+        for other in
+            [key("tool", "r://x", "1235"), key("tool", "r://y", "1234"), key("t", "r://x", "1234")]
+        {
+            assert_ne!(call, other);
+        }
+        assert_eq!(format!("{call:?}"), "CallKey(..)");
+    }
+
+    #[test]
     fn without_sensitive_values_anyone_can_recompute_it() {
         let Value::Object(arguments) = json!({ "b": 1, "a": [true, null] }) else {
             panic!("an object")

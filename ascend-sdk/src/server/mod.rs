@@ -31,7 +31,8 @@
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
-//! - A cancelled call is withdrawn, and its body, if it has begun, is offered to
+//! - A cancelled call is withdrawn, unless its action was answered as pending
+//!   before, and its body, if it has begun, is offered to
 //!   stop through its [`CallContext`](crate::CallContext).
 //!
 //! # Where it ends
