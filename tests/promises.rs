@@ -52,7 +52,7 @@ async fn a_call_that_waits_too_long_is_pending_and_its_repetition_runs_once() {
         text(&result),
         "The action waits for a person's approval. It was not executed yet; call again with the \
          same arguments once it is approved. It then runs, once. What waits: guarded_plain. Ask \
-         the user to have it approved within 4 min 10 s (a script) (action act-1)"
+         the user to have it approved within 4 min 10 s (action act-1)"
     );
     assert_eq!(
         *governance(&result),
@@ -61,7 +61,6 @@ async fn a_call_that_waits_too_long_is_pending_and_its_repetition_runs_once() {
             "decision": "REQUIRE_APPROVAL",
             "action_id": "act-1",
             "risk_score": 20,
-            "approvers": "a script",
             "expires_in_seconds": 250,
         })
     );

@@ -130,7 +130,7 @@ pub enum Outcome {
     },
 }
 
-/// The governance object of one call: the seed's `status`, `reason`,
+/// The governance object of one call: ASCEND's `status`, `reason`,
 /// `risk_score`, `action_id`, `decision`, `reviewed_by`.
 pub(crate) fn governance_object(
     status: &str,

@@ -288,12 +288,8 @@ impl Governor {
                     promised = self.promise(&open) => promised,
                 };
                 if let Some(left) = promised {
-                    let (what, approvers) = (open.what.clone(), inner.authority.describe());
-                    return Err(answered(Refusal::new(RefusalKind::Pending).with_wait(Wait {
-                        what,
-                        approvers,
-                        left,
-                    })));
+                    let wait = Wait { what: open.what.clone(), left };
+                    return Err(answered(Refusal::new(RefusalKind::Pending).with_wait(wait)));
                 }
             };
             match review {

@@ -73,7 +73,7 @@ impl RefusalKind {
     }
 
     /// `rejected` where a wait for a person ended, `pending` where it did not,
-    /// `blocked` otherwise: the first and the last are the seed's words.
+    /// `blocked` otherwise: the first and the last are the words of ASCEND's MCP example.
     #[must_use]
     pub const fn status(self) -> &'static str {
         match self {
@@ -171,13 +171,12 @@ struct Inner {
     wait: Option<Wait>,
 }
 
-/// What an agent is told of an action that goes on waiting.
+/// What an agent is told of an action that goes on waiting. How to approve is
+/// not in it: an agent with a shell of its own would be tempted to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wait {
     /// The summary, or the tool's name.
     pub(crate) what: String,
-    /// Who decides, and how to approve.
-    pub(crate) approvers: String,
     /// How long it can be decided yet.
     pub(crate) left: Duration,
 }
@@ -301,7 +300,6 @@ impl Refusal {
                 ("action_id", inner.action_id.as_ref().map(|id| id.as_str().into())),
                 ("decision", inner.decision.map(|decision| decision.as_str().into())),
                 ("reviewed_by", inner.reviewed_by.clone().map(Value::from)),
-                ("approvers", inner.wait.as_ref().map(|wait| wait.approvers.clone().into())),
                 ("expires_in_seconds", inner.wait.as_ref().map(|wait| wait.left.as_secs().into())),
             ],
         )
@@ -311,10 +309,10 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.kind.sentence())?;
-        if let Some(Wait { what, approvers, left }) = &self.0.wait {
+        if let Some(Wait { what, left }) = &self.0.wait {
             let left = spoken(*left);
             write!(f, ". It then runs, once. What waits: {what}")?;
-            write!(f, ". Ask the user to have it approved within {left} ({approvers})")?;
+            write!(f, ". Ask the user to have it approved within {left}")?;
         }
         if let Some(reason) = self.reason() {
             write!(f, ". Reason: {reason}")?;

@@ -107,7 +107,7 @@ fn is_execution(verb: &str) -> bool {
     )
 }
 
-/// The seed's table of risk by operation, for the verbs it names and their kin.
+/// ASCEND's table of risk by operation, for the verbs it names and their kin.
 pub(crate) fn verb_risk(verb: &str) -> RiskLevel {
     match verb {
         _ if is_read(verb) => RiskLevel::Low,
