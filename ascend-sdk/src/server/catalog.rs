@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rmcp::model::{Tool as Listing, ToolAnnotations};
+use rmcp::model::{JsonObject, Tool as Listing, ToolAnnotations};
 
 use super::error::{Mistake, Mistakes, ServeError, nearest};
 use crate::{Governor, Location, Route, State, Tools};
@@ -69,16 +69,16 @@ impl Offer {
         }
     }
 
-    /// What is wrong with a call's arguments, beside their types.
+    /// A call's arguments, or what is wrong with them beside their types.
     #[cfg(feature = "validate")]
-    pub(crate) fn fault(&self, arguments: &rmcp::model::JsonObject) -> Option<String> {
-        self.constraints.fault(self.route.spec(), arguments)
+    pub(crate) fn check(&self, arguments: JsonObject) -> Result<JsonObject, String> {
+        self.constraints.check(self.route.spec(), arguments)
     }
 
     #[cfg(not(feature = "validate"))]
-    #[expect(clippy::unused_self, reason = "with the feature `validate` it is used")]
-    pub(crate) fn fault(&self, _: &rmcp::model::JsonObject) -> Option<String> {
-        None
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with `validate`")]
+    pub(crate) fn check(&self, arguments: JsonObject) -> Result<JsonObject, String> {
+        Ok(arguments)
     }
 }
 

@@ -24,15 +24,29 @@ impl Constraints {
         Self(validator.ok())
     }
 
-    /// The first thing that is wrong, without the value of a sensitive argument.
-    pub(crate) fn fault(&self, spec: &ToolSpec, arguments: &Map<String, Value>) -> Option<String> {
+    /// The arguments as they came, or the first thing that is wrong with them,
+    /// without the value of a sensitive one.
+    pub(crate) fn check(
+        &self,
+        spec: &ToolSpec,
+        arguments: Map<String, Value>,
+    ) -> Result<Map<String, Value>, String> {
+        // The validator takes a whole value; arguments can be large, so they are
+        // moved there and back, not copied.
+        let arguments = Value::Object(arguments);
+        match (self.fault(spec, &arguments), arguments) {
+            (None, Value::Object(arguments)) => Ok(arguments),
+            (fault, _) => Err(fault.unwrap_or_default()),
+        }
+    }
+
+    fn fault(&self, spec: &ToolSpec, arguments: &Value) -> Option<String> {
         let Some(validator) = &self.0 else {
             return Some("the tool's own schema has a mistake, so no arguments fit it".to_owned());
         };
-        let arguments = Value::Object(arguments.clone());
         // What is missing, unknown or of another type is told better where the
         // arguments are read.
-        let error = validator.iter_errors(&arguments).find(|error| {
+        let error = validator.iter_errors(arguments).find(|error| {
             !matches!(
                 error.kind(),
                 ValidationErrorKind::Required { .. }

@@ -89,9 +89,13 @@ impl Handler {
             .map(|hidden| hidden.0)
             .or(request.arguments)
             .unwrap_or_default();
-        if let Some(fault) = offer.fault(&arguments) {
-            return Ok(failed(format!("invalid arguments for `{}`: {fault}", request.name), None));
-        }
+        let arguments = match offer.check(arguments) {
+            Ok(arguments) => arguments,
+            Err(fault) => {
+                let text = format!("invalid arguments for `{}`: {fault}", request.name);
+                return Ok(failed(text, None));
+            }
+        };
 
         let cancellation = context.ct.child_token();
         let session = self.session(&context);
