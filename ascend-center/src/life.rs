@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A pending action can be promised to its agent: it is not withdrawn any more,
-//! and an identical call joins it, until its decision is claimed or its end was
-//! told once.
+//! unless the agent itself abandons it, and an identical call joins it, until its
+//! decision is claimed or its end was told once.
 
 use std::{fmt, str::FromStr};
 
@@ -128,6 +128,8 @@ pub(crate) enum Event {
     Approve,
     Reject,
     Withdraw,
+    /// Its agent does not want it any more, promised or not.
+    Abandon,
     /// Its agent was told that it waits on.
     Promise,
     Claim(Digest),
@@ -202,22 +204,26 @@ impl Life {
             (Event::Withdraw, ActionState::Pending | ActionState::Approved) if life.promised => {
                 (life, Ok(()))
             }
+            // What another call of the same agent runs is not given up.
+            (Event::Abandon, ActionState::Executing) => refused(),
             // Executing too: a caller can go away between its claim and its run.
             (
-                Event::Withdraw,
+                Event::Withdraw | Event::Abandon,
                 ActionState::Pending
                 | ActionState::Allowed
                 | ActionState::Approved
                 | ActionState::Executing,
-            ) => become_(ActionState::Withdrawn),
+            ) => (Self { state: ActionState::Withdrawn, promised: false, ..life }, Ok(())),
             (
-                Event::Withdraw,
+                Event::Withdraw | Event::Abandon,
                 ActionState::Withdrawn
                 | ActionState::Rejected
                 | ActionState::Expired
                 | ActionState::Denied,
             ) => (life, Ok(())),
-            (Event::Withdraw, ActionState::Completed | ActionState::Failed) => refused(),
+            (Event::Withdraw | Event::Abandon, ActionState::Completed | ActionState::Failed) => {
+                refused()
+            }
 
             // Allowed and approved too: plain ASCEND clients never claim.
             (
@@ -299,6 +305,7 @@ mod tests {
             3 => Just(Event::Approve),
             1 => Just(Event::Reject),
             1 => Just(Event::Withdraw),
+            1 => Just(Event::Abandon),
             2 => Just(Event::Promise),
             4 => Just(Event::Claim(digest(1))),
             1 => Just(Event::Claim(digest(2))),
@@ -358,6 +365,10 @@ mod tests {
                 if event == Event::Withdraw && before.at(now).promised && before.at(now).state.is_open() {
                     prop_assert!(open, "a promised action was withdrawn");
                 }
+                if event == Event::Abandon {
+                    prop_assert!(!open, "an abandoned action can still run");
+                    prop_assert!(before.state != ActionState::Executing || next == before);
+                }
                 if let Some(joined) = next.joined(now) {
                     prop_assert!(next.promised, "joined without a promise");
                     prop_assert!(claims == 0, "joined after it ran");
@@ -370,7 +381,7 @@ mod tests {
                 ended |= finished
                     || answer == Err(Refused::DigestMismatch)
                     || event == Event::Reject && answer.is_ok()
-                    || event == Event::Withdraw && answer.is_ok() && !open
+                    || matches!(event, Event::Withdraw | Event::Abandon) && answer.is_ok() && !open
                     || matches!(next.state, ActionState::Expired);
                 life = next;
             }

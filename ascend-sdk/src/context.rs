@@ -27,10 +27,26 @@ pub struct CallContext {
 /// How a client waits for its call.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// When it must have an answer, if only that its action waits.
-    pub(crate) until: Option<Instant>,
-    /// Where it sees what the call waits for.
+    /// What the server wishes while the call waits.
+    pub(crate) wish: watch::Receiver<Wish>,
+    /// Where the server sees what the call waits for.
     pub(crate) waiting: watch::Sender<Option<Waiting>>,
+    /// The action that this call goes on waiting for; it opens no other.
+    pub(crate) resumes: Option<ActionId>,
+}
+
+/// What is to become of a call that waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// It goes on waiting, and is withdrawn when it is dropped.
+    Hold,
+    /// It goes on waiting, and its action lives on without it: so it was
+    /// promised to its agent.
+    Keep,
+    /// The same, and the call is answered as pending now.
+    Leave,
+    /// Its agent does not want it any more, promised or not.
+    Abandon,
 }
 
 /// What a call waits for, as long as it waits for a person.
@@ -85,6 +101,21 @@ impl CallContext {
     /// How the client waits; `None` for a direct call, which just waits.
     pub(crate) fn patience(&self) -> Option<&Patience> {
         self.patience.as_deref()
+    }
+
+    /// What the server wishes now.
+    pub(crate) fn wish(&self) -> Wish {
+        self.patience().map_or(Wish::Hold, |patience| *patience.wish.borrow())
+    }
+
+    /// The server's next wish to promise the action, other than `known`.
+    pub(crate) async fn wish_after(&self, known: Wish) -> Wish {
+        let Some(patience) = self.patience() else { return std::future::pending().await };
+        let is_new = |wish: &Wish| *wish != known && matches!(wish, Wish::Keep | Wish::Leave);
+        let wish = patience.wish.clone().wait_for(is_new).await.map(|wish| *wish);
+        // The server let go of the call, and drops it.
+        let Ok(wish) = wish else { return std::future::pending().await };
+        wish
     }
 
     /// Tells whoever watches that the call waits, until the value is dropped.

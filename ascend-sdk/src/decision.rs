@@ -123,8 +123,15 @@ pub enum Outcome {
         /// What happened, without arguments.
         error: String,
     },
-    /// It was allowed and then not run: the caller went away.
+    /// It was pending or allowed, and not run: the caller went away. A promised
+    /// one lives on.
     Withdrawn {
+        /// Why, for the record.
+        reason: String,
+    },
+    /// It was pending or allowed, and its agent gave it up: it ends even where
+    /// it was promised.
+    Abandoned {
         /// Why, for the record.
         reason: String,
     },

@@ -99,6 +99,12 @@ impl Room {
         given_up
     }
 
+    /// A call waits no more, and its agent does not want the action either.
+    /// Whether no other call waits for it: it is to be given up then.
+    pub(crate) fn abandon(&self, open: &Arc<Open>) -> bool {
+        self.leave(open, true)
+    }
+
     /// The action is decided or over: nobody joins it any more. Whether this
     /// call is the one that says so.
     pub(crate) fn clear(&self, open: &Arc<Open>) -> bool {

@@ -245,8 +245,11 @@ async fn withdraw(
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
     let reason = fields.text("reason").unwrap_or_else(|| "withdrawn by its caller".to_owned());
+    let abandoned = fields.flag("abandoned");
     fields.finish()?;
-    report(state, caller, id, Outcome::Withdrawn { reason }).await
+    let outcome =
+        if abandoned { Outcome::Abandoned { reason } } else { Outcome::Withdrawn { reason } };
+    report(state, caller, id, outcome).await
 }
 
 async fn complete(

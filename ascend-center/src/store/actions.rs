@@ -435,6 +435,7 @@ async fn report(
             (Event::Fail, format!("after {} ms: {error}", duration.as_millis()))
         }
         Outcome::Withdrawn { reason } => (Event::Withdraw, reason),
+        Outcome::Abandoned { reason } => (Event::Abandon, reason),
     };
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {

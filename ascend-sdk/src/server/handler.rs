@@ -1,43 +1,28 @@
 //! MCP's requests, answered.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
-use base64::Engine as _;
-use futures_util::FutureExt as _;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
-        CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult,
-        PaginatedRequestParams, Resource, ResourceContents as McpContents, ServerCapabilities,
-        ServerConfig, Tool as Listing,
+        CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode,
+        Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+        Tool as Listing,
     },
     service::RequestContext,
 };
-use serde_json::Value;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
-    catalog::{Entry, Output},
+    answer::{self, failed, refused},
+    call::{Asked, Ongoing},
+    catalog::Entry,
     clients,
     message::{HiddenArguments, fault_of_request},
-    progress::{Channel, Heartbeat},
 };
-use crate::{
-    CallContext, ContentBlock, Refusal, RefusalKind, ResourceContents, SessionContext,
-    context::Patience,
-    output::Rendered,
-    rmcp_return::RmcpResult as _,
-    route::{Answer, Call, Unanswered},
-};
-
-/// How many reports of progress may wait to be sent; more are dropped.
-const PROGRESS_QUEUE: usize = 32;
+use crate::{Refusal, RefusalKind, SessionContext};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -57,14 +42,14 @@ impl Handler {
         &self,
         request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResult, ErrorData> {
+    ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
-                return Ok(refused(&Refusal::new(RefusalKind::Blocked)));
+                return Ok(refused(&Refusal::new(RefusalKind::Blocked)).into());
             }
             Entry::Unknown => {
                 return Err(ErrorData::invalid_params(
@@ -81,8 +66,6 @@ impl Handler {
             let text = "the server is busy: too many calls are in flight; try again later";
             return Err(ErrorData::new(ErrorCode(-32000), text, None));
         }
-        let _in_flight = server.calls.token();
-        let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
         let arguments = context
             .extensions
             .remove::<HiddenArguments>()
@@ -93,74 +76,32 @@ impl Handler {
             Ok(arguments) => arguments,
             Err(fault) => {
                 let text = format!("invalid arguments for `{}`: {fault}", request.name);
-                return Ok(failed(text, None));
+                return Ok(failed(text, None).into());
             }
         };
-
-        let cancellation = context.ct.child_token();
         let session = self.session(&context);
         let token = context.meta.get_progress_token();
         let hold = server
             .hold
             .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
-        let (sender, waiting) = watch::channel(None);
-        let patience = Patience { until: hold.map(|hold| arrived + hold), waiting: sender };
-        let mut call_context =
-            CallContext::new(session, cancellation.clone()).with_patience(patience);
-        let answered = CancellationToken::new();
-        let mut progress = None;
-        if let Some(token) = token {
-            let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
-            call_context = call_context.on_progress(move |report| {
-                let _ = sender.try_send(report);
-            });
-            let heartbeat = Heartbeat::new(waiting, server.limits.heartbeat);
-            let channel = Channel::new(context.peer.clone(), token);
-            progress = Some(channel.carry(heartbeat, reports, answered.clone()));
-        }
-        let call = offer.route.call(Call {
-            governor: server.governor.clone(),
-            arguments,
-            state: server.state.clone(),
-            context: call_context,
-        });
-        // A panic past this point is caught where the body runs; one caught here
-        // came from user code that describes the call.
-        let call = AssertUnwindSafe(call).catch_unwind();
-        tokio::pin!(call);
-        let progress = async {
-            if let Some(progress) = progress {
-                progress.await;
+        let call = Ongoing::start(
+            server,
+            offer,
+            Asked {
+                arguments,
+                session,
+                progress: token.map(|token| (context.peer.clone(), token)),
+                resumes: None,
+            },
+        );
+        let gone = async {
+            tokio::select! {
+                () = context.ct.cancelled() => {}
+                () = self.ended.cancelled() => {}
             }
         };
-        tokio::pin!(progress);
-        let mut forwarding = true;
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut call => break outcome,
-                () = &mut progress, if forwarding => forwarding = false,
-                () = self.ended.cancelled(), if !cancellation.is_cancelled() => {
-                    cancellation.cancel();
-                }
-            }
-        };
-        answered.cancel();
-        if forwarding {
-            // What was reported before the answer is sent before it, unless the
-            // caller no longer listens.
-            tokio::select! {
-                () = progress => {}
-                () = cancellation.cancelled() => {}
-            }
-        }
-        Ok(match outcome {
-            Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.output != Output::Content),
-            Ok(Err(unanswered)) => unanswered_with(&unanswered, offer.output.is_listed(is_legacy)),
-            Err(_) => failed(
-                "the call failed with a panic before the tool ran; it was not executed",
-                None,
-            ),
-        })
+        let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
+        Ok(answer::result(ended, offer, is_legacy(&context)).into())
     }
 
     fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {
@@ -173,6 +114,11 @@ impl Handler {
             client_version,
         }
     }
+}
+
+/// Whether the request is of a version before 2026-07-28.
+fn is_legacy(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_none_or(|version| version.has_initialize())
 }
 
 /// What a client calls itself, no longer than an authority needs to know.
@@ -201,80 +147,6 @@ fn random_session_id() -> String {
 
 fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
-}
-
-fn answered_with(answer: Answer, is_legacy: bool, has_schema: bool) -> CallToolResult {
-    let Answer { result, governance } = answer;
-    let Rendered { blocks, structured } = match result {
-        Ok(rendered) => rendered,
-        Err(error) => return failed(error, Some(governance)),
-    };
-    let mut content: Vec<Block> = blocks.into_iter().map(block).collect();
-    // A tool that promised structured content and returned nothing returned null.
-    let structured =
-        structured.or_else(|| (has_schema && content.is_empty()).then_some(Value::Null));
-    if content.is_empty() && structured.is_some() {
-        content.push(Block::text("null"));
-    }
-    let mut result = CallToolResult::success(content);
-    // Before 2026-07-28 structured content is an object; the list leaves other
-    // schemas out for those clients, and the text has the value.
-    result.structured_content = structured.filter(|value| value.is_object() || !is_legacy);
-    result.governed(governance)
-}
-
-fn unanswered_with(unanswered: &Unanswered, has_schema: bool) -> CallToolResult {
-    match unanswered {
-        Unanswered::Refused(refusal) if refusal.kind() == RefusalKind::Pending => {
-            let mut result = refused(refusal);
-            // Nothing went wrong. But the official clients refuse a result that
-            // lacks the structured content which the tool promised, unless it is
-            // an error.
-            result.is_error = Some(has_schema);
-            result
-        }
-        Unanswered::Refused(refusal) => refused(refusal),
-        Unanswered::Panicked { governance } => {
-            failed(unanswered.to_string(), Some(governance.clone()))
-        }
-        Unanswered::InvalidArguments(_) | Unanswered::MissingState(_) => {
-            failed(unanswered.to_string(), None)
-        }
-    }
-}
-
-fn refused(refusal: &Refusal) -> CallToolResult {
-    failed(refusal.to_string(), Some(refusal.to_json()))
-}
-
-fn failed(text: impl Into<String>, governance: Option<Value>) -> CallToolResult {
-    let result = CallToolResult::error(vec![Block::text(text)]);
-    match governance {
-        Some(governance) => result.governed(governance),
-        None => result,
-    }
-}
-
-fn block(block: ContentBlock) -> Block {
-    let base64 = |data| base64::engine::general_purpose::STANDARD.encode::<Vec<u8>>(data);
-    match block {
-        ContentBlock::Text(text) => Block::text(text),
-        ContentBlock::Image { data, mime_type } => Block::image(base64(data), mime_type),
-        ContentBlock::Audio { data, mime_type } => Block::audio(base64(data), mime_type),
-        ContentBlock::ResourceLink { uri, name, mime_type } => {
-            let mut resource = Resource::new(uri, name);
-            resource.mime_type = mime_type;
-            Block::resource_link(resource)
-        }
-        ContentBlock::Resource { uri, mime_type, contents } => Block::resource(match contents {
-            ResourceContents::Text(text) => {
-                McpContents::TextResourceContents { uri, mime_type, text, meta: None }
-            }
-            ResourceContents::Blob(data) => {
-                McpContents::BlobResourceContents { uri, mime_type, blob: base64(data), meta: None }
-            }
-        }),
-    }
 }
 
 impl ServerHandler for Handler {
@@ -306,7 +178,7 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await.map(CallToolResponse::from)
+        self.call(request, context).await
     }
 
     /// By this rmcp holds the `Mcp-Param-*` headers of a call against its
@@ -323,11 +195,10 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, params, .. } = request;
-        let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
         let is_known = match &*method {
             "tools/call" | "tools/list" | "server/discover" => true,
             // 2026-07-28 has them no more, however their params look.
-            "initialize" | "ping" => is_legacy,
+            "initialize" | "ping" => is_legacy(&context),
             _ => false,
         };
         Err(if is_known {

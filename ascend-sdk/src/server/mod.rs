@@ -54,6 +54,8 @@
 //!     .init();
 //! ```
 
+mod answer;
+mod call;
 mod catalog;
 mod clients;
 mod connection;

@@ -251,7 +251,10 @@ impl Ascend {
             Outcome::Withdrawn { reason } if has_claims => {
                 (&self.paths.withdraw, json!({ "reason": reason }))
             }
-            Outcome::Withdrawn { reason } => {
+            Outcome::Abandoned { reason } if has_claims => {
+                (&self.paths.withdraw, json!({ "reason": reason, "abandoned": true }))
+            }
+            Outcome::Withdrawn { reason } | Outcome::Abandoned { reason } => {
                 (&self.paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };

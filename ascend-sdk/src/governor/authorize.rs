@@ -1,0 +1,298 @@
+//! One call's way to a grant: evaluate, await approval, claim.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
+use crate::{
+    Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
+    RefusalKind, Rejection, Review,
+    context::{Waiting, Wish},
+    refusal::Wait,
+    room::{Open, Place},
+};
+
+/// How long a call that joins late waits to hear how the action stands.
+pub(super) const TIME_TO_LOOK: Duration = Duration::from_secs(10);
+
+/// What a call waits for, or runs without.
+enum Opened {
+    Action {
+        open: Arc<Open>,
+        /// Whether an identical call opened it.
+        is_joined: bool,
+    },
+    /// The authority gave no answer, and the call may run without.
+    Unanswered(Grant),
+}
+
+impl Governor {
+    /// Evaluates `action`, waits for a person where one must decide, and claims
+    /// the decision. The future can be dropped at any time: what it left
+    /// pending is withdrawn then.
+    ///
+    /// # Errors
+    ///
+    /// When the action may not run.
+    pub async fn authorize(
+        &self,
+        mut action: Action,
+        context: &CallContext,
+    ) -> Result<Grant, Refusal> {
+        let inner = &*self.0;
+        action.server_id.clone_from(&inner.server_id);
+        action.session_context = context.session().clone();
+        action.user_context.clone_from(&inner.user_context);
+        if action.approval_timeout.is_zero() {
+            action.approval_timeout = inner.approval_timeout;
+        }
+        let floor = action.floor;
+
+        let mut gone = pin!(self.gone(context));
+        let opened = tokio::select! {
+            biased;
+            () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
+            opened = self.open(action, context) => opened?,
+        };
+        let (open, is_joined) = match opened {
+            Opened::Action { open, is_joined } => (open, is_joined),
+            Opened::Unanswered(grant) => return Ok(grant),
+        };
+        let Open { id, evaluation, .. } = &*open;
+        if evaluation.decision == Decision::Deny {
+            let kind = evaluation.refusal.unwrap_or(RefusalKind::Denied);
+            return Err(with_reason(open.refusal(kind), evaluation.reason.clone()));
+        }
+
+        // From here on the authority holds something open for us.
+        let mut pending = Pending::new(self, open.clone(), context);
+
+        let approval = if evaluation.decision == Decision::RequireApproval {
+            self.review(&open, is_joined, context, &mut pending).await?
+        } else {
+            evaluation.approval.clone()
+        };
+        if floor.require_human_approval && approval.is_none() {
+            pending.give_up("a person's approval is required, and none was recorded");
+            return Err(open.refusal(RefusalKind::ApprovalMissing));
+        }
+
+        let claim = tokio::select! {
+            biased;
+            () = &mut gone => {
+                pending.reason = "the call was cancelled";
+                return Err(open.refusal(RefusalKind::Cancelled));
+            }
+            claim = inner.authority.claim(id, &open.digest) => claim,
+        };
+        match claim {
+            Ok(Claim::Granted) => {}
+            Ok(Claim::Refused(rejection)) => {
+                pending.decided();
+                return Err(rejected(&open, rejection));
+            }
+            Err(error) => {
+                pending.reason = "the decision could not be claimed";
+                return Err(unanswered(&open, &error));
+            }
+        }
+        pending.decided();
+        if !self.used().insert(id) {
+            return Err(open.refusal(RefusalKind::AlreadyExecuted));
+        }
+        Ok(Grant::new(self.clone(), id.clone(), Some(evaluation.clone()), approval))
+    }
+
+    /// Resolves when the caller no longer wants the result, or this stops.
+    async fn gone(&self, context: &CallContext) {
+        tokio::select! {
+            () = context.cancellation().cancelled() => {}
+            () = self.0.closing.cancelled() => {}
+        }
+    }
+
+    /// Joins the action that an identical call waits for, or has this one evaluated.
+    async fn open(&self, action: Action, context: &CallContext) -> Result<Opened, Refusal> {
+        let inner = &*self.0;
+        let tool = action.tool.clone();
+        let place = context.patience().and(action.call).map(|call| Place {
+            server_id: action.server_id.clone(),
+            session_id: action.session_context.session_id.clone(),
+            call,
+        });
+        let resumed = context.patience().and_then(|patience| patience.resumes.as_ref());
+        if let Some(open) = place.as_ref().and_then(|place| inner.room.join(place)) {
+            if let Some(id) = resumed.filter(|id| **id != open.id) {
+                drop(Pending::new(self, open, context));
+                return Err(self.over(id));
+            }
+            tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
+            return Ok(Opened::Action { open, is_joined: true });
+        }
+        if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
+            return Err(self.over(id));
+        }
+
+        let require_human_approval = action.floor.require_human_approval;
+        let key = action.idempotency_key.clone();
+        let digest = action.digest;
+        let what = action.summary.clone().unwrap_or_else(|| tool.clone());
+        let timeout = action.approval_timeout;
+        let evaluation = match Evaluating::start(self, action).await {
+            Ok(evaluation) => evaluation,
+            Err(error) => {
+                // What was left waiting for a person never runs without one.
+                let require_human_approval = require_human_approval || resumed.is_some();
+                let grant = self.without_answer(error, require_human_approval, &key, &tool)?;
+                return Ok(Opened::Unanswered(grant));
+            }
+        };
+        tracing::info!(
+            %tool, action_id = %evaluation.action_id, decision = %evaluation.decision,
+            risk_score = evaluation.risk_score, "evaluated"
+        );
+        let allowed = evaluation.decision != Decision::Deny;
+        if let Some(id) = resumed.filter(|id| allowed && **id != evaluation.action_id) {
+            let reason = format!("the call continued action {id}, which is over");
+            self.report(evaluation.action_id, Outcome::Withdrawn { reason });
+            return Err(self.over(id));
+        }
+        let waits = evaluation.decision == Decision::RequireApproval;
+        let id = evaluation.action_id.clone();
+        let open = inner.room.enter(Open {
+            id: id.clone(),
+            digest,
+            evaluation,
+            what,
+            until: Instant::now() + timeout,
+            place: place.filter(|_| waits),
+        });
+        let is_joined = open.id != id;
+        if is_joined {
+            let reason = format!("an identical call waits for action {}", open.id);
+            self.report(id, Outcome::Withdrawn { reason });
+        }
+        Ok(Opened::Action { open, is_joined })
+    }
+
+    /// The answer to a call that continues an action which is over.
+    fn over(&self, id: &ActionId) -> Refusal {
+        let was_used = self.used().contains(id);
+        let kind = if was_used { RefusalKind::AlreadyExecuted } else { RefusalKind::Expired };
+        Refusal::new(kind).with_action_id(id.clone())
+    }
+
+    /// Waits for a person to decide, as the caller wishes: the approval, or
+    /// `None` where the authority let the action pass without.
+    async fn review(
+        &self,
+        open: &Arc<Open>,
+        is_joined: bool,
+        context: &CallContext,
+        pending: &mut Pending<'_>,
+    ) -> Result<Option<Approval>, Refusal> {
+        let authority = &self.0.authority;
+        let Open { id, evaluation, .. } = &**open;
+        let now = Instant::now();
+        let until = if is_joined { open.until.max(now + TIME_TO_LOOK) } else { open.until };
+        tracing::info!(action_id = %id, time = ?(until - now), "waiting for approval");
+        let _watched = context.waits(|| Waiting {
+            action_id: id.clone(),
+            what: open.what.clone(),
+            risk_score: evaluation.risk_score,
+            risk_level: evaluation.risk_level,
+            until,
+            approvers: authority.describe(),
+        });
+        let mut gone = pin!(self.gone(context));
+        let mut reviewing = pin!(timeout_at(until, authority.await_review(id)));
+        let mut known = Wish::Hold;
+        let review = loop {
+            let wish = tokio::select! {
+                biased;
+                () = &mut gone => {
+                    pending.reason = "the call was cancelled";
+                    return Err(open.refusal(RefusalKind::Cancelled));
+                }
+                review = &mut reviewing => break review,
+                wish = context.wish_after(known) => wish,
+            };
+            known = wish;
+            let promised = tokio::select! {
+                () = &mut gone => None,
+                promised = self.promise(open) => promised,
+            };
+            if let Some(left) = promised
+                && wish == Wish::Leave
+            {
+                let wait = Wait { what: open.what.clone(), left };
+                return Err(open.refusal(RefusalKind::Pending).with_wait(wait));
+            }
+        };
+        match review {
+            Err(_) => {
+                pending.give_up("nobody decided in time");
+                Err(open.refusal(RefusalKind::TimedOut).with_reason("Approval timeout"))
+            }
+            Ok(Err(error)) => {
+                pending.reason = "the review could not be read";
+                Err(unanswered(open, &error))
+            }
+            Ok(Ok(Review::Rejected(rejection))) => {
+                pending.decided();
+                Err(rejected(open, rejection))
+            }
+            Ok(Ok(Review::Approved(approval))) => Ok(Some(approval)),
+            Ok(Ok(Review::AutoApproved)) => Ok(None),
+        }
+    }
+
+    fn without_answer(
+        &self,
+        error: AuthorityError,
+        require_human_approval: bool,
+        key: &str,
+        tool: &str,
+    ) -> Result<Grant, Refusal> {
+        let passes = self.0.fail_mode == FailMode::Open
+            && matches!(error, AuthorityError::Unreachable(_))
+            && !require_human_approval;
+        let id = passes.then(|| ActionId::new(format!("fail_open_{key}"))).flatten();
+        let Some(id) = id else {
+            tracing::warn!(%tool, %error, "refused: no answer from the authority");
+            return Err(Refusal::new(error.refusal_kind()).with_reason(error.to_string()));
+        };
+        tracing::warn!(%tool, action_id = %id, %error, "running without an answer: fail mode is open");
+        Ok(Grant::new(self.clone(), id, None, None))
+    }
+}
+
+impl Open {
+    /// A refusal that names the action.
+    fn refusal(&self, kind: RefusalKind) -> Refusal {
+        Refusal::new(kind)
+            .with_action_id(self.id.clone())
+            .with_risk_score(self.evaluation.risk_score)
+            .with_decision(self.evaluation.decision)
+    }
+}
+
+fn unanswered(open: &Open, error: &AuthorityError) -> Refusal {
+    open.refusal(error.refusal_kind()).with_reason(error.to_string())
+}
+
+fn with_reason(refusal: Refusal, reason: Option<String>) -> Refusal {
+    match reason {
+        Some(reason) => refusal.with_reason(reason),
+        None => refusal,
+    }
+}
+
+fn rejected(open: &Open, rejection: Rejection) -> Refusal {
+    let refusal = with_reason(open.refusal(rejection.kind), rejection.reason);
+    match rejection.reviewed_by {
+        Some(reviewer) => refusal.with_reviewed_by(reviewer),
+        None => refusal,
+    }
+}
