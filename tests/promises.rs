@@ -6,7 +6,10 @@
 use std::{path::Path, time::Duration};
 
 use ascend_center::{ActionState, Center, CenterConfig, Record, ServeConfig};
-use ascend_sdk::{Governor, authority::Ascend, server::GovernedServer};
+use ascend_sdk::{
+    DigestKey, Governor, Refusal, authority::Ascend, high_risk_action, server::GovernedServer,
+    tools,
+};
 use ascend_tests::{
     fixture::{self, Script},
     raw_client::{PATIENCE, Process, RawClient},
@@ -418,4 +421,45 @@ async fn a_promise_over_http_survives_the_server() {
     assert_eq!(governance(&result)["action_id"], *id, "{result}");
     assert_eq!(text(&result), "x");
     host.until(&id, ActionState::Completed).await;
+}
+
+/// Opens the vault.
+#[high_risk_action(action_type = "vault.open", resource = "vault")]
+async fn open_vault(#[sensitive] pin: String) -> Result<String, Refusal> {
+    Ok(format!("opened with {} digits", pin.len()))
+}
+
+#[tokio::test]
+async fn a_call_with_sensitive_arguments_joins_after_a_restart_under_the_same_key() {
+    let host = Host::new().await;
+    let center = host.center.clone();
+    let server = |key: Option<[u8; 32]>| {
+        let builder = Governor::builder(center.clone());
+        let governor = match key {
+            Some(key) => builder.digest_key(DigestKey::new(key).unwrap()).build(),
+            None => builder.build(),
+        };
+        GovernedServer::new("vault-server", governor)
+            .tools(tools![open_vault])
+            .hold_calls_for(Duration::from_millis(1))
+    };
+    let key = Some([7; 32]);
+    let (mut first, serving) = RawClient::in_memory(server(key));
+    first.initialize().await;
+    let id = pending(&first.call(1, "open_vault", json!({ "pin": "1234" })).await);
+    first.close_input().await;
+    serving.await.unwrap().unwrap();
+
+    for (key, pin) in [(key, "4321"), (None, "1234"), (Some([8; 32]), "1234")] {
+        let mut other = client_of(server(key)).await;
+        let result = other.call(1, "open_vault", json!({ "pin": pin })).await;
+        assert_ne!(pending(&result), id, "another call");
+    }
+    host.decide(&id, true).await;
+    let mut second = client_of(server(key)).await;
+    let result = second.call(1, "open_vault", json!({ "pin": "1234" })).await;
+    assert_eq!(governance(&result)["action_id"], *id, "{result}");
+    assert_eq!(text(&result), "opened with 4 digits");
+    let record = format!("{:?}", host.record(&id).await);
+    assert!(!record.contains("1234"), "{record}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Digest, Facts, Floor,
-    digest::{self, CallKey, Salt},
+    digest::{self, CallKey, DigestKey, Salt},
     facts::Verb,
     spec::ToolSpec,
 };
@@ -226,6 +226,16 @@ impl Action {
     /// When `arguments` is no JSON object, or the verb is not one or more of
     /// lower-case ASCII letters, digits and `_`.
     pub fn new(spec: &ToolSpec, verb: Verb, arguments: Value) -> Result<Self, InvalidAction> {
+        Self::keyed(spec, verb, arguments, None)
+    }
+
+    /// The same, with a digest that `key` makes, where there is one.
+    pub(crate) fn keyed(
+        spec: &ToolSpec,
+        verb: Verb,
+        arguments: Value,
+        key: Option<&DigestKey>,
+    ) -> Result<Self, InvalidAction> {
         let Value::Object(arguments) = arguments else {
             return Err(InvalidAction(format!(
                 "the arguments of `{}` are not a JSON object",
@@ -257,7 +267,7 @@ impl Action {
             &resource,
             &arguments,
             |name| spec.is_sensitive(name),
-            &salt,
+            key.map_or(&salt, DigestKey::salt),
         );
         let parameters = mask(arguments, |name| spec.is_sensitive(name));
         Ok(Self {

@@ -56,6 +56,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A secret of one action, so that the digest of a short sensitive value
 /// cannot be guessed by trying values. It never leaves the process.
+#[derive(Clone)]
 pub(crate) struct Salt([u8; 32]);
 
 impl Salt {
@@ -79,6 +80,57 @@ impl Salt {
             .chain_update(self.0)
             .finalize()
             .into()
+    }
+}
+
+/// A secret of yours that makes equal calls have equal digests, their sensitive
+/// arguments included, in every process that has it.
+///
+/// Without one each digest is salted by a secret of its own. Then nobody can
+/// tell that two calls had the same sensitive value; but an authority cannot
+/// tell either that a call with sensitive arguments, made again after a restart,
+/// is the one that a person approved meanwhile, and asks again.
+///
+/// ```
+/// use ascend_sdk::DigestKey;
+/// assert!(DigestKey::new("too short").is_err());
+/// # let secret = [7; 32];
+/// let key = DigestKey::new(secret)?;
+/// # Ok::<(), ascend_sdk::ShortKey>(())
+/// ```
+#[derive(Clone)]
+pub struct DigestKey(Salt);
+
+/// A key that is too short to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the key has {0} bytes; make one of at least 32 random bytes, as `openssl rand -hex 32` does"
+)]
+pub struct ShortKey(usize);
+
+impl DigestKey {
+    /// A key made of `secret`, which must be random, and stay secret.
+    ///
+    /// # Errors
+    ///
+    /// When it has less than 32 bytes.
+    pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, ShortKey> {
+        let secret = secret.as_ref();
+        if secret.len() < 32 {
+            return Err(ShortKey(secret.len()));
+        }
+        let salt = Sha256::new().chain_update(b"ascend key of digests\0").chain_update(secret);
+        Ok(Self(Salt(salt.finalize().into())))
+    }
+
+    pub(crate) fn salt(&self) -> &Salt {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(..)")
     }
 }
 

@@ -55,9 +55,9 @@ pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
 pub use authority::{Authority, AuthorityError};
 pub use context::CallContext;
 pub use decision::{Approval, Claim, Decision, Evaluation, Outcome, Rejection, Review};
-pub use digest::Digest;
 #[cfg(feature = "server")]
 pub(crate) use digest::Salt;
+pub use digest::{Digest, DigestKey, ShortKey};
 pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
 pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
 pub use output::{Content, ContentBlock, ResourceContents, ToolError, ToolOutput, ToolReturn};

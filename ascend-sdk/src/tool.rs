@@ -174,7 +174,7 @@ pub(crate) async fn describe_and_authorize(
     arguments: Value,
     context: &CallContext,
 ) -> Result<Grant, Refusal> {
-    let action = Action::new(spec, verb, arguments)
+    let action = Action::keyed(spec, verb, arguments, governor.digest_key())
         .map_err(|error| Refusal::new(RefusalKind::Invalid).with_reason(error.to_string()))?;
     governor.authorize(action, context).await
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{FailMode, Governor, Inner};
-use crate::Authority;
+use crate::{Authority, DigestKey};
 
 /// ASCEND's time for an approval.
 const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -19,6 +19,7 @@ pub struct GovernorBuilder {
     fail_mode: FailMode,
     approval_timeout: Duration,
     user_context: Map<String, Value>,
+    digest_key: Option<DigestKey>,
 }
 
 impl GovernorBuilder {
@@ -29,6 +30,7 @@ impl GovernorBuilder {
             fail_mode: FailMode::default(),
             approval_timeout: DEFAULT_APPROVAL_TIMEOUT,
             user_context: Map::new(),
+            digest_key: None,
         }
     }
 
@@ -57,6 +59,14 @@ impl GovernorBuilder {
         self
     }
 
+    /// Lets a call with sensitive arguments that is made again after a restart
+    /// join the action that waits for a person; see [`DigestKey`]. Default:
+    /// such a call asks anew. Calls without sensitive arguments join anyway.
+    pub fn digest_key(mut self, key: DigestKey) -> Self {
+        self.digest_key = Some(key);
+        self
+    }
+
     /// The governor.
     #[must_use]
     pub fn build(self) -> Governor {
@@ -66,6 +76,7 @@ impl GovernorBuilder {
             fail_mode: self.fail_mode,
             approval_timeout: self.approval_timeout,
             user_context: self.user_context,
+            digest_key: self.digest_key,
             reports: TaskTracker::new(),
             closing: CancellationToken::new(),
             executed: Arc::default(),

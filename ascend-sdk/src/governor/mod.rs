@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{builder::GovernorBuilder, grant::Grant};
-use crate::{ActionId, Authority, Outcome, room::Room};
+use crate::{ActionId, Authority, DigestKey, Outcome, room::Room};
 
 /// What happens when the authority cannot be reached at evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +42,7 @@ struct Inner {
     fail_mode: FailMode,
     approval_timeout: Duration,
     user_context: Map<String, Value>,
+    digest_key: Option<DigestKey>,
     reports: TaskTracker,
     closing: CancellationToken,
     executed: Arc<Mutex<Executed>>,
@@ -128,6 +129,10 @@ impl Governor {
         &*self.0.authority
     }
 
+    pub(crate) fn digest_key(&self) -> Option<&DigestKey> {
+        self.0.digest_key.as_ref()
+    }
+
     pub(crate) fn with_server_id(&self, server_id: &str) -> Self {
         let inner = &self.0;
         Self(Arc::new(Inner {
@@ -136,6 +141,7 @@ impl Governor {
             fail_mode: inner.fail_mode,
             approval_timeout: inner.approval_timeout,
             user_context: inner.user_context.clone(),
+            digest_key: inner.digest_key.clone(),
             reports: inner.reports.clone(),
             closing: inner.closing.clone(),
             executed: inner.executed.clone(),
