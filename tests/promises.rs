@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use ascend_center::{ActionState, Center, CenterConfig, Record, ServeConfig};
 use ascend_sdk::{
@@ -13,6 +13,13 @@ use ascend_sdk::{
 use ascend_tests::{
     fixture::{self, Script},
     raw_client::{PATIENCE, Process, RawClient},
+};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt as _,
+    handler::server::router::tool::ToolRouter,
+    model::{CallToolResult, ContentBlock, ServerCapabilities, ServerConfig},
+    service::RequestContext,
+    tool, tool_handler, tool_router,
 };
 use serde_json::{Value, json};
 use tokio::{process::Command, time::Instant};
@@ -462,4 +469,67 @@ async fn a_call_with_sensitive_arguments_joins_after_a_restart_under_the_same_ke
     assert_eq!(text(&result), "opened with 4 digits");
     let record = format!("{:?}", host.record(&id).await);
     assert!(!record.contains("1234"), "{record}");
+}
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(false));
+static GOVERNOR: LazyLock<Governor> = LazyLock::new(|| Governor::new(SCRIPT.clone()));
+
+/// A plain rmcp server with a governed method.
+#[derive(Clone)]
+struct Plain {
+    tool_router: ToolRouter<Self>,
+}
+
+#[tool_router]
+impl Plain {
+    #[high_risk_action(governor = GOVERNOR, action_type = "door.open", resource = "door")]
+    #[tool(description = "Open the door")]
+    async fn open_door(
+        &self,
+        #[context] _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
+        Ok(CallToolResult::success(vec![ContentBlock::text("open")]))
+    }
+}
+
+#[tool_handler(router = self.tool_router)]
+impl ServerHandler for Plain {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_governed_method_keeps_its_client_too() {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(async {
+        let server = Plain { tool_router: Plain::tool_router() };
+        server.serve(theirs).await.unwrap().waiting().await
+    });
+    let (reader, writer) = tokio::io::split(ours);
+    let mut client = RawClient::new(reader, writer);
+    client.initialize().await;
+    client.patience = Duration::from_secs(3600);
+
+    let call = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "open_door", "arguments": {}, "_meta": { "progressToken": 0 } },
+    });
+    let began = Instant::now();
+    client.send(call).await;
+    for beat in [0, 15, 30, 45] {
+        let told = client.receive_where(|it| it["method"] == "notifications/progress").await;
+        assert_eq!(began.elapsed().as_secs(), beat);
+        assert!(told["params"]["message"].as_str().unwrap().contains("act-1"), "{told}");
+    }
+    let result = client.answer(1).await["result"].take();
+    assert_eq!(began.elapsed().as_secs(), 50);
+    assert_eq!(pending(&result), "act-1");
+
+    SCRIPT.approve(&"act-1".to_owned().try_into().unwrap());
+    let result = client.call(2, "open_door", json!({})).await;
+    assert_eq!(governance(&result)["action_id"], "act-1", "{result}");
+    assert_eq!(text(&result), "open");
+    drop(client);
+    serving.abort();
 }

@@ -1,11 +1,15 @@
 //! What a tool's body may know of its call.
 
-use std::{fmt, sync::Arc};
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ActionId, Approval, RiskLevel, SessionContext};
+use crate::{ActionId, Approval, BoxFuture, RiskLevel, SessionContext};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -22,7 +26,11 @@ pub struct CallContext {
     approval: Option<Approval>,
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     patience: Option<Arc<Patience>>,
+    attendant: Option<Arc<Mutex<Option<Attendant>>>>,
 }
+
+/// Keeps the client while a call waits.
+type Attendant = BoxFuture<'static, Infallible>;
 
 /// How a client waits for its call.
 #[derive(Debug)]
@@ -96,6 +104,30 @@ impl CallContext {
     pub(crate) fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = Some(Arc::new(patience));
         self
+    }
+
+    /// Lets `attendant` keep the client while the call waits, where no server does.
+    pub(crate) fn attended_by(
+        mut self,
+        attendant: impl Future<Output = Infallible> + Send + 'static,
+    ) -> Self {
+        self.attendant = Some(Arc::new(Mutex::new(Some(Box::pin(attendant)))));
+        self
+    }
+
+    /// Waits for `work`, and lets the attendant work meanwhile.
+    pub(crate) async fn attended<T>(&self, work: impl Future<Output = T>) -> T {
+        let take = |attendant: &Arc<Mutex<Option<Attendant>>>| {
+            attendant.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        match self.attendant.as_ref().and_then(take) {
+            Some(attendant) => tokio::select! {
+                biased;
+                done = work => done,
+                never = attendant => match never {},
+            },
+            None => work.await,
+        }
     }
 
     /// How the client waits; `None` for a direct call, which just waits.

@@ -185,7 +185,8 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
         }
     };
     let secrets = tool::Secrets::of(spec, &arguments);
-    match tool::describe_and_authorize(&governor, spec, verb, arguments, &context).await {
+    let authorizing = tool::describe_and_authorize(&governor, spec, verb, arguments, &context);
+    match context.attended(authorizing).await {
         Ok(grant) => {
             let grant = grant.begin();
             let result = governor.scope(body()).await;

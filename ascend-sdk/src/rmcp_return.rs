@@ -8,7 +8,7 @@ use rmcp::{
 };
 use serde_json::Value;
 
-use crate::{__private::Told, CallContext, Refusal, SessionContext, output::GovernedReturn};
+use crate::{__private::Told, CallContext, Refusal, output::GovernedReturn};
 
 /// The key of the governance object in a result's `_meta`. MCP lets a key go
 /// without a prefix, and the name is the one that ASCEND's MCP example gives it.
@@ -92,13 +92,9 @@ impl GovernedReturn for CallToolResult {
 }
 
 impl Told<'_, RequestContext<RoleServer>> {
-    /// The call's session, and its cancellation: a client that cancels ends the wait.
+    /// The call's session, its cancellation, and how long its client waits.
     #[must_use]
     pub fn tell(&self, _: CallContext) -> CallContext {
-        let client = self.0.client_info();
-        let (client_name, client_version) =
-            client.map(|client| (client.name, client.version)).unzip();
-        let session = SessionContext { client_name, client_version, ..SessionContext::default() };
-        CallContext::new(session, self.0.ct.clone())
+        crate::server::method::context(self.0)
     }
 }

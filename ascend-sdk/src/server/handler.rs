@@ -21,8 +21,9 @@ use super::{
     catalog::Entry,
     clients,
     message::{HiddenArguments, fault_of_request},
+    session,
 };
-use crate::{Refusal, RefusalKind, SessionContext};
+use crate::{Refusal, RefusalKind};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -79,7 +80,7 @@ impl Handler {
                 return Ok(failed(text, None).into());
             }
         };
-        let session = self.session(&context);
+        let session = session::of(&context, &self.session_id);
         let token = context.meta.get_progress_token();
         let hold = server
             .hold
@@ -103,42 +104,11 @@ impl Handler {
         let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
         Ok(answer::result(ended, offer, is_legacy(&context)).into())
     }
-
-    fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {
-        let client = context.client_info();
-        let (client_name, client_version) =
-            client.map(|client| (shortened(client.name), shortened(client.version))).unzip();
-        SessionContext {
-            session_id: http_session_id(context).unwrap_or_else(|| self.session_id.to_string()),
-            client_name,
-            client_version,
-        }
-    }
 }
 
 /// Whether the request is of a version before 2026-07-28.
 fn is_legacy(context: &RequestContext<RoleServer>) -> bool {
     context.protocol_version().is_none_or(|version| version.has_initialize())
-}
-
-/// What a client calls itself, no longer than an authority needs to know.
-fn shortened(mut name: String) -> String {
-    const LIMIT: usize = 200;
-    if let Some((end, _)) = name.char_indices().nth(LIMIT) {
-        name.truncate(end);
-    }
-    name
-}
-
-#[cfg(feature = "streamable-http")]
-fn http_session_id(context: &RequestContext<RoleServer>) -> Option<String> {
-    let parts = context.extensions.get::<hyper::http::request::Parts>()?;
-    Some(parts.headers.get("mcp-session-id")?.to_str().ok()?.to_owned())
-}
-
-#[cfg(not(feature = "streamable-http"))]
-fn http_session_id(_: &RequestContext<RoleServer>) -> Option<String> {
-    None
 }
 
 fn random_session_id() -> String {
