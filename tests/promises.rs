@@ -5,14 +5,15 @@
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
-use ascend_center::{ActionState, Center, CenterConfig, Record, ServeConfig};
+use ascend_center::{ActionState, ServeConfig};
 use ascend_sdk::{
     DigestKey, Governor, Refusal, authority::Ascend, high_risk_action, server::GovernedServer,
     tools,
 };
 use ascend_tests::{
     fixture::{self, Script},
-    raw_client::{PATIENCE, Process, RawClient},
+    host::Host,
+    raw_client::{Process, RawClient},
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt as _,
@@ -260,52 +261,10 @@ async fn of_identical_calls_in_one_instant_one_runs() {
     assert_eq!(ran, 1);
 }
 
-struct Host {
-    directory: tempfile::TempDir,
-    center: Center,
-}
-
-impl Host {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
-        Self { directory, center }
-    }
-
-    async fn server(&self, hold: u64) -> Process {
-        let mut process = Process::start(command(self.directory.path(), hold));
-        process.client.initialize().await;
-        process
-    }
-
-    async fn decide(&self, id: &str, approve: bool) {
-        let approver = self.center.local_approver().await.unwrap();
-        let id = id.parse().unwrap();
-        if approve {
-            self.center.approve(id, &approver, None).await.unwrap();
-        } else {
-            self.center.reject(id, &approver, Some("not today".to_owned())).await.unwrap();
-        }
-    }
-
-    async fn record(&self, id: &str) -> Record {
-        self.center.action(id.parse().unwrap()).await.unwrap().unwrap()
-    }
-
-    /// Waits until the action is in `state`.
-    async fn until(&self, id: &str, state: ActionState) {
-        let changes = self.center.changes();
-        let reached = async {
-            loop {
-                let changed = changes.next();
-                if self.record(id).await.state == state {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, reached).await.unwrap();
-    }
+async fn server(host: &Host, hold: u64) -> Process {
+    let mut process = Process::start(command(host.directory(), hold));
+    process.client.initialize().await;
+    process
 }
 
 fn command(center: &Path, hold: u64) -> Command {
@@ -317,7 +276,7 @@ fn command(center: &Path, hold: u64) -> Command {
 #[tokio::test]
 async fn a_promise_survives_kill_9_and_the_call_runs_exactly_once() {
     let host = Host::new().await;
-    let mut first = host.server(1).await;
+    let mut first = server(&host, 1).await;
     let result = first.client.call(1, "guarded_plain", guarded("x")).await;
     let id = pending(&result);
     assert!(!text(&result).contains("ascend-center"), "an agent is not told how: {result}");
@@ -325,12 +284,12 @@ async fn a_promise_survives_kill_9_and_the_call_runs_exactly_once() {
     assert_eq!(host.record(&id).await.state, ActionState::Pending);
 
     // Still undecided: another process joins it.
-    let mut second = host.server(1).await;
+    let mut second = server(&host, 1).await;
     assert_eq!(pending(&second.client.call(1, "guarded_plain", guarded("x")).await), id);
     second.child.kill().await.unwrap();
 
     host.decide(&id, true).await;
-    let mut third = host.server(60_000).await;
+    let mut third = server(&host, 60_000).await;
     for call in [1, 2, 3] {
         third.client.begin(call, "guarded_plain", guarded("x")).await;
     }
@@ -349,20 +308,20 @@ async fn a_promise_survives_kill_9_and_the_call_runs_exactly_once() {
 #[tokio::test]
 async fn a_promise_survives_the_client_and_the_server() {
     let host = Host::new().await;
-    let mut first = host.server(1).await;
+    let mut first = server(&host, 1).await;
     let id = pending(&first.client.call(1, "guarded_plain", guarded("x")).await);
     first.client.close_input().await;
     assert!(first.child.wait().await.unwrap().success());
     assert_eq!(host.record(&id).await.state, ActionState::Pending);
     // A call that joins it and is cancelled takes nothing along either.
-    let mut second = host.server(60_000).await;
+    let mut second = server(&host, 60_000).await;
     second.client.begin(1, "guarded_plain", guarded("x")).await;
     second.client.call(2, "echo", guarded("x")).await;
     second.signal("TERM").await;
     assert!(second.child.wait().await.unwrap().success());
     assert_eq!(host.record(&id).await.state, ActionState::Pending);
     host.decide(&id, true).await;
-    let mut third = host.server(60_000).await;
+    let mut third = server(&host, 60_000).await;
     let result = third.client.call(1, "guarded_plain", guarded("x")).await;
     assert_eq!(governance(&result)["action_id"], *id, "{result}");
     assert_eq!(text(&result), "x");
@@ -371,12 +330,12 @@ async fn a_promise_survives_the_client_and_the_server() {
 #[tokio::test]
 async fn a_rejection_meanwhile_is_told_once_and_the_kill_switch_stops_a_joined_call() {
     let host = Host::new().await;
-    let mut first = host.server(1).await;
+    let mut first = server(&host, 1).await;
     let id = pending(&first.client.call(1, "guarded_plain", guarded("x")).await);
     first.child.kill().await.unwrap();
     host.decide(&id, false).await;
 
-    let mut second = host.server(1).await;
+    let mut second = server(&host, 1).await;
     let result = second.client.call(1, "guarded_plain", guarded("x")).await;
     assert_eq!(governance(&result)["refusal"], "rejected", "{result}");
     assert_eq!(governance(&result)["action_id"], *id);
@@ -387,7 +346,7 @@ async fn a_rejection_meanwhile_is_told_once_and_the_kill_switch_stops_a_joined_c
     host.decide(&id, true).await;
     let approver = host.center.local_approver().await.unwrap();
     host.center.kill("stop", &approver).await.unwrap();
-    let mut third = host.server(1).await;
+    let mut third = server(&host, 1).await;
     let result = third.client.call(1, "guarded_plain", guarded("x")).await;
     assert_eq!(governance(&result)["refusal"], "kill_switch", "{result}");
     assert_eq!(third.client.call(2, "runs", json!({})).await["isError"], true);

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// How long anything here may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An official MCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,26 @@ impl Server {
         Self(json!({ "command": path, "args": [], "env": {} }))
     }
 
+    /// One that listens at `url` already.
+    #[must_use]
+    pub fn listening(url: &str) -> Self {
+        Self(json!({ "url": url }))
+    }
+
+    /// What the client calls itself before it.
+    #[must_use]
+    pub fn named(mut self, client: &str) -> Self {
+        self.0["name"] = client.into();
+        self
+    }
+
+    /// Lets a TypeScript 2 client ask for 2026-07-28.
+    #[must_use]
+    pub fn negotiated(mut self) -> Self {
+        self.0["negotiate"] = "auto".into();
+        self
+    }
+
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -93,6 +113,22 @@ pub fn call(tool: &str, arguments: Value) -> Value {
 #[must_use]
 pub fn call_aside(tool: &str, arguments: Value) -> Value {
     json!({ "tool": tool, "arguments": arguments, "concurrent": true })
+}
+
+/// The same call, of whose progress the client wants to hear. It then waits as
+/// long as it hears.
+#[must_use]
+pub fn with_progress(mut call: Value) -> Value {
+    call["progress"] = true.into();
+    call["reset"] = true.into();
+    call
+}
+
+/// The same call, cancelled by the client at the first report of its progress.
+#[must_use]
+pub fn cancelled_on_progress(mut call: Value) -> Value {
+    call["cancel_on_progress"] = true.into();
+    call
 }
 
 /// A running client. What it sees comes as one JSON object after another.
@@ -142,11 +178,11 @@ impl Session {
     ///
     /// # Panics
     ///
-    /// When nothing comes within a minute.
+    /// When nothing comes within two minutes.
     pub async fn next(&mut self) -> Value {
         let line = tokio::time::timeout(PATIENCE, self.lines.next_line())
             .await
-            .expect("the client saw nothing for a minute")
+            .expect("the client saw nothing for two minutes")
             .expect("the client's output is text")
             .expect("the client ended");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))

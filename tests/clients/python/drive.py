@@ -1,10 +1,14 @@
-"""Drives an MCP server over stdio with the official Python client.
+"""Drives an MCP server with the official Python client.
 
 usage: drive.py '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
 
+A server that listens already is {"url": …}. With "name" the client calls itself so.
+
 Prints one JSON object a line: the negotiated protocol, the tools, then the
 result of each call as it arrives. Calls run one after another, except those
-with "concurrent": true, which run together with the ones that follow.
+with "concurrent": true, which run together with the ones that follow. With
+"progress": true each report of progress is printed too, and with
+"cancel_on_progress": true the call is cancelled at the first.
 Works with both major versions of the client.
 """
 
@@ -14,27 +18,35 @@ import json
 import sys
 
 from mcp import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 
 try:
     from mcp import Client, stdio_client
+    from mcp.types import Implementation
 
     VERSION = 2
 except ImportError:
     from mcp import ClientSession
     from mcp.client.stdio import stdio_client
+    from mcp.types import Implementation
 
     VERSION = 1
 
 
 @contextlib.asynccontextmanager
 async def connect(server):
-    parameters = StdioServerParameters(**server)
+    name = server.pop("name", None)
+    named = {"client_info": Implementation(name=name, version="1")} if name else {}
+    if "url" in server:
+        transport = streamable_http_client(server["url"])
+    else:
+        transport = stdio_client(StdioServerParameters(**server))
     if VERSION == 2:
-        async with Client(stdio_client(parameters)) as client:
+        async with Client(transport, **named) as client:
             yield client, client.protocol_version
     else:
-        async with stdio_client(parameters) as (read, write):
-            async with ClientSession(read, write) as client:
+        async with transport as (read, write, *_):
+            async with ClientSession(read, write, **named) as client:
                 initialized = await client.initialize()
                 yield client, initialized.protocolVersion
 
@@ -47,9 +59,22 @@ def dump(model):
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-async def call(client, index, tool, arguments):
+async def call(client, index, spec):
+    options = {}
+    if spec.get("progress") or spec.get("cancel_on_progress"):
+        task = asyncio.current_task()
+
+        async def told(progress, total, message):
+            show(call=index, progress=progress, message=message)
+            if spec.get("cancel_on_progress"):
+                task.cancel()
+
+        options["progress_callback"] = told
     try:
-        show(call=index, result=dump(await client.call_tool(tool, arguments)))
+        result = await client.call_tool(spec["tool"], spec["arguments"], **options)
+        show(call=index, result=dump(result))
+    except asyncio.CancelledError:
+        show(call=index, cancelled=True)
     except Exception as error:  # whatever the client makes of it is what is tested
         show(call=index, error=f"{type(error).__name__}: {error}")
 
@@ -60,7 +85,7 @@ async def main(server, calls):
         show(tools=[dump(tool) for tool in (await client.list_tools()).tools])
         running = []
         for index, spec in enumerate(calls):
-            task = asyncio.create_task(call(client, index, spec["tool"], spec["arguments"]))
+            task = asyncio.create_task(call(client, index, spec))
             if spec.get("concurrent"):
                 running.append(task)
             else:
