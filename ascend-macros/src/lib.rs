@@ -10,6 +10,7 @@ mod diagnostics;
 mod expand;
 mod parameter;
 mod signature;
+mod suite;
 mod template;
 
 use proc_macro::TokenStream;
@@ -24,4 +25,9 @@ pub fn mcp_governance(arguments: TokenStream, item: TokenStream) -> TokenStream 
 #[proc_macro_attribute]
 pub fn high_risk_action(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(Kind::HighRisk, arguments.into(), item.into()).into()
+}
+
+#[proc_macro]
+pub fn governance_tests(input: TokenStream) -> TokenStream {
+    suite::tests(input.into()).into()
 }

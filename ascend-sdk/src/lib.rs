@@ -48,6 +48,8 @@ pub mod server;
 mod spec;
 mod state;
 mod template;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tool;
 
 pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};

@@ -1,0 +1,5 @@
+use ascend_sdk::testing::governance_tests;
+
+governance_tests!();
+
+fn main() {}
