@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use ascend_tests::client::{Approver, Client, RemoteCenter, Server, call, call_aside};
+use ascend_tests::client::{Approver, Client, RemoteCenter, Server, call, call_aside, program};
 use serde_json::{Value, json};
 
 const COUNT: &str = "SELECT count(*) AS n FROM events";
@@ -244,4 +244,20 @@ async fn a_client_that_goes_away_takes_its_call_along() {
     let refused = approver.fails(&["approve", &id]).await;
     assert!(refused.contains("withdrew"), "{refused}");
     assert_eq!(users(data.path()).await, 120);
+}
+
+/// A changed risk is a changed line in review: when this fails, read the
+/// difference, and write the file anew if it is meant.
+#[tokio::test]
+async fn the_manifest_of_example_08_is_the_committed_one() {
+    let data = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(program("08_mcp_server"))
+        .args(["--manifest", "--data"])
+        .arg(data.path())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let committed = include_str!("../examples/manifests/08_mcp_server.json");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), committed);
 }

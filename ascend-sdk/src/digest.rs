@@ -160,6 +160,11 @@ pub(crate) fn of_call(
     }))))
 }
 
+/// The digest of a JSON value that holds no secret.
+pub(crate) fn of_value(value: &Value) -> Digest {
+    Digest(sha256(&canonical(&injective(value))))
+}
+
 /// Tells identical calls of this process, sensitive values included. It never
 /// leaves the process, so that it tells nobody anything.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

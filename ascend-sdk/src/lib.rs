@@ -37,6 +37,7 @@ mod digest;
 mod exact;
 mod facts;
 mod governor;
+mod manifest;
 mod output;
 mod refusal;
 #[cfg(feature = "server")]
@@ -62,6 +63,7 @@ pub(crate) use digest::Salt;
 pub use digest::{Digest, DigestKey, ShortKey};
 pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
 pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
+pub use manifest::Manifest;
 pub use output::{Content, ContentBlock, ResourceContents, ToolError, ToolOutput, ToolReturn};
 pub use refusal::{Refusal, RefusalKind};
 pub use route::{Route, Tools};

@@ -1,6 +1,6 @@
 //! Texts with placeholders for arguments: the resource and the summary.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,17 @@ pub enum Segment {
 pub(crate) const RESOURCE_VALUE_LIMIT: usize = 256;
 /// The most characters that one argument contributes to a summary.
 pub(crate) const SUMMARY_VALUE_LIMIT: usize = 500;
+
+/// As it was written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Segment::Parameter(name) => write!(f, "{{{name}}}"),
+            Segment::Path(name) => write!(f, "{{+{name}}}"),
+        })
+    }
+}
 
 impl Template {
     /// The resource for `arguments`. No argument can forge another resource:

@@ -23,6 +23,9 @@ pub struct Options {
     /// non-zero when one does not behave.
     #[arg(long)]
     pub test: bool,
+    /// Print what an agent may do with the tools, as JSON, instead of serving.
+    #[arg(long)]
+    pub manifest: bool,
     /// Serve Streamable HTTP on this loopback address instead of stdio.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:3000")]
     pub http: Option<SocketAddr>,
@@ -45,6 +48,7 @@ impl Options {
 /// An example server's surroundings.
 pub struct Host {
     name: &'static str,
+    manifest: bool,
     http: Option<SocketAddr>,
     data: PathBuf,
     governor: Governor,
@@ -91,7 +95,8 @@ impl Host {
         if let Err(error) = governor.authority().health().await {
             tracing::warn!(%error, "the authority does not answer; until it does, every call is refused");
         }
-        Ok(Self { name, http: options.http, data, governor })
+        let Options { manifest, http, .. } = *options;
+        Ok(Self { name, manifest, http, data, governor })
     }
 
     /// Where the example keeps its data.
@@ -106,12 +111,16 @@ impl Host {
         self.governor.clone()
     }
 
-    /// Serves until the client goes away, or a signal.
+    /// Serves until the client goes away, or a signal; or prints the manifest.
     ///
     /// # Errors
     ///
     /// When the server is put together wrongly, or the address cannot be used.
     pub async fn serve(self, server: GovernedServer) -> anyhow::Result<()> {
+        if self.manifest {
+            print!("{}", server.manifest());
+            return Ok(());
+        }
         if let Some(address) = self.http {
             let server = server.serve_http(address).await?;
             tracing::info!("connect a client to {}", server.url());

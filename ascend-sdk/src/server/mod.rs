@@ -91,7 +91,7 @@ use self::{
     catalog::{Catalog, Lists},
     stdio::Sink,
 };
-use crate::{Governor, State, Tools};
+use crate::{Governor, Manifest, State, Tools};
 
 /// A server of governed tools, being put together.
 #[derive(Debug)]
@@ -201,6 +201,22 @@ impl GovernedServer {
     pub fn tools(mut self, tools: Tools) -> Self {
         self.tools.extend(tools);
         self
+    }
+
+    /// What an agent may do with the tools, as a document to be reviewed. Print it
+    /// where the program is asked to, before anything is served:
+    ///
+    /// ```no_run
+    /// # fn example(server: ascend_sdk::GovernedServer) {
+    /// if std::env::args().any(|argument| argument == "--manifest") {
+    ///     print!("{}", server.manifest());
+    ///     return;
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        Manifest::new(self.governor.server_id(), &self.tools)
     }
 
     /// Lets clients use these tools alone. Others are not listed, and a call of

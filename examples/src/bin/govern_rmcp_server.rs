@@ -112,6 +112,7 @@ async fn main() -> anyhow::Result<()> {
     if options.test {
         return scenarios::run(&[], &scenarios()).await;
     }
+    anyhow::ensure!(!options.manifest, "a plain rmcp server has no manifest; see example 08");
     let host = Host::start("govern_rmcp_server", &options).await?;
     // ▼ added: the governor of every governed method in this process
     host.governor().install();
