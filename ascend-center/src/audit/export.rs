@@ -252,7 +252,7 @@ pub fn verify_audit_file(
         let text = line.map_err(|error| unfit(&error.to_string()))?;
         let line: Line<'_> =
             serde_json::from_str(&text).map_err(|error| unfit(&error.to_string()))?;
-        verifier = Some(match (verifier, line) {
+        let taken = match (verifier, line) {
             (None, Line { start: Some(StartLine { seq, hash }), .. }) => {
                 Verifier::new(keys, Start { chain: None, seq, hash })
             }
@@ -264,9 +264,6 @@ pub fn verify_audit_file(
             }
             (Some(mut verifier), Line { entry: Some(text), hash: Some(hash), .. }) => {
                 verifier.entry(None, text.get().as_bytes(), hash.as_bytes())?;
-                if let Some(witness) = &witness {
-                    witness.compare(&verifier)?;
-                }
                 verifier
             }
             (Some(mut verifier), Line { head: Some(text), signature: Some(signature), .. }) => {
@@ -275,7 +272,11 @@ pub fn verify_audit_file(
             }
             (None, _) => return Err(unfit("an exported log begins with `start` or `checkpoint`")),
             (Some(_), _) => return Err(unfit("expected an entry or a signed head")),
-        });
+        };
+        if let Some(witness) = &witness {
+            witness.compare(&taken)?;
+        }
+        verifier = Some(taken);
     }
     let verifier = verifier.ok_or_else(|| failed("it is empty".to_owned()))?;
     if verifier.signed() < verifier.seq() {
@@ -283,7 +284,7 @@ pub fn verify_audit_file(
     }
     if let Some(witness) = &witness {
         if witness.seq() < verifier.start() {
-            return Err(AuditError::HeadPruned(witness.seq()));
+            return Err(AuditError::HeadBefore(witness.seq()));
         }
         witness.conclude(&verifier)?;
     }

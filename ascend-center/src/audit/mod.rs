@@ -39,9 +39,12 @@ pub enum AuditError {
         /// The last one.
         last: i64,
     },
-    /// A head that was kept elsewhere tells of entries that were pruned since.
-    #[error("the given head is of entry {0}, which was pruned since; keep a newer one beside it")]
-    HeadPruned(i64),
+    /// A head that was kept elsewhere tells of an entry before the first one.
+    #[error(
+        "the given head is of entry {0}, before what is looked at: where that was pruned since, \
+         only a newer head helps"
+    )]
+    HeadBefore(i64),
     /// A head or an exported log cannot be read.
     #[error("{file}: {problem}")]
     File {

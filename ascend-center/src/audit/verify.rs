@@ -8,7 +8,6 @@ use super::{
 /// The first entry that does not stand as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry {seq}: {tampering}")]
-#[non_exhaustive]
 pub struct Broken {
     /// Its number.
     pub seq: i64,

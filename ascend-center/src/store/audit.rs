@@ -386,10 +386,13 @@ impl Store {
 }
 
 async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
-    let damaged: Option<i64> = sqlx::query_scalar("SELECT seq FROM audit LIMIT 1")
-        .fetch_optional(&mut transaction.connection)
-        .await?;
-    if damaged.is_some() {
+    // The table is there until the log has begun.
+    let is_new: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'earlier_events')",
+    )
+    .fetch_one(&mut transaction.connection)
+    .await?;
+    if !is_new {
         // Reading still works, so that it can be looked at.
         tracing::error!("{}", StoreError::AuditState);
         return Ok(());

@@ -92,9 +92,9 @@ async fn prove(
         return Err(AuditError::NoSuchEntry { seq, first, last });
     }
     if let Some(witness) = &proof.witness
-        && witness.seq() < pruned
+        && witness.seq() < from - 1
     {
-        return Err(AuditError::HeadPruned(witness.seq()));
+        return Err(AuditError::HeadBefore(witness.seq()));
     }
     let mut verifier = if from == first {
         match &checkpoint {
@@ -115,10 +115,15 @@ async fn prove(
         sink(Step::Start(start))?;
         Verifier::new(&proof.keys, start)
     };
+    // A head that was kept elsewhere is looked for wherever it is.
+    let to_see = proof.witness.map_or(0, |witness| witness.seq());
+    if let Some(witness) = &proof.witness {
+        witness.compare(&verifier)?;
+    }
     let mut told = Told::default();
     let is_whole = from == first && proof.to.is_none();
     // On to the next signature: what it does not cover could be written anew.
-    while verifier.seq() < to || verifier.signed() < to {
+    while verifier.seq() < to.max(to_see) || verifier.signed() < to {
         let rows: Vec<Row5> = sqlx::query_as(
             "SELECT audit.seq, CAST(entry AS BLOB), hash, CAST(head AS BLOB), signature \
              FROM audit LEFT JOIN audit_heads ON audit_heads.seq = audit.seq \
@@ -129,7 +134,7 @@ async fn prove(
         .fetch_all(&mut *connection)
         .await?;
         if rows.is_empty() {
-            conclude(connection, &verifier, tail, pruned).await?;
+            conclude(connection, &verifier, tail).await?;
             break;
         }
         for (seq, text, hash, head, signature) in rows {
@@ -149,15 +154,15 @@ async fn prove(
             if let Some(witness) = &proof.witness {
                 witness.compare(&verifier)?;
             }
-            if verifier.seq() >= to && verifier.signed() >= to {
+            if verifier.seq() >= to.max(to_see) && verifier.signed() >= to {
                 break;
             }
         }
     }
+    if let Some(witness) = &proof.witness {
+        witness.conclude(&verifier)?;
+    }
     if is_whole {
-        if let Some(witness) = &proof.witness {
-            witness.conclude(&verifier)?;
-        }
         told.compare(connection, last_action, verifier.seq()).await?;
     }
     let mut report = verifier.report();
@@ -170,23 +175,23 @@ async fn conclude(
     connection: &mut SqliteConnection,
     verifier: &Verifier<'_>,
     tail: Tail,
-    pruned: i64,
 ) -> Result<(), AuditError> {
     let head: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit_heads")
         .fetch_one(connection)
         .await?;
     let known = tail.seq.max(head);
+    // Of what lies before the first entry, nothing was seen.
+    let since = |seq: i64| if seq > verifier.start() { seq } else { 0 };
     let tampering = if known > verifier.seq() {
         Tampering::Truncated { known }
     } else if tail.seq < verifier.seq() {
         return Err(Broken { seq: tail.seq + 1, tampering: Tampering::Added }.into());
     } else if tail.hash != verifier.hash() || verifier.chain() != Some(tail.chain) {
         Tampering::State
-    } else if tail.signed > verifier.signed() {
-        return Err(
-            Broken { seq: tail.signed, tampering: Tampering::HeadMissing(tail.signed) }.into()
-        );
-    } else if tail.signed != verifier.signed() && verifier.signed() > pruned {
+    } else if since(tail.signed) > since(verifier.signed()) {
+        let tampering = Tampering::HeadMissing(tail.signed);
+        return Err(Broken { seq: tail.signed, tampering }.into());
+    } else if since(tail.signed) != since(verifier.signed()) {
         Tampering::State
     } else {
         return Ok(());
