@@ -423,8 +423,8 @@ enum Change {
     Append {
         copy_of: usize,
     },
-    State {
-        column: usize,
+    End {
+        which: usize,
         add: i64,
     },
     Action {
@@ -467,8 +467,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (any::<bool>(), 0..20_usize).prop_map(|(heads, row)| Change::Delete { heads, row }),
         1 => (0..20_usize, 0..20_usize).prop_map(|(row, with)| Change::Swap { row, with }),
         1 => (0..20_usize).prop_map(|copy_of| Change::Append { copy_of }),
-        1 => (0..3_usize, prop::sample::select(vec![-2_i64, -1, 1, 2]))
-            .prop_map(|(column, add)| Change::State { column, add }),
+        1 => (0..5_usize, prop::sample::select(vec![-2_i64, -1, 1, 2]))
+            .prop_map(|(which, add)| Change::End { which, add }),
         1 => (0..ACTIONS.len()).prop_map(|column| Change::Action { column }),
     ]
 }
@@ -539,12 +539,15 @@ async fn apply(database: &mut SqliteConnection, change: &Change) -> bool {
             let from = format!("SELECT {seq}, entry, hash FROM audit WHERE seq = {copied}");
             run(database, format!("INSERT INTO audit (seq, entry, hash) {from}")).await
         }
-        Change::State { column, add } => {
-            let column = ["seq", "signed", "id"][column];
-            if column == "id" {
-                return run(database, "DELETE FROM audit_state".to_owned()).await;
-            }
-            run(database, format!("UPDATE audit_state SET {column} = {column} + {add}")).await
+        Change::End { which, add } => {
+            let statement = match which {
+                0 => format!("UPDATE audit_state SET seq = seq + {add}"),
+                1 => format!("UPDATE audit_state SET signed = signed + {add}"),
+                2 => format!("UPDATE audit_checkpoint SET seq = seq + {add}"),
+                3 => "DELETE FROM audit_checkpoint".to_owned(),
+                _ => "DELETE FROM audit_state".to_owned(),
+            };
+            run(database, statement).await
         }
         Change::Action { column } => {
             let set = ACTIONS[column];
