@@ -274,6 +274,17 @@ async fn the_log_is_signed_at_intervals_in_time_and_at_the_end() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_unsigned_is_signed_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Served::start(directory.path());
+    server.kill();
+    let unsigned = cli(directory.path(), &["verify"]).1;
+    assert!(unsigned.contains("the last 2 are chained, and not signed yet"), "{unsigned}");
+    let signed = cli(directory.path(), &["verify"]).1;
+    assert!(!signed.contains("not signed yet"), "{signed}");
+}
+
 #[tokio::test]
 async fn a_range_is_proved_by_the_next_signature() {
     let directory = tempfile::tempdir().unwrap();

@@ -377,7 +377,11 @@ impl Store {
             Box::pin(async move {
                 match Tail::read(&mut transaction.connection).await? {
                     None => begin(transaction).await,
-                    Some(_) => tell_of_a_new_key(transaction).await,
+                    Some(_) => {
+                        // What a killed process left unsigned is signed in time.
+                        transaction.tail().await?;
+                        tell_of_a_new_key(transaction).await
+                    }
                 }
             })
         })
