@@ -104,6 +104,16 @@ pub enum Effect {
     Deny,
 }
 
+impl From<Decision> for Effect {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::RequireApproval => Self::RequireApproval,
+            Decision::Deny => Self::Deny,
+        }
+    }
+}
+
 impl Record {
     pub(crate) fn life(&self) -> Life {
         Life {

@@ -168,7 +168,12 @@ async fn whatever_happens_to_an_action_is_recorded() {
 #[tokio::test]
 async fn the_log_holds_no_argument_and_no_secret() {
     let directory = tempfile::tempdir().unwrap();
-    let center = open(directory.path()).await;
+    let policy = "@id(\"only-databases\") permit (principal, action, resource)\n\
+                  when { context.namespace == \"database\" };";
+    let file = directory.path().join("policy.cedar");
+    std::fs::write(&file, policy).unwrap();
+    let config = CenterConfig::new(directory.path()).policies(file);
+    let center = Center::open(config).await.unwrap();
     let mut json = action_json("database", "read", "table-marker");
     json["parameters"] = json!({ "password": "argument-marker" });
     json["summary"] = "summary-marker".into();
@@ -178,6 +183,9 @@ async fn the_log_holds_no_argument_and_no_secret() {
     center.claim(&id, &digest(1)).await.unwrap();
     let error = "error-marker".to_owned();
     center.report(&id, &Outcome::Failed { duration: Duration::ZERO, error }).await.unwrap();
+    // Why nothing permits a call quotes it.
+    let denied = center.evaluate(&action("vault", "frobnicate", "denied-marker")).await.unwrap();
+    assert!(denied.reason.unwrap().contains("denied-marker"));
     let mut out = Vec::new();
     center.export_audit(&VerifyAudit::new(), AuditFormat::Jsonl, &mut out).await.unwrap();
     let text = String::from_utf8(out).unwrap();

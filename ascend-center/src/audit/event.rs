@@ -199,7 +199,7 @@ pub struct AuditEvent {
     /// The score's level, or the floor's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk_level: Option<RiskLevel>,
-    /// Why, in the words of policies or of who raised the kill switch.
+    /// Why, in the words of the policies that decided, or of who raised the kill switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the approver wrote.

@@ -318,11 +318,7 @@ const fn lowest_score(level: RiskLevel) -> u8 {
 }
 
 fn reason(decision: Decision, matched: &[Matched], action: &str, resource: &str) -> String {
-    let effect = match decision {
-        Decision::Allow => Effect::Allow,
-        Decision::RequireApproval => Effect::RequireApproval,
-        Decision::Deny => Effect::Deny,
-    };
+    let effect = Effect::from(decision);
     let mut deciding = matched.iter().filter(|matched| matched.effect == effect).peekable();
     if deciding.peek().is_none() {
         return format!("no policy allows `{action}` on `{resource}`");

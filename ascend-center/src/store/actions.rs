@@ -10,7 +10,7 @@ use super::{Store, StoreError, kill_switch, writer::Transaction};
 use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash},
     life::{ActionState, Event, Life, Refused},
-    record::{Matched, Record},
+    record::{Effect, Matched, Record},
     submission::Submission,
 };
 
@@ -375,7 +375,8 @@ async fn submit(
         refusal: refusal.map(str::to_owned),
         risk_score: Some(verdict.risk_score),
         risk_level: Some(verdict.risk_level),
-        reason: Some(verdict.reason),
+        reason: refusal
+            .map_or_else(|| words(verdict.decision, &verdict.matched), |_| Some(verdict.reason)),
         policies: verdict.matched.into_iter().map(|matched| matched.policy).collect(),
         policy_set: Some(policies.hash),
         server: Some(submission.server_id),
@@ -391,6 +392,15 @@ async fn submit(
         Some(record) => Ok(Ok(record)),
         None => Err(sqlx::Error::RowNotFound.into()),
     }
+}
+
+/// What the policies that decided say. The whole reason can quote the call,
+/// and is not for the log.
+fn words(decision: Decision, matched: &[Matched]) -> Option<String> {
+    let effect = Effect::from(decision);
+    let deciding = matched.iter().filter(|matched| matched.effect == effect);
+    let words: Vec<&str> = deciding.filter_map(|matched| matched.reason.as_deref()).collect();
+    Some(words.join("; ")).filter(|words| !words.is_empty())
 }
 
 /// The action that an earlier call like this was promised.

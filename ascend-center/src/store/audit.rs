@@ -478,11 +478,11 @@ impl Earlier {
         };
         let (mut reason, mut comment, mut claimed_digest, mut subject) = (None, None, None, None);
         match kind {
-            AuditKind::Evaluated | AuditKind::Killed => reason = detail,
+            AuditKind::Killed => reason = detail,
             AuditKind::Approved | AuditKind::Rejected => comment = detail,
             AuditKind::ClaimRefused => claimed_digest = detail.and_then(|text| text.parse().ok()),
             AuditKind::CredentialCreated => subject = Some(by.clone()),
-            // What an agent wrote stands with the action.
+            // What an agent wrote, or a reason quotes, stands with the action.
             _ => {}
         }
         let event = AuditEvent::new(kind, Actor::new(role, by));
