@@ -136,7 +136,7 @@ fn tell(report: &AuditReport) -> io::Result<()> {
         say(&format!("a signed checkpoint stands for the {} before", report.pruned))?;
     }
     if report.actions > 0 {
-        say(&format!("{} actions stand as they were recorded", report.actions))?;
+        say(&format!("actions that stand as they were recorded: {}", report.actions))?;
     }
     let unsigned = report.to - report.signed.max(report.from - 1);
     if unsigned > 0 {

@@ -375,13 +375,18 @@ impl Store {
     pub(super) async fn begin_audit(&self) -> Result<(), StoreError> {
         self.write(|transaction| {
             Box::pin(async move {
-                match Tail::read(&mut transaction.connection).await? {
-                    None => begin(transaction).await,
-                    Some(_) => {
+                match Tail::read(&mut transaction.connection).await {
+                    Ok(None) => begin(transaction).await,
+                    Ok(Some(_)) => {
                         // What a killed process left unsigned is signed in time.
                         transaction.tail().await?;
                         tell_of_a_new_key(transaction).await
                     }
+                    Err(StoreError::AuditState) => {
+                        tell_of_damage();
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
                 }
             })
         })
@@ -397,8 +402,7 @@ async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
     .fetch_one(&mut transaction.connection)
     .await?;
     if !is_new {
-        // Reading still works, so that it can be looked at.
-        tracing::error!("{}", StoreError::AuditState);
+        tell_of_damage();
         return Ok(());
     }
     let nonce = credential::random::<16>().map_err(sqlx::Error::Io)?;
@@ -431,23 +435,25 @@ async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Nothing can be written then. Reading goes on, so that it can be looked at.
+fn tell_of_damage() {
+    tracing::error!("{}", StoreError::AuditState);
+}
+
 async fn tell_of_a_new_key(transaction: &mut Transaction) -> Result<(), StoreError> {
-    let last: Option<String> = sqlx::query_scalar(
-        "SELECT coalesce(head ->> '$.public_key', '') FROM audit_heads ORDER BY seq DESC LIMIT 1",
-    )
-    .fetch_optional(&mut transaction.connection)
-    .await?;
+    let head: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT CAST(head AS BLOB) FROM audit_heads ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut transaction.connection)
+            .await?;
     let key = transaction.log.key.public();
-    match last {
-        Some(last) if last != key.to_string() => {
-            let mut event = AuditEvent::new(AuditKind::SigningKeyChanged, Actor::center());
-            event.public_key = Some(key);
-            transaction.note(event.subject(last)).await?;
-            transaction.sign().await?;
-            Ok(())
-        }
-        _ => Ok(()),
+    let last = head.and_then(|head| serde_json::from_slice::<Head>(&head).ok());
+    if let Some(last) = last.filter(|last| last.public_key != key) {
+        let mut event = AuditEvent::new(AuditKind::SigningKeyChanged, Actor::center());
+        event.public_key = Some(key);
+        transaction.note(event.subject(last.public_key.to_string())).await?;
+        transaction.sign().await?;
     }
+    Ok(())
 }
 
 /// An event from before the log was chained.

@@ -179,13 +179,31 @@ async fn a_lost_signing_key_is_replaced_in_the_open() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_end_stays_readable_and_nothing_is_decided() {
+async fn a_log_with_a_damaged_end_stays_readable_and_nothing_is_decided() {
+    for damage in [
+        "DELETE FROM audit_state",
+        "UPDATE audit_state SET hash = x'00'",
+        "UPDATE audit_heads SET head = 'no JSON'; UPDATE audit_state SET chain = x'00'",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let center = open(directory.path()).await;
+        center.close().await;
+        intruder(directory.path()).await.execute(damage).await.unwrap();
+        let center = open(directory.path()).await;
+        assert!(center.evaluate(&delete()).await.is_err());
+        assert_eq!(broken(verify(&center).await), Broken { seq: 3, tampering: Tampering::State });
+        assert_eq!(log(&center).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_head_is_named_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
     center.close().await;
-    intruder(directory.path()).await.execute("DELETE FROM audit_state").await.unwrap();
+    let damage = "UPDATE audit_heads SET head = 'no JSON' WHERE seq = 3";
+    intruder(directory.path()).await.execute(damage).await.unwrap();
     let center = open(directory.path()).await;
-    assert!(center.evaluate(&delete()).await.is_err());
-    assert_eq!(broken(verify(&center).await), Broken { seq: 3, tampering: Tampering::State });
-    assert_eq!(log(&center).await.len(), 3);
+    let found = broken(verify(&center).await);
+    assert_eq!(found, Broken { seq: 3, tampering: Tampering::HeadUnreadable });
 }
