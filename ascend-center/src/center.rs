@@ -15,13 +15,15 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
+    audit::{AuditKey, AuditKeyError},
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
     life::ActionState,
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
-        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
+        DecideError, KillSwitch, NewAction, PolicySet, ReportError, Store, StoreError, SubmitError,
+        Waiter,
     },
     submission::Submission,
 };
@@ -103,6 +105,9 @@ pub enum OpenError {
     /// A credential cannot be made or read.
     #[error("{0}")]
     Credential(#[from] CredentialError),
+    /// The key that signs the audit log cannot be made or read.
+    #[error("{0}")]
+    AuditKey(#[from] AuditKeyError),
     /// The database cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -154,7 +159,7 @@ impl Center {
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
         let CenterConfig { directory, policies, approver } = config;
-        let (directory, lock, policies) = tokio::task::spawn_blocking(move || {
+        let (directory, lock, policies, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
@@ -165,12 +170,13 @@ impl Center {
                     .map_err(|source| OpenError::Directory { directory: folder.clone(), source })?;
             }
             let policies = Policies::open(policies)?;
-            Ok::<_, OpenError>((directory, lock, policies))
+            let key = AuditKey::ensure(&directory)?;
+            Ok::<_, OpenError>((directory, lock, policies, key))
         })
         .await
         .map_err(|_| StoreError::Closed)??;
 
-        let store = Store::open(&directory.join(directory::DATABASE)).await?;
+        let store = Store::open(&directory.join(directory::DATABASE), Arc::new(key)).await?;
         let approver = approver.unwrap_or_else(credential::user_name);
         for (role, name) in [(Role::Approver, approver.as_str()), (Role::Agent, LOCAL_AGENT)] {
             let (name, hash) = credential::ensure(&directory, role, name)?;
@@ -338,8 +344,17 @@ impl Center {
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
-        let verdict = self.0.policies.engine().evaluate(&submission, Timestamp::now());
-        self.0.store.submit(NewAction { submission, verdict }).await
+        let (verdict, policies) = {
+            let engine = self.0.policies.engine();
+            let verdict = engine.evaluate(&submission, Timestamp::now());
+            let source = self.0.policies.source();
+            (verdict, PolicySet { hash: engine.hash(), count: engine.len(), source })
+        };
+        self.0.store.submit(NewAction { submission, verdict, policies }).await
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// The action once it is no longer pending, or as it stands after `limit`;

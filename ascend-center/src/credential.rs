@@ -139,15 +139,7 @@ pub(crate) fn read(
     let path = directory.join(role.file());
     let failed =
         |problem: String| CredentialError::File { file: path.display().to_string(), problem };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let about = path.metadata().map_err(|error| failed(error.to_string()))?;
-        if about.permissions().mode() & 0o077 != 0 {
-            return Err(failed("others can read it; delete it to have a new one made".to_owned()));
-        }
-    }
-    let content = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    let content = directory::read_private(&path).map_err(|error| failed(error.to_string()))?;
     // The error of serde would quote what it read.
     let kept: Kept = serde_json::from_str(&content)
         .map_err(|_| failed("it is no JSON object with `name` and `token`".to_owned()))?;

@@ -82,6 +82,21 @@ pub(crate) fn create_once(path: &Path, content: &[u8], mode: u32) -> io::Result<
     }
 }
 
+/// The text of a file that only its owner can read.
+pub(crate) fn read_private(path: &Path) -> io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if path.metadata()?.permissions().mode() & 0o077 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "others can read it; delete it to have a new one made",
+            ));
+        }
+    }
+    fs::read_to_string(path)
+}
+
 /// Creates an empty file for its owner alone, unless it is there.
 pub(crate) fn touch(path: &Path) -> io::Result<()> {
     private(OpenOptions::new().write(true).create(true).truncate(false), 0o600).open(path)?;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod center;
 mod credential;
 mod directory;
@@ -11,6 +12,11 @@ mod record;
 mod store;
 mod submission;
 
+pub use audit::{
+    Actor, AuditEntry, AuditError, AuditEvent, AuditFormat, AuditKeyError, AuditKind, AuditReport,
+    Broken, Checkpoint, EntryHash, Head, NotAHead, NotHex, Pruned, PublicKey, Signature,
+    SignedHead, Tampering, VerifyAudit, verify_audit_file,
+};
 pub use center::{Center, CenterConfig, Changes, OpenError};
 pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
@@ -18,4 +24,4 @@ pub use http::ServeConfig;
 pub use life::{ActionState, UnknownState};
 pub use policy::{PolicyError, PolicySummary, Problem, check_policies};
 pub use record::{Effect, Matched, Record};
-pub use store::{DecideError, KillSwitch, StoreError};
+pub use store::{AuditQuery, DecideError, KillSwitch, StoreError};

@@ -71,6 +71,10 @@ pub struct Record {
     pub reviewed_at: Option<Timestamp>,
     /// Whether an agent was told that it waits on, and is to come back for it.
     pub promised: bool,
+    /// What its caller told of the end: an error, or why it was withdrawn.
+    pub outcome: Option<String>,
+    /// When retention erased its arguments, and all else that tells of them.
+    pub erased_at: Option<Timestamp>,
 }
 
 /// A policy that matched an action.
@@ -98,6 +102,16 @@ pub enum Effect {
     RequireApproval,
     /// `forbid`
     Deny,
+}
+
+impl From<Decision> for Effect {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::RequireApproval => Self::RequireApproval,
+            Decision::Deny => Self::Deny,
+        }
+    }
 }
 
 impl Record {
@@ -252,11 +266,10 @@ impl FromRow<'_, SqliteRow> for Record {
             requested_by: row.try_get("requested_by")?,
             reviewed_by: row.try_get("reviewed_by")?,
             comments: row.try_get("comments")?,
-            reviewed_at: row
-                .try_get::<Option<i64>, _>("reviewed_at")?
-                .map(|at| timestamp("reviewed_at", at))
-                .transpose()?,
+            reviewed_at: optional_time(row, "reviewed_at")?,
             promised: row.try_get("promised")?,
+            outcome: row.try_get("outcome")?,
+            erased_at: optional_time(row, "erased_at")?,
         })
     }
 }
@@ -288,6 +301,10 @@ fn json_word<T: serde::de::DeserializeOwned>(
 
 fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
     timestamp(column, row.try_get(column)?)
+}
+
+fn optional_time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    row.try_get::<Option<i64>, _>(column)?.map(|at| timestamp(column, at)).transpose()
 }
 
 fn timestamp(column: &str, milliseconds: i64) -> Result<Timestamp, sqlx::Error> {

@@ -1,8 +1,10 @@
 //! `ascend-center`: for the people who approve, and for serving over HTTP.
 //!
 //! Text for people goes to stdout, logs go to stderr. Exit codes: 0 done,
-//! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more.
+//! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more,
+//! 5 the audit log does not stand as it was written.
 
+mod audit;
 mod card;
 mod pending;
 mod serve;
@@ -15,7 +17,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, DecideError};
+use ascend_center::{AuditError, Center, CenterConfig, DecideError};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -73,6 +75,9 @@ enum Command {
     /// Work on policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Prove, export and prune the audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Raise the kill switch: nothing more is allowed, and nothing approved runs
     Kill {
         /// Why, for the record and the agents
@@ -93,6 +98,7 @@ enum PolicyCommand {
 
 const NO_SUCH_ACTION: u8 = 3;
 const NOT_PENDING: u8 = 4;
+const AUDIT_BROKEN: u8 = 5;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -115,6 +121,9 @@ fn main() -> ExitCode {
             for (index, line) in text.lines().enumerate() {
                 let line = card::shown(line);
                 eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
+            }
+            if let Some(AuditError::Broken(_)) = error.downcast_ref() {
+                return AUDIT_BROKEN.into();
             }
             match error.downcast_ref::<DecideError>() {
                 Some(DecideError::Unknown(_)) => NO_SUCH_ACTION.into(),
@@ -141,6 +150,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
+        Command::Audit(ref command) if command.run_alone()? => return Ok(()),
         Command::Serve { listen, policies, hosts } => {
             return serve::serve(chosen(directory)?, listen, policies, hosts).await;
         }
@@ -178,6 +188,7 @@ async fn act(center: &Center, command: Command) -> anyhow::Result<()> {
                 say("the kill switch was not raised")?;
             }
         }
+        Command::Audit(command) => command.run(center).await?,
         Command::Serve { .. } | Command::Policy(_) => {}
     }
     Ok(())

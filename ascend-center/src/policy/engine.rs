@@ -19,6 +19,7 @@ use super::{
     verbs::Class,
 };
 use crate::{
+    audit::EntryHash,
     record::{Effect, Matched},
     store::Verdict,
     submission::Submission,
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     /// Made when first asked for. There are only as many as the schema has
     /// actions, and one for each pair of verb class and declared namespace.
     slices: RwLock<HashMap<SliceKey, Arc<Slice>>>,
+    hash: EntryHash,
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -106,13 +108,19 @@ impl Engine {
             types: Types::new()?,
             authorizer: Authorizer::new(),
             slices: RwLock::default(),
+            hash: checked.hash,
             warnings: checked.warnings,
         })
     }
 
     /// How many policies there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.policies.len()
+    }
+
+    /// Which policies they are: a hash of their files.
+    pub(crate) fn hash(&self) -> EntryHash {
+        self.hash
     }
 
     /// What policy and floor say. Whatever cannot be evaluated is denied.
@@ -310,11 +318,7 @@ const fn lowest_score(level: RiskLevel) -> u8 {
 }
 
 fn reason(decision: Decision, matched: &[Matched], action: &str, resource: &str) -> String {
-    let effect = match decision {
-        Decision::Allow => Effect::Allow,
-        Decision::RequireApproval => Effect::RequireApproval,
-        Decision::Deny => Effect::Deny,
-    };
+    let effect = Effect::from(decision);
     let mut deciding = matched.iter().filter(|matched| matched.effect == effect).peekable();
     if deciding.peek().is_none() {
         return format!("no policy allows `{action}` on `{resource}`");

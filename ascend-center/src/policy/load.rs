@@ -11,7 +11,7 @@ use cedar_policy::{
 };
 
 use super::problem::{PolicyError, Problem, Source, nearest};
-use crate::record::Effect;
+use crate::{audit::EntryHash, record::Effect};
 
 /// The policies that are used where none are given.
 pub(super) const DEFAULT_POLICIES: &str = include_str!("../../policies/default.cedar");
@@ -44,6 +44,8 @@ pub(super) struct Checked {
     pub(super) actions: HashMap<String, HashSet<EntityUid>>,
     /// What looks like a mistake but is not certainly one.
     pub(super) warnings: Vec<Problem>,
+    /// Which files they come from.
+    pub(super) hash: EntryHash,
 }
 
 /// The files of a policy set.
@@ -63,6 +65,18 @@ impl Files {
             schema: source(SCHEMA_FILE, DEFAULT_SCHEMA),
             policies: vec![source("default.cedar", DEFAULT_POLICIES)],
         }
+    }
+
+    /// A hash of the schema's text, and of each file's name and text.
+    fn hash(&self) -> EntryHash {
+        let named = |source: &Source| {
+            let name = source.file.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let names: Vec<String> = self.policies.iter().map(named).collect();
+        let files = names.iter().zip(&self.policies);
+        let parts = files.flat_map(|(name, source)| [Some(name.as_str()), Some(&source.text)]);
+        EntryHash::of("policy set v1", [Some(self.schema.text.as_str())].into_iter().chain(parts))
     }
 
     /// All `*.cedar` of a folder, by name, and its schema; or one `.cedar` file
@@ -177,7 +191,7 @@ impl Files {
             }
         }
         if problems.is_empty() {
-            Ok(Checked { policies, actions, warnings: in_order(warnings) })
+            Ok(Checked { policies, actions, warnings: in_order(warnings), hash: self.hash() })
         } else {
             Err(PolicyError { problems: in_order(problems) })
         }

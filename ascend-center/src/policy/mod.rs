@@ -106,6 +106,11 @@ impl Policies {
         self.path.is_some()
     }
 
+    /// Where the policies come from, for the record.
+    pub(crate) fn source(&self) -> String {
+        self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
+    }
+
     pub(crate) fn engine(&self) -> arc_swap::Guard<Arc<Engine>> {
         self.engine.load()
     }

@@ -1,13 +1,16 @@
 //! Actions in the database. Each change goes through [`Life::after`] in one
 //! transaction with reading where the action stands.
 
+use std::time::Duration;
+
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
 use super::{Store, StoreError, kill_switch, writer::Transaction};
 use crate::{
+    audit::{Actor, AuditEvent, AuditKind, EntryHash},
     life::{ActionState, Event, Life, Refused},
-    record::{Matched, Record},
+    record::{Effect, Matched, Record},
     submission::Submission,
 };
 
@@ -26,6 +29,17 @@ pub(crate) struct Verdict {
 pub(crate) struct NewAction {
     pub(crate) submission: Submission,
     pub(crate) verdict: Verdict,
+    /// The policies that gave the verdict.
+    pub(crate) policies: PolicySet,
+}
+
+/// Which policies decided.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicySet {
+    pub(crate) hash: EntryHash,
+    pub(crate) count: usize,
+    /// Where they come from.
+    pub(crate) source: String,
 }
 
 /// Why a submission was not taken.
@@ -84,7 +98,7 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at FROM actions ",
             $condition
         )
     };
@@ -163,9 +177,11 @@ impl Store {
                 .bind(id)
                 .execute(&mut transaction.connection)
                 .await?;
-                transaction
-                    .note(Some(id), life.state.as_str(), &approver, comment.as_deref())
-                    .await?;
+                let kind = if approve { AuditKind::Approved } else { AuditKind::Rejected };
+                let event = AuditEvent::new(kind, Actor::approver(approver)).action(id);
+                let event =
+                    AuditEvent { comment, digest: Some(record.digest), ..event.standing(life)? };
+                transaction.note(event).await?;
                 Ok(find(transaction, id).await?.ok_or(DecideError::Unknown(id)))
             })
         })
@@ -225,7 +241,8 @@ async fn settle(
 ) -> Result<Record, StoreError> {
     if record.state != life.state {
         record.state = life.state;
-        move_to(transaction, record.id, life, "center", None).await?;
+        let event = AuditEvent::new(AuditKind::Expired, Actor::center());
+        change(transaction, record.id, life, event).await?;
     }
     Ok(record)
 }
@@ -241,22 +258,22 @@ async fn keep(transaction: &mut Transaction, id: i64, life: Life) -> Result<(), 
     Ok(())
 }
 
-async fn move_to(
+/// Changes the action, and records the event that did it.
+async fn change(
     transaction: &mut Transaction,
     id: i64,
     life: Life,
-    by: &str,
-    detail: Option<&str>,
+    event: AuditEvent,
 ) -> Result<(), StoreError> {
     keep(transaction, id, life).await?;
-    transaction.note(Some(id), life.state.as_str(), by, detail).await
+    transaction.note(event.action(id).standing(life)?).await
 }
 
 async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
 ) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, mut verdict } = new;
+    let NewAction { submission, mut verdict, policies } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sqlx::query_as(select!(
             "WHERE requested_by = ? AND server_id = ? AND idempotency_key = ?"
@@ -291,6 +308,31 @@ async fn submit(
         Decision::Deny => ActionState::Denied,
     };
     let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
+    let life = Life {
+        state,
+        digest: submission.digest,
+        expires_at: transaction.now.saturating_add(timeout),
+        promised: false,
+    };
+    let parameters = serde_json::to_string(&submission.parameters)?;
+    let user_context = serde_json::to_string(&submission.user_context)?;
+    let matched = serde_json::to_string(&verdict.matched)?;
+    let client = submission.client();
+    let content = content_hash([
+        Some(submission.server_id.as_str()),
+        Some(&submission.tool),
+        Some(&submission.namespace),
+        Some(&submission.verb),
+        Some(&submission.resource),
+        submission.summary.as_deref(),
+        Some(&parameters),
+        Some(&user_context),
+        Some(&submission.session.session_id),
+        client.as_deref(),
+        Some(&verdict.reason),
+        Some(&matched),
+        Some(&submission.request),
+    ]);
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
@@ -301,21 +343,21 @@ async fn submit(
     .bind(verdict.decision.as_str())
     .bind(refusal)
     .bind(transaction.now)
-    .bind(transaction.now.saturating_add(timeout))
+    .bind(life.expires_at)
     .bind(&submission.server_id)
     .bind(&submission.tool)
     .bind(&submission.namespace)
     .bind(&submission.verb)
     .bind(&submission.resource)
     .bind(&submission.summary)
-    .bind(serde_json::to_string(&submission.parameters)?)
-    .bind(serde_json::to_string(&submission.user_context)?)
+    .bind(parameters)
+    .bind(user_context)
     .bind(&submission.session.session_id)
-    .bind(submission.client())
+    .bind(client)
     .bind(verdict.risk_score)
     .bind(verdict.risk_level.as_str())
     .bind(&verdict.reason)
-    .bind(serde_json::to_string(&verdict.matched)?)
+    .bind(matched)
     .bind(submission.digest.to_string())
     .bind(&submission.idempotency_key)
     .bind(&submission.requested_by)
@@ -323,12 +365,42 @@ async fn submit(
     .fetch_one(&mut transaction.connection)
     .await?;
     transaction
-        .note(Some(id), state.as_str(), &submission.requested_by, Some(&verdict.reason))
+        .note_policies(policies.hash, |event| {
+            event.subject(policies.source).detail(format!("{} policies", policies.count))
+        })
         .await?;
+    let event = AuditEvent::new(AuditKind::Evaluated, Actor::agent(submission.requested_by));
+    let event = AuditEvent {
+        decision: Some(verdict.decision),
+        refusal: refusal.map(str::to_owned),
+        risk_score: Some(verdict.risk_score),
+        risk_level: Some(verdict.risk_level),
+        reason: refusal
+            .map_or_else(|| words(verdict.decision, &verdict.matched), |_| Some(verdict.reason)),
+        policies: verdict.matched.into_iter().map(|matched| matched.policy).collect(),
+        policy_set: Some(policies.hash),
+        server: Some(submission.server_id),
+        tool: Some(submission.tool),
+        namespace: Some(submission.namespace),
+        verb: Some(submission.verb),
+        digest: Some(submission.digest),
+        content: Some(content),
+        ..event.action(id).standing(life)?
+    };
+    transaction.note(event).await?;
     match find(transaction, id).await? {
         Some(record) => Ok(Ok(record)),
         None => Err(sqlx::Error::RowNotFound.into()),
     }
+}
+
+/// What the policies that decided say. The whole reason can quote the call,
+/// and is not for the log.
+fn words(decision: Decision, matched: &[Matched]) -> Option<String> {
+    let effect = Effect::from(decision);
+    let deciding = matched.iter().filter(|matched| matched.effect == effect);
+    let words: Vec<&str> = deciding.filter_map(|matched| matched.reason.as_deref()).collect();
+    Some(words.join("; ")).filter(|words| !words.is_empty())
 }
 
 /// The action that an earlier call like this was promised.
@@ -350,11 +422,11 @@ async fn join(
     let Some(record) = promised else { return Ok(None) };
     let Some(life) = record.life().joined(transaction.now) else { return Ok(None) };
     let mut record = settle(transaction, record, life).await?;
-    let kind = if life.promised { "joined" } else { "told" };
+    let kind = if life.promised { AuditKind::Joined } else { AuditKind::Told };
     keep(transaction, record.id, life).await?;
     record.promised = life.promised;
-    let session = Some(submission.session.session_id.as_str());
-    transaction.note(Some(record.id), kind, &submission.requested_by, session).await?;
+    let joining = Actor::agent(&submission.requested_by);
+    transaction.note(AuditEvent::new(kind, joining).action(record.id)).await?;
     Ok(Some(record))
 }
 
@@ -367,8 +439,8 @@ async fn promise(
     let (life, answer) = record.life().after(Event::Promise, transaction.now, false);
     let record = settle(transaction, record, life).await?;
     if answer.is_ok() && !record.promised {
-        keep(transaction, id, life).await?;
-        transaction.note(Some(id), "promised", &by, None).await?;
+        let event = AuditEvent::new(AuditKind::Promised, Actor::agent(by));
+        change(transaction, id, life, event).await?;
         return find(transaction, id).await;
     }
     Ok(Some(record))
@@ -380,42 +452,49 @@ async fn claim(
     digest: Digest,
     by: String,
 ) -> Result<Claim, StoreError> {
+    let refused = |rejection: &Rejection| AuditEvent {
+        action: Some(id),
+        refusal: Some(rejection.kind.as_str().to_owned()),
+        claimed_digest: Some(digest),
+        ..AuditEvent::new(AuditKind::ClaimRefused, Actor::agent(&by))
+    };
     let Some(record) = find(transaction, id).await? else {
         let rejection = Rejection {
             kind: RefusalKind::Denied,
             reason: Some(format!("there is no action {id}")),
             reviewed_by: None,
         };
+        transaction.note(refused(&rejection)).await?;
         return Ok(Claim::Refused(rejection));
     };
     let switch = kill_switch::read(&mut transaction.connection).await?;
     let (life, answer) =
         record.life().after(Event::Claim(digest), transaction.now, switch.is_some());
-    let claim = match answer {
-        Ok(()) => Claim::Granted,
-        Err(Refused::State(state)) => {
-            let mut record = record.clone();
-            record.state = state;
-            Claim::Refused(record.rejection())
+    let rejection = match answer {
+        Ok(()) => {
+            let event = AuditEvent::new(AuditKind::Claimed, Actor::agent(&by));
+            let event = AuditEvent { digest: Some(digest), ..event };
+            change(transaction, id, life, event).await?;
+            return Ok(Claim::Granted);
         }
-        Err(Refused::DigestMismatch) => Claim::Refused(Rejection {
-            kind: RefusalKind::DigestMismatch,
-            reason: Some("the decision was for other arguments, and ends here".to_owned()),
-            reviewed_by: None,
-        }),
-        Err(Refused::KillSwitch) => Claim::Refused(Rejection {
+        Err(Refused::State(_)) => settle(transaction, record, life).await?.rejection(),
+        Err(Refused::DigestMismatch) => {
+            let rejection = Rejection {
+                kind: RefusalKind::DigestMismatch,
+                reason: Some("the decision was for other arguments, and ends here".to_owned()),
+                reviewed_by: None,
+            };
+            change(transaction, id, life, refused(&rejection)).await?;
+            return Ok(Claim::Refused(rejection));
+        }
+        Err(Refused::KillSwitch) => Rejection {
             kind: RefusalKind::KillSwitch,
             reason: switch.map(|switch| switch.sentence()),
             reviewed_by: None,
-        }),
+        },
     };
-    if answer == Err(Refused::DigestMismatch) {
-        transaction.note(Some(id), "digest_mismatch", &by, Some(&digest.to_string())).await?;
-    }
-    if life.state != record.state {
-        move_to(transaction, id, life, &by, None).await?;
-    }
-    Ok(claim)
+    transaction.note(refused(&rejection)).await?;
+    Ok(Claim::Refused(rejection))
 }
 
 async fn report(
@@ -424,28 +503,58 @@ async fn report(
     outcome: Outcome,
     by: String,
 ) -> Result<Result<Record, ReportError>, StoreError> {
-    let Some(record) = find(transaction, id).await? else {
+    let Some(mut record) = find(transaction, id).await? else {
         return Ok(Err(ReportError::Unknown(id)));
     };
-    let (event, detail) = match outcome {
+    let (event, kind, duration, told) = match outcome {
         Outcome::Completed { duration } => {
-            (Event::Complete, format!("after {} ms", duration.as_millis()))
+            (Event::Complete, AuditKind::Completed, Some(duration), None)
         }
         Outcome::Failed { duration, error } => {
-            (Event::Fail, format!("after {} ms: {error}", duration.as_millis()))
+            (Event::Fail, AuditKind::Failed, Some(duration), Some(error))
         }
-        Outcome::Withdrawn { reason } => (Event::Withdraw, reason),
-        Outcome::Abandoned { reason } => (Event::Abandon, reason),
+        Outcome::Withdrawn { reason } => {
+            (Event::Withdraw, AuditKind::Withdrawn, None, Some(reason))
+        }
+        Outcome::Abandoned { reason } => {
+            (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
+        }
     };
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
         let record = settle(transaction, record, life).await?;
         return Ok(Err(ReportError::Conflict(Box::new(record))));
     }
-    let mut record = record;
     if life.state != record.state {
         record.state = life.state;
-        move_to(transaction, id, life, &by, Some(&detail)).await?;
+        sqlx::query("UPDATE actions SET outcome = ? WHERE id = ?")
+            .bind(&told)
+            .bind(id)
+            .execute(&mut transaction.connection)
+            .await?;
+        let event = AuditEvent {
+            duration_ms: duration.map(milliseconds),
+            outcome: told.as_deref().map(outcome_hash),
+            ..AuditEvent::new(kind, Actor::agent(by))
+        };
+        record.outcome = told;
+        change(transaction, id, life, event).await?;
     }
     Ok(Ok(record))
+}
+
+/// In bounds that every reader of JSON keeps.
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min((1 << 53) - 1)
+}
+
+/// What of an action never changes: `server_id`, `tool`, `namespace`, `verb`,
+/// `resource`, `summary`, `parameters`, `user_context`, `session_id`, `client`,
+/// `reason`, `matched`, `request`.
+pub(super) fn content_hash(columns: [Option<&str>; 13]) -> EntryHash {
+    EntryHash::of("action content v1", columns)
+}
+
+pub(super) fn outcome_hash(told: &str) -> EntryHash {
+    EntryHash::of("action outcome v1", [Some(told)])
 }

@@ -1,6 +1,7 @@
 //! The hashes of credentials. The tokens themselves are never kept here.
 
 use super::{Store, StoreError};
+use crate::audit::{Actor, AuditEvent, AuditKind};
 
 impl Store {
     /// Makes `hash` the one credential of `role`, under `name`.
@@ -36,8 +37,8 @@ impl Store {
                 .bind(transaction.now)
                 .execute(&mut transaction.connection)
                 .await?;
-                let kind = format!("{role}_credential");
-                transaction.note(None, &kind, &name, None).await
+                let event = AuditEvent::new(AuditKind::CredentialCreated, Actor::center());
+                transaction.note(event.subject(format!("{role} {name}"))).await
             })
         })
         .await

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError};
+use crate::audit::{Actor, AuditEvent, AuditKind};
 
 /// The raised kill switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +61,8 @@ impl Store {
                 .await?
                 .rows_affected();
                 if raised > 0 {
-                    transaction.note(None, "killed", &by, Some(&reason)).await?;
+                    let event = AuditEvent::new(AuditKind::Killed, Actor::approver(by));
+                    transaction.note(AuditEvent { reason: Some(reason), ..event }).await?;
                 }
                 Ok(())
             })
@@ -78,7 +80,8 @@ impl Store {
                     .rows_affected()
                     > 0;
                 if released {
-                    transaction.note(None, "released", &by, None).await?;
+                    let event = AuditEvent::new(AuditKind::Released, Actor::approver(by));
+                    transaction.note(event).await?;
                 }
                 Ok(released)
             })

@@ -2,6 +2,9 @@
 //! what other processes wrote.
 
 mod actions;
+mod audit;
+mod audit_proof;
+mod audit_prune;
 mod credentials;
 mod kill_switch;
 mod news;
@@ -18,11 +21,16 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 pub use actions::DecideError;
-pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
+pub(crate) use actions::{NewAction, PolicySet, ReportError, SubmitError, Verdict};
+pub use audit::AuditQuery;
+pub(crate) use audit::Tail;
+pub(crate) use audit_proof::Proof;
 pub use kill_switch::KillSwitch;
 use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};
+
+use crate::audit::AuditKey;
 
 /// Why the database could not be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,6 +45,9 @@ pub enum StoreError {
     /// A value could not be written as JSON.
     #[error("a value cannot be kept: {0}")]
     Value(Arc<serde_json::Error>),
+    /// The row that says where the audit log ends is missing or damaged.
+    #[error("the audit log's state is damaged; `ascend-center audit verify` says more")]
+    AuditState,
     /// The transaction did not come about.
     #[error("the center's database could not be written; its log says why")]
     NotWritten,
@@ -65,18 +76,22 @@ pub(crate) struct Store {
     readers: SqlitePool,
     writer: Writer,
     news: Arc<News>,
+    options: SqliteConnectOptions,
+    key: Arc<AuditKey>,
 }
 
 impl Store {
     /// Opens the database at `path`, which exists, and brings its schema up to
     /// date. One process at a time: SQLite's migrations take no lock.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(path: &Path, key: Arc<AuditKey>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
+            // What retention erases is not to be found in the file any more.
+            .pragma("secure_delete", "ON")
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         migrate(&mut connection).await?;
@@ -86,8 +101,15 @@ impl Store {
             .await?;
         let news =
             Arc::new(News::new(options.clone().pragma("query_only", "ON"), Handle::current()));
-        let writer = Writer::start(connection, options, news.clone());
-        Ok(Self { readers, writer, news })
+        let writer = Writer::start(connection, options.clone(), key.clone(), news.clone());
+        let store = Self { readers, writer, news, options, key };
+        store.begin_audit().await?;
+        Ok(store)
+    }
+
+    /// The key that signs the audit log.
+    pub(crate) fn audit_key(&self) -> &AuditKey {
+        &self.key
     }
 
     /// Runs `work` in a transaction together with what else is queued; what it

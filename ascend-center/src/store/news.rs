@@ -125,7 +125,7 @@ async fn poll(news: Arc<News>) {
 async fn follow(news: &News) -> Result<(), StoreError> {
     let mut connection = news.options.connect().await?;
     let mut version = data_version(&mut connection).await?;
-    let mut last: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+    let mut last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
         .fetch_one(&mut connection)
         .await?;
     // Whoever looked before this moment could have missed something.
@@ -140,7 +140,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
         }
         version = seen;
         let events: Vec<(i64, Option<i64>)> =
-            sqlx::query_as("SELECT id, action_id FROM events WHERE id > ? ORDER BY id")
+            sqlx::query_as("SELECT seq, action FROM audit WHERE seq > ? ORDER BY seq")
                 .bind(last)
                 .fetch_all(&mut connection)
                 .await?;

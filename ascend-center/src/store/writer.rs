@@ -1,50 +1,44 @@
 //! One task writes. What is queued while a transaction commits goes into the
 //! next one together, so that many decisions share one `fsync`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ascend_sdk::BoxFuture;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::{Instant, timeout_at},
 };
 
-use super::{News, StoreError, now};
+use super::{News, StoreError, audit::Log, now};
+use crate::audit::AuditKey;
 
 /// The most pieces of work in one transaction.
 const BATCH: usize = 256;
 /// The most pieces of work that wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
 
+/// How long an entry of the audit log waits for a signature, at most.
+const SIGN_WITHIN: Duration = Duration::from_secs(30);
+
 /// A transaction under way.
 pub(super) struct Transaction {
     pub(super) connection: SqliteConnection,
     /// When it began, in milliseconds since 1970, UTC.
     pub(super) now: i64,
+    pub(super) log: Log,
     /// The actions that have news; `None` stands for all.
     touched: Vec<Option<i64>>,
 }
 
 impl Transaction {
-    /// Adds to the record.
-    pub(super) async fn note(
-        &mut self,
-        action: Option<i64>,
-        kind: &str,
-        by: &str,
-        detail: Option<&str>,
-    ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO events (action_id, kind, at, by, detail) VALUES (?, ?, ?, ?, ?)")
-            .bind(action)
-            .bind(kind)
-            .bind(self.now)
-            .bind(by)
-            .bind(detail)
-            .execute(&mut self.connection)
-            .await?;
+    /// There is news of this action; `None` stands for all.
+    pub(super) fn touch(&mut self, action: Option<i64>) {
         self.touched.push(action);
-        Ok(())
     }
 }
 
@@ -69,10 +63,11 @@ impl Writer {
     pub(super) fn start(
         connection: SqliteConnection,
         options: SqliteConnectOptions,
+        key: Arc<AuditKey>,
         news: Arc<News>,
     ) -> Self {
         let (queue, work) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write(connection, options, work, news));
+        let task = tokio::spawn(write(connection, options, key, work, news));
         Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
     }
 
@@ -117,19 +112,34 @@ impl Writer {
 async fn write(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
+    key: Arc<AuditKey>,
     mut queue: mpsc::Receiver<Work>,
     news: Arc<News>,
 ) {
-    let mut transaction = Transaction { connection, now: now(), touched: Vec::new() };
+    let log = Log::new(key);
+    let mut transaction = Transaction { connection, now: now(), log, touched: Vec::new() };
     let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
+    // When what this process wrote must be signed.
+    let mut sign_at: Option<Instant> = None;
+    loop {
+        let receive = queue.recv_many(&mut batch, BATCH);
+        let received = match sign_at {
+            None => Ok(receive.await),
+            Some(at) => timeout_at(at, receive).await,
+        };
+        let closed = received == Ok(0);
+        if closed && sign_at.is_none() {
+            break;
+        }
+        let sign = closed || sign_at.is_some_and(|at| at <= Instant::now());
         let mut delivered = Vec::with_capacity(batch.len());
-        let committed = commit(&mut transaction, &mut batch, &mut delivered).await;
+        let committed = commit(&mut transaction, &mut batch, &mut delivered, sign).await;
         match &committed {
             Ok(()) => news.tell(transaction.touched.drain(..)),
             Err(error) => {
                 tracing::error!(%error, "the center could not write");
                 transaction.touched.clear();
+                transaction.log.forget();
                 recover(&mut transaction, &options).await;
             }
         }
@@ -138,6 +148,17 @@ async fn write(
         }
         // Work that did not get its turn: dropped, it answers `NotWritten`.
         batch.clear();
+        if closed {
+            break;
+        }
+        sign_at = match committed {
+            Ok(()) if transaction.log.is_unsigned() => {
+                sign_at.or_else(|| Some(Instant::now() + SIGN_WITHIN))
+            }
+            Ok(()) if sign => None,
+            Err(_) if sign => Some(Instant::now() + SIGN_WITHIN),
+            _ => sign_at,
+        };
     }
     if let Err(error) = transaction.connection.close().await {
         tracing::warn!(%error, "the center's database was not closed cleanly");
@@ -148,22 +169,27 @@ async fn commit(
     transaction: &mut Transaction,
     batch: &mut Vec<Work>,
     delivered: &mut Vec<Deliver>,
+    sign: bool,
 ) -> Result<(), StoreError> {
     // Immediate: a transaction that reads first and then wants to write would
     // fail where another process wrote in between.
     transaction.connection.execute("BEGIN IMMEDIATE").await?;
     transaction.now = now();
+    transaction.log.begin();
     for work in batch.drain(..) {
         transaction.connection.execute("SAVEPOINT work").await?;
         let touched = transaction.touched.len();
+        let mark = transaction.log.mark();
         let done = work(transaction).await;
         delivered.push(done.deliver);
         if !done.keep {
             transaction.touched.truncate(touched);
+            transaction.log.back_to(mark);
             transaction.connection.execute("ROLLBACK TO work").await?;
         }
         transaction.connection.execute("RELEASE work").await?;
     }
+    transaction.seal(sign).await?;
     transaction.connection.execute("COMMIT").await?;
     Ok(())
 }

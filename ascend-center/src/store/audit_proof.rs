@@ -1,0 +1,363 @@
+//! Verifies the audit log against its signatures, and the actions against the log.
+
+use std::collections::HashMap;
+
+use ascend_sdk::{Decision, Digest};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Store, StoreError, Tail,
+    actions::{content_hash, outcome_hash},
+};
+use crate::{
+    audit::{
+        AuditEntry, AuditError, AuditEvent, AuditKind, AuditReport, Broken, EntryHash, PublicKey,
+        Start, Step, Tampering, Verifier, Witness,
+    },
+    life::ActionState,
+};
+
+/// How many rows are read at once.
+const PAGE: i64 = 256;
+
+/// What is to be proved.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    /// Whose signatures count.
+    pub(crate) keys: Vec<PublicKey>,
+    /// The first entry; the first that is there for `None`.
+    pub(crate) from: Option<i64>,
+    /// The last entry; the last that is there for `None`.
+    pub(crate) to: Option<i64>,
+    /// A signed head that was kept elsewhere.
+    pub(crate) witness: Option<Witness>,
+}
+
+/// Sees each step of a proof, up to the last entry that was asked for.
+pub(crate) type Sink<'s> = &'s mut (dyn FnMut(Step<'_>) -> Result<(), AuditError> + Send);
+
+/// `seq`, `entry`, `hash`, and where the entry is signed `head`, `signature`.
+type Row5 = (i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl Store {
+    /// Proves the log, as it is at one moment.
+    pub(crate) async fn prove(
+        &self,
+        proof: &Proof,
+        sink: Sink<'_>,
+    ) -> Result<AuditReport, AuditError> {
+        // One transaction: while it lasts, nothing changes for it.
+        let mut reading = self.readers.begin().await?;
+        let report = prove(&mut reading, proof, sink).await?;
+        reading.rollback().await?;
+        Ok(report)
+    }
+}
+
+async fn prove(
+    connection: &mut SqliteConnection,
+    proof: &Proof,
+    sink: Sink<'_>,
+) -> Result<AuditReport, AuditError> {
+    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
+        .fetch_one(&mut *connection)
+        .await?;
+    let tail = match Tail::read(connection).await {
+        Ok(Some(tail)) => tail,
+        Ok(None) | Err(StoreError::AuditState) => {
+            return Err(Broken { seq: last, tampering: Tampering::State }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let checkpoint: Option<(i64, Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, CAST(checkpoint AS BLOB), signature FROM audit_checkpoint")
+            .fetch_optional(&mut *connection)
+            .await?;
+    let mut last_action = 0;
+    let mut beginning = Verifier::new(&proof.keys, Start::BEGINNING);
+    if let Some((seq, text, signature)) = &checkpoint {
+        let (verifier, said) = Verifier::after_checkpoint(&proof.keys, *seq, text, signature)?;
+        last_action = said.last_action;
+        beginning = verifier;
+    }
+    let pruned = beginning.seq();
+    let first = pruned + 1;
+    let from = proof.from.unwrap_or(first);
+    let to = proof.to.unwrap_or(i64::MAX);
+    if let Some(seq) = [Some(from), proof.to]
+        .into_iter()
+        .flatten()
+        .find(|seq| *seq < first || *seq > last.max(first))
+    {
+        return Err(AuditError::NoSuchEntry { seq, first, last });
+    }
+    if let Some(witness) = &proof.witness
+        && witness.seq() < from - 1
+    {
+        return Err(AuditError::HeadBefore(witness.seq()));
+    }
+    let mut verifier = if from == first {
+        match &checkpoint {
+            Some((_, text, signature)) => sink(Step::Checkpoint { text, signature })?,
+            None => sink(Step::Start(Start::BEGINNING))?,
+        }
+        beginning
+    } else {
+        let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
+            .bind(from - 1)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let hash = hash
+            .as_deref()
+            .and_then(EntryHash::read)
+            .ok_or(Broken { seq: from - 1, tampering: Tampering::Missing { through: from - 1 } })?;
+        let start = Start { chain: Some(tail.chain), seq: from - 1, hash };
+        sink(Step::Start(start))?;
+        Verifier::new(&proof.keys, start)
+    };
+    // A head that was kept elsewhere is looked for wherever it is.
+    let to_see = proof.witness.map_or(0, |witness| witness.seq());
+    if let Some(witness) = &proof.witness {
+        witness.compare(&verifier)?;
+    }
+    let mut told = Told::default();
+    let is_whole = from == first && proof.to.is_none();
+    // On to the next signature: what it does not cover could be written anew.
+    while verifier.seq() < to.max(to_see) || verifier.signed() < to {
+        let rows: Vec<Row5> = sqlx::query_as(
+            "SELECT audit.seq, CAST(entry AS BLOB), hash, CAST(head AS BLOB), signature \
+             FROM audit LEFT JOIN audit_heads ON audit_heads.seq = audit.seq \
+             WHERE audit.seq > ? ORDER BY audit.seq LIMIT ?",
+        )
+        .bind(verifier.seq())
+        .bind(PAGE)
+        .fetch_all(&mut *connection)
+        .await?;
+        if rows.is_empty() {
+            conclude(connection, &verifier, tail).await?;
+            break;
+        }
+        for (seq, text, hash, head, signature) in rows {
+            let entry = verifier.entry(Some(seq), &text, &hash)?;
+            if seq <= to {
+                sink(Step::Entry { entry: &entry, text: &text, hash: verifier.hash() })?;
+            }
+            if is_whole {
+                told.take(entry);
+            }
+            if let (Some(text), Some(signature)) = (head, signature) {
+                verifier.head(&text, &signature)?;
+                if seq <= to {
+                    sink(Step::Head { text: &text, signature: &signature })?;
+                }
+            }
+            if let Some(witness) = &proof.witness {
+                witness.compare(&verifier)?;
+            }
+            if verifier.seq() >= to.max(to_see) && verifier.signed() >= to {
+                break;
+            }
+        }
+    }
+    if let Some(witness) = &proof.witness {
+        witness.conclude(&verifier)?;
+    }
+    if is_whole {
+        told.compare(connection, last_action, verifier.seq()).await?;
+    }
+    let mut report = verifier.report();
+    report.actions = told.compared;
+    Ok(report)
+}
+
+/// Compares where the log ends with where it is to end.
+async fn conclude(
+    connection: &mut SqliteConnection,
+    verifier: &Verifier<'_>,
+    tail: Tail,
+) -> Result<(), AuditError> {
+    let head: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit_heads")
+        .fetch_one(connection)
+        .await?;
+    let known = tail.seq.max(head);
+    // Of what lies before the first entry, nothing was seen.
+    let since = |seq: i64| if seq > verifier.start() { seq } else { 0 };
+    let tampering = if known > verifier.seq() {
+        Tampering::Truncated { known }
+    } else if tail.seq < verifier.seq() {
+        return Err(Broken { seq: tail.seq + 1, tampering: Tampering::Added }.into());
+    } else if tail.hash != verifier.hash() || verifier.chain() != Some(tail.chain) {
+        Tampering::State
+    } else if since(tail.signed) > since(verifier.signed()) {
+        let tampering = Tampering::HeadMissing(tail.signed);
+        return Err(Broken { seq: tail.signed, tampering }.into());
+    } else if since(tail.signed) != since(verifier.signed()) {
+        Tampering::State
+    } else {
+        return Ok(());
+    };
+    Err(verifier.broken(tampering).into())
+}
+
+/// What the log tells of actions.
+#[derive(Debug, Default)]
+struct Told {
+    actions: HashMap<i64, Action>,
+    compared: usize,
+}
+
+#[derive(Debug, Default)]
+struct Action {
+    /// The newest entry on it.
+    seq: i64,
+    evaluated: Option<Evaluated>,
+    state: Option<ActionState>,
+    expires_at: Option<i64>,
+    reviewed_by: Option<String>,
+    outcome: Option<EntryHash>,
+}
+
+#[derive(Debug)]
+struct Evaluated {
+    requested_by: String,
+    decision: Option<Decision>,
+    digest: Option<Digest>,
+    content: Option<EntryHash>,
+}
+
+impl Told {
+    fn take(&mut self, entry: AuditEntry) {
+        let AuditEntry { seq, event, .. } = entry;
+        let Some(id) = event.action else { return };
+        let action = self.actions.entry(id).or_default();
+        action.seq = seq;
+        let AuditEvent {
+            kind, actor, state, expires_at, decision, digest, content, outcome, ..
+        } = event;
+        action.state = state.or(action.state);
+        action.expires_at = expires_at.map(|at| at.as_millisecond()).or(action.expires_at);
+        action.outcome = outcome.or(action.outcome);
+        match kind {
+            AuditKind::Approved | AuditKind::Rejected if state.is_some() => {
+                action.reviewed_by = Some(actor.name);
+            }
+            AuditKind::Evaluated => {
+                let requested_by = actor.name;
+                action.evaluated = Some(Evaluated { requested_by, decision, digest, content });
+            }
+            _ => {}
+        }
+    }
+
+    /// `last_action` is the newest that pruned entries told of.
+    async fn compare(
+        &mut self,
+        connection: &mut SqliteConnection,
+        last_action: i64,
+        last: i64,
+    ) -> Result<(), AuditError> {
+        let mut after = 0;
+        loop {
+            let rows: Vec<SqliteRow> = sqlx::query(
+                "SELECT id, state, decision, expires_at, digest, requested_by, reviewed_by, \
+                 outcome, erased_at, server_id, tool, namespace, verb, resource, summary, \
+                 parameters, user_context, session_id, client, reason, matched, request \
+                 FROM actions WHERE id > ? ORDER BY id LIMIT ?",
+            )
+            .bind(after)
+            .bind(PAGE)
+            .fetch_all(&mut *connection)
+            .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                let id: i64 = row.try_get("id")?;
+                after = id;
+                match self.actions.remove(&id) {
+                    Some(told) if told.evaluated.is_some() || id <= last_action => {
+                        if let Some(what) = told.differs(row)? {
+                            let tampering = Tampering::Action { action: id, what };
+                            return Err(Broken { seq: told.seq, tampering }.into());
+                        }
+                        self.compared += 1;
+                    }
+                    // What was recorded of it is pruned.
+                    None if id <= last_action => {}
+                    _ => {
+                        let tampering = Tampering::ActionAdded(id);
+                        return Err(Broken { seq: last, tampering }.into());
+                    }
+                }
+            }
+        }
+        // A refused claim can be of an action that never was.
+        let missing = self.actions.iter().filter(|(_, told)| told.state.is_some());
+        match missing.min_by_key(|(_, told)| told.seq) {
+            Some((id, told)) => {
+                Err(Broken { seq: told.seq, tampering: Tampering::ActionMissing(*id) }.into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Action {
+    /// What of the row is not as it was told.
+    fn differs(&self, row: &SqliteRow) -> Result<Option<&'static str>, AuditError> {
+        let text = |column: &str| row.try_get::<Option<&str>, _>(column);
+        if self.state.is_some_and(|state| text("state").ok() != Some(Some(state.as_str()))) {
+            return Ok(Some("its state"));
+        }
+        let expires_at: i64 = row.try_get("expires_at")?;
+        if self.expires_at.is_some_and(|told| told != expires_at) {
+            return Ok(Some("when it expires"));
+        }
+        let is_erased = row.try_get::<Option<i64>, _>("erased_at")?.is_some();
+        if let Some(evaluated) = &self.evaluated {
+            if text("reviewed_by")? != self.reviewed_by.as_deref() {
+                return Ok(Some("who decided on it"));
+            }
+            if text("requested_by")? != Some(&evaluated.requested_by) {
+                return Ok(Some("who asked"));
+            }
+            let decision = evaluated.decision.map(Decision::as_str);
+            if decision.is_some() && text("decision")? != decision {
+                return Ok(Some("what was decided"));
+            }
+            let digest = evaluated.digest.map(|digest| digest.to_string());
+            if digest.is_some() && text("digest")? != digest.as_deref() {
+                return Ok(Some("its digest"));
+            }
+            if !is_erased && evaluated.content.is_some_and(|told| content(row) != Some(told)) {
+                return Ok(Some("what was asked"));
+            }
+        }
+        if !is_erased
+            && let Some(told) = self.outcome
+            && text("outcome")?.map(outcome_hash) != Some(told)
+        {
+            return Ok(Some("what was told of its end"));
+        }
+        Ok(None)
+    }
+}
+
+fn content(row: &SqliteRow) -> Option<EntryHash> {
+    let column = |name: &str| row.try_get::<Option<&str>, _>(name).ok();
+    Some(content_hash([
+        column("server_id")?,
+        column("tool")?,
+        column("namespace")?,
+        column("verb")?,
+        column("resource")?,
+        column("summary")?,
+        column("parameters")?,
+        column("user_context")?,
+        column("session_id")?,
+        column("client")?,
+        column("reason")?,
+        column("matched")?,
+        column("request")?,
+    ]))
+}

@@ -1,0 +1,108 @@
+//! Retention: what is old is removed from the log behind a signed checkpoint,
+//! and the arguments of old actions are erased.
+
+use jiff::Timestamp;
+use sqlx::{ConnectOptions, Connection};
+
+use super::{Store, StoreError, writer::Transaction};
+use crate::audit::{
+    self, Actor, AuditEvent, AuditKind, Checkpoint, EntryHash, Pruned, Signed, written,
+};
+
+impl Store {
+    /// Removes what is older than `before`. The log is to be proved first:
+    /// what a checkpoint stands for cannot be looked at any more.
+    pub(crate) async fn prune_audit(
+        &self,
+        before: Timestamp,
+        by: Actor,
+    ) -> Result<Pruned, StoreError> {
+        let pruned =
+            self.write(move |transaction| Box::pin(prune(transaction, before, by))).await?;
+        // The write-ahead log has the erased pages too, until it is emptied.
+        let mut connection = self.options.connect().await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        connection.close().await?;
+        Ok(pruned)
+    }
+}
+
+async fn prune(
+    transaction: &mut Transaction,
+    before: Timestamp,
+    by: Actor,
+) -> Result<Pruned, StoreError> {
+    let kept: Option<i64> =
+        sqlx::query_scalar("SELECT min(seq) FROM audit WHERE entry ->> '$.at' >= ?")
+            .bind(written(before))
+            .fetch_one(&mut transaction.connection)
+            .await?;
+    let tail = transaction.tail().await?;
+    let through = kept.map_or(tail.seq, |seq| seq - 1);
+    let first: Option<i64> = sqlx::query_scalar("SELECT min(seq) FROM audit")
+        .fetch_one(&mut transaction.connection)
+        .await?;
+    let entries = first.map_or(0, |first| (through - first + 1).max(0));
+    if entries > 0 {
+        let checkpoint = checkpoint(transaction, through).await?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO audit_checkpoint (id, seq, checkpoint, signature) \
+             VALUES (1, ?, ?, ?)",
+        )
+        .bind(through)
+        .bind(&checkpoint.text)
+        .bind(checkpoint.signature.as_bytes().as_slice())
+        .execute(&mut transaction.connection)
+        .await?;
+        for statement in
+            ["DELETE FROM audit WHERE seq <= ?", "DELETE FROM audit_heads WHERE seq <= ?"]
+        {
+            sqlx::query(statement).bind(through).execute(&mut transaction.connection).await?;
+        }
+    }
+    let actions = sqlx::query(
+        "UPDATE actions SET erased_at = ?1, resource = '', reason = '', summary = NULL, parameters = '{}', \
+         user_context = '{}', request = '', comments = NULL, outcome = NULL \
+         WHERE erased_at IS NULL AND created_at < ?2 \
+         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= ?1)",
+    )
+    .bind(transaction.now)
+    .bind(before.as_millisecond())
+    .execute(&mut transaction.connection)
+    .await?
+    .rows_affected();
+    if entries > 0 || actions > 0 {
+        let detail = format!(
+            "what is older than {}: {entries} entries, the arguments of {actions} actions",
+            written(before)
+        );
+        transaction.note(AuditEvent::new(AuditKind::Pruned, by).detail(detail)).await?;
+        transaction.seal(true).await?;
+    }
+    Ok(Pruned::new(through, entries.unsigned_abs(), actions))
+}
+
+/// What stands for the entries up to `seq`.
+async fn checkpoint(transaction: &mut Transaction, seq: i64) -> Result<Signed, StoreError> {
+    let hash: Vec<u8> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
+        .bind(seq)
+        .fetch_one(&mut transaction.connection)
+        .await?;
+    // Actions of earlier checkpoints are older than any in the log.
+    let last_action: i64 = sqlx::query_scalar(
+        "SELECT coalesce(max(action), (SELECT checkpoint ->> '$.last_action' \
+         FROM audit_checkpoint), 0) FROM audit WHERE seq <= ? AND entry ->> '$.kind' = 'evaluated'",
+    )
+    .bind(seq)
+    .fetch_one(&mut transaction.connection)
+    .await?;
+    let checkpoint = Checkpoint {
+        chain: transaction.tail().await?.chain,
+        seq,
+        hash: EntryHash::read(&hash).ok_or(StoreError::AuditState)?,
+        last_action,
+        at: super::audit::time(transaction.now)?,
+        public_key: transaction.log.key.public(),
+    };
+    Ok(audit::sign(&checkpoint, &transaction.log.key)?)
+}
