@@ -18,10 +18,11 @@ use crate::{
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
     life::ActionState,
-    policy::{self, Policies, PolicyError, PolicySummary},
+    policy::{self, Engine, Policies, PolicyError, PolicySummary, Recent},
     record::Record,
     store::{
-        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
+        DecideError, Judged, KillSwitch, NewAction, ReportError, ShadowReport, Store, StoreError,
+        SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -337,9 +338,24 @@ impl Center {
         self.0.store.close().await;
     }
 
+    /// How often the shadow policies were asked, and the newest `last` actions
+    /// of which they said otherwise than was decided.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn shadow_report(&self, last: u32) -> Result<ShadowReport, StoreError> {
+        self.0.store.shadow_report(last).await
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
-        let verdict = self.0.policies.engine().evaluate(&submission, Timestamp::now());
-        self.0.store.submit(NewAction { submission, verdict }).await
+        let engine = self.0.policies.engine();
+        let judged = judged(engine, &submission);
+        self.0.store.submit(NewAction { submission, judged }).await
     }
 
     /// The action once it is no longer pending, or as it stands after `limit`;
@@ -411,6 +427,20 @@ impl Center {
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.0.store.ping().await
     }
+}
+
+/// At once, unless a policy limits: what it counts is counted in the transaction.
+fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
+    let recent = Recent::default();
+    let asked = submission.asked(Timestamp::now(), &recent);
+    let needs = engine.needs(&asked);
+    if needs.is_nothing() {
+        return Judged::Already(engine.evaluate(&asked));
+    }
+    let judge = move |submission: &Submission, now, recent: &Recent| {
+        engine.evaluate(&submission.asked(now, recent))
+    };
+    Judged::Counting { needs, judge: Box::new(judge) }
 }
 
 /// What [`Center::changes`] gives.

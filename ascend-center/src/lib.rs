@@ -8,6 +8,7 @@ mod http;
 mod life;
 mod policy;
 mod record;
+mod replay;
 mod store;
 mod submission;
 
@@ -16,6 +17,10 @@ pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
 pub use http::ServeConfig;
 pub use life::{ActionState, UnknownState};
-pub use policy::{PolicyError, PolicySummary, Problem, check_policies};
+pub use policy::{
+    CallDescription, Counts, Explanation, Finding, Held, Part, Pass, Place, PolicyError, PolicySet,
+    PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, check_policies,
+};
 pub use record::{Effect, Matched, Record};
-pub use store::{DecideError, KillSwitch, StoreError};
+pub use replay::{ActionExplanation, Difference, Simulation};
+pub use store::{DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError};

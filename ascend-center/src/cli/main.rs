@@ -1,10 +1,12 @@
 //! `ascend-center`: for the people who approve, and for serving over HTTP.
 //!
 //! Text for people goes to stdout, logs go to stderr. Exit codes: 0 done,
-//! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more.
+//! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more,
+//! 5 the policies decide otherwise than expected.
 
 mod card;
 mod pending;
+mod policy;
 mod serve;
 
 use std::{
@@ -70,9 +72,9 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
-    /// Work on policies
+    /// Work on policies: check, test, explain and try them
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// Raise the kill switch: nothing more is allowed, and nothing approved runs
     Kill {
         /// Why, for the record and the agents
@@ -82,17 +84,9 @@ enum Command {
     Release,
 }
 
-#[derive(Subcommand)]
-enum PolicyCommand {
-    /// Check policies: syntax, annotations, and types by the schema
-    Check {
-        /// A folder of policies, or one file [default: the built-in policies]
-        path: Option<PathBuf>,
-    },
-}
-
 const NO_SUCH_ACTION: u8 = 3;
 const NOT_PENDING: u8 = 4;
+const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -119,6 +113,7 @@ fn main() -> ExitCode {
             match error.downcast_ref::<DecideError>() {
                 Some(DecideError::Unknown(_)) => NO_SUCH_ACTION.into(),
                 Some(DecideError::NotPending(_)) => NOT_PENDING.into(),
+                _ if error.is::<policy::Otherwise>() => OTHERWISE.into(),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -140,7 +135,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
     match command {
-        Command::Policy(PolicyCommand::Check { path }) => return check(path),
+        Command::Policy(command) => return policy::run(command, directory).await,
         Command::Serve { listen, policies, hosts } => {
             return serve::serve(chosen(directory)?, listen, policies, hosts).await;
         }
@@ -180,17 +175,6 @@ async fn act(center: &Center, command: Command) -> anyhow::Result<()> {
         }
         Command::Serve { .. } | Command::Policy(_) => {}
     }
-    Ok(())
-}
-
-fn check(path: Option<PathBuf>) -> anyhow::Result<()> {
-    let summary = ascend_center::check_policies(path.as_deref())?;
-    for warning in &summary.warnings {
-        for line in warning.to_string().lines() {
-            say(&format!("warning: {}", card::shown(line)))?;
-        }
-    }
-    say(&format!("{} policies, no mistakes", summary.policies))?;
     Ok(())
 }
 

@@ -10,7 +10,10 @@ use cedar_policy::{
     Validator,
 };
 
-use super::problem::{PolicyError, Problem, Source, nearest};
+use super::{
+    problem::{Place, PolicyError, Problem, Source, nearest},
+    recent::Needs,
+};
 use crate::record::Effect;
 
 /// The policies that are used where none are given.
@@ -25,6 +28,10 @@ pub(super) const SCHEMA_FILE: &str = "schema.cedarschema";
 pub(super) struct CheckedPolicy {
     pub(super) policy: Policy,
     pub(super) about: About,
+    /// As it is written, annotations included.
+    pub(super) text: String,
+    /// What it asks of the calls before.
+    pub(super) needs: Needs,
 }
 
 /// What a policy's annotations say.
@@ -34,6 +41,7 @@ pub(super) struct About {
     pub(super) effect: Effect,
     pub(super) reason: Option<String>,
     pub(super) risk: Option<u8>,
+    pub(super) place: Place,
 }
 
 /// A policy set that has passed every check.
@@ -68,22 +76,10 @@ impl Files {
     /// All `*.cedar` of a folder, by name, and its schema; or one `.cedar` file
     /// with the schema beside it. Without a schema, the built-in one.
     pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
-        let unreadable = |file: &Path, error: std::io::Error| PolicyError {
-            problems: vec![Problem {
-                file: file.to_owned(),
-                line: 0,
-                column: 0,
-                message: format!("cannot be read: {error}"),
-                help: None,
-            }],
-        };
-        let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Source { file, text }),
-            Err(error) => Err(unreadable(&file, error)),
-        };
-        let is_folder = path.metadata().map_err(|error| unreadable(path, error))?.is_dir();
+        let unreadable = |error: std::io::Error| Problem::unreadable(path.to_owned(), &error);
+        let is_folder = path.metadata().map_err(unreadable)?.is_dir();
         let (folder, files) = if is_folder {
-            (path, policy_files(path).map_err(|error| unreadable(path, error))?)
+            (path, policy_files(path).map_err(unreadable)?)
         } else {
             (path.parent().unwrap_or(Path::new(".")), vec![path.to_owned()])
         };
@@ -99,12 +95,12 @@ impl Files {
             });
         }
         let schema = folder.join(SCHEMA_FILE);
-        let schema = match read(schema.clone()) {
+        let schema = match Source::read(schema.clone()) {
             Ok(source) => source,
             Err(_) if !schema.exists() => Self::built_in().schema,
-            Err(error) => return Err(error),
+            Err(problem) => return Err(problem.into()),
         };
-        let policies = files.into_iter().map(read).collect::<Result<_, _>>()?;
+        let policies = files.into_iter().map(Source::read).collect::<Result<_, _>>()?;
         Ok(Self { schema, policies })
     }
 
@@ -172,8 +168,11 @@ impl Files {
                     continue;
                 }
                 places.insert(about.id.clone(), here);
+                let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
+                let needs = policy.to_json().map(|json| Needs::of(&json));
+                let needs = needs.unwrap_or_else(|_| Needs::everything());
                 let policy = policy.new_id(PolicyId::new(&about.id));
-                policies.push(CheckedPolicy { policy, about });
+                policies.push(CheckedPolicy { policy, about, text, needs });
             }
         }
         if problems.is_empty() {
@@ -212,6 +211,10 @@ fn declared_actions(schema: &Schema) -> HashMap<String, HashSet<EntityUid>> {
 /// Where a policy's first token stands, its annotations included.
 fn start_of(policy: &Policy) -> usize {
     policy.as_ref().loc().map(|loc| loc.start()).unwrap_or_default()
+}
+
+fn end_of(policy: &Policy) -> usize {
+    policy.as_ref().loc().map(|loc| loc.end()).unwrap_or_default()
 }
 
 /// Where the annotation `key` of the policy that starts at `start` stands.
@@ -317,6 +320,7 @@ fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Pro
             effect,
             reason: reason.map(str::to_owned),
             risk: risk.and_then(Result::ok),
+            place: source.place(start),
         })
     } else {
         Err(problems)

@@ -1,10 +1,16 @@
 //! Policies in Cedar: read from files, checked, sliced by action, and swapped
 //! without a gap.
 
+mod asked;
+mod call;
+mod cases;
+mod clauses;
 mod engine;
 mod load;
 mod problem;
+mod recent;
 mod request;
+mod set;
 mod verbs;
 
 use std::{
@@ -15,9 +21,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub(crate) use asked::Asked;
+pub use call::CallDescription;
+use cases::{DEFAULT_CASES, DEFAULT_CASES_FILE};
+pub use cases::{TestCases, TestOutcome};
 pub(crate) use engine::Engine;
-use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, Files, SCHEMA_FILE};
-pub use problem::{PolicyError, Problem};
+pub use engine::{Explanation, Finding, Held, Part, Pass, RiskSource};
+use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, SCHEMA_FILE};
+pub use problem::{Place, PolicyError, Problem};
+pub use recent::{Counts, Recent};
+pub(crate) use recent::{Needs, Scope, Window};
+pub(crate) use request::numbers;
+pub use set::PolicySet;
 
 use crate::directory;
 
@@ -48,20 +63,11 @@ pub struct PolicySummary {
 ///
 /// Every mistake that was found, each with file, line and column.
 pub fn check_policies(path: Option<&Path>) -> Result<PolicySummary, PolicyError> {
-    let engine = load(path)?;
-    Ok(summary(&engine))
+    Ok(load(path)?.summary())
 }
 
-fn summary(engine: &Engine) -> PolicySummary {
-    PolicySummary { policies: engine.len(), warnings: engine.warnings.clone() }
-}
-
-fn load(path: Option<&Path>) -> Result<Engine, PolicyError> {
-    let files = match path {
-        Some(path) => Files::read(path)?,
-        None => Files::built_in(),
-    };
-    Engine::new(files.check()?).ok_or_else(|| PolicyError { problems: Vec::new() })
+fn load(path: Option<&Path>) -> Result<PolicySet, PolicyError> {
+    path.map_or_else(PolicySet::built_in, PolicySet::read)
 }
 
 /// Copies the built-in policies and schema to `folder`, where there is nothing yet.
@@ -76,6 +82,7 @@ pub(crate) fn install(folder: &Path) -> std::io::Result<()> {
     // The schema first: a process that looks in between sees no policies yet,
     // and comes here too.
     directory::create_once(&folder.join(SCHEMA_FILE), DEFAULT_SCHEMA.as_bytes(), 0o644)?;
+    directory::create_once(&folder.join(DEFAULT_CASES_FILE), DEFAULT_CASES.as_bytes(), 0o644)?;
     directory::create_once(&folder.join("default.cedar"), DEFAULT_POLICIES.as_bytes(), 0o644)
 }
 
@@ -94,7 +101,7 @@ type Fingerprint = Vec<(PathBuf, Option<SystemTime>, u64)>;
 impl Policies {
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, PolicyError> {
         let seen = path.as_deref().map(fingerprint).unwrap_or_default();
-        let engine = load(path.as_deref())?;
+        let engine = load(path.as_deref())?.engine;
         for warning in &engine.warnings {
             tracing::warn!("{warning}");
         }
@@ -106,17 +113,17 @@ impl Policies {
         self.path.is_some()
     }
 
-    pub(crate) fn engine(&self) -> arc_swap::Guard<Arc<Engine>> {
-        self.engine.load()
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.engine.load_full()
     }
 
     /// Reads the files again. A set with a mistake changes nothing.
     pub(crate) fn reload(&self) -> Result<PolicySummary, PolicyError> {
         let seen = self.path.as_deref().map(fingerprint).unwrap_or_default();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        let engine = load(self.path.as_deref())?;
-        let summary = summary(&engine);
-        self.engine.store(Arc::new(engine));
+        let set = load(self.path.as_deref())?;
+        let summary = set.summary();
+        self.engine.store(Arc::new(set.engine));
         Ok(summary)
     }
 

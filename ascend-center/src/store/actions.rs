@@ -4,9 +4,14 @@
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
-use super::{Store, StoreError, kill_switch, writer::Transaction};
+use super::{
+    Store, StoreError, evaluations, kill_switch,
+    usage::{self, Before},
+    writer::Transaction,
+};
 use crate::{
     life::{ActionState, Event, Life, Refused},
+    policy::{Needs, Recent},
     record::{Matched, Record},
     submission::Submission,
 };
@@ -22,10 +27,20 @@ pub(crate) struct Verdict {
 }
 
 /// A submission with its verdict.
-#[derive(Debug)]
 pub(crate) struct NewAction {
     pub(crate) submission: Submission,
-    pub(crate) verdict: Verdict,
+    pub(crate) judged: Judged,
+}
+
+/// When a submission is judged.
+pub(crate) enum Judged {
+    Already(Verdict),
+    /// In the transaction that opens the action: of calls that come at once each
+    /// counts for the next, so that a limit is exact.
+    Counting {
+        needs: Needs,
+        judge: Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>,
+    },
 }
 
 /// Why a submission was not taken.
@@ -89,6 +104,7 @@ macro_rules! select {
         )
     };
 }
+pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
@@ -256,7 +272,7 @@ async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
 ) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, mut verdict } = new;
+    let NewAction { submission, judged } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sqlx::query_as(select!(
             "WHERE requested_by = ? AND server_id = ? AND idempotency_key = ?"
@@ -274,6 +290,7 @@ async fn submit(
             return Ok(Ok(settle(transaction, record, life).await?));
         }
     }
+    let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
     let mut refusal = None;
     if let Some(switch) = kill_switch::read(&mut transaction.connection).await? {
         verdict.decision = Decision::Deny;
@@ -322,6 +339,7 @@ async fn submit(
     .bind(&submission.request)
     .fetch_one(&mut transaction.connection)
     .await?;
+    evaluations::keep(transaction, id, &submission, recent).await?;
     transaction
         .note(Some(id), state.as_str(), &submission.requested_by, Some(&verdict.reason))
         .await?;
@@ -331,11 +349,32 @@ async fn submit(
     }
 }
 
-/// The action that an earlier call like this was promised.
-async fn join(
+/// The verdict, and what was counted for it.
+async fn judge(
     transaction: &mut Transaction,
     submission: &Submission,
-) -> Result<Option<Record>, StoreError> {
+    judged: Judged,
+) -> Result<(Verdict, Option<Recent>), StoreError> {
+    let (needs, judge) = match judged {
+        Judged::Already(verdict) => return Ok((verdict, None)),
+        Judged::Counting { needs, judge } => (needs, judge),
+    };
+    // A call that comes back for its own action is counted once.
+    let joined = promised(transaction, submission).await?.map(|(record, _)| record.id);
+    let before = Before { now: transaction.now, id: i64::MAX, but: joined };
+    let now = Timestamp::from_millisecond(transaction.now).unwrap_or_else(|_| Timestamp::now());
+    let unknown = Recent::default();
+    let asked = submission.asked(now, &unknown);
+    let recent = usage::recent(&mut transaction.connection, &asked, &needs, before).await?;
+    Ok((judge(submission, now, &recent), Some(recent)))
+}
+
+/// The action that an earlier call like this was promised, and what becomes of
+/// it when this one joins.
+async fn promised(
+    transaction: &mut Transaction,
+    submission: &Submission,
+) -> Result<Option<(Record, Life)>, StoreError> {
     let promised: Option<Record> = sqlx::query_as(select!(
         "WHERE promised = 1 AND server_id = ? AND digest = ? AND requested_by = ? AND tool = ? \
          AND resource = ? ORDER BY id DESC LIMIT 1"
@@ -347,8 +386,17 @@ async fn join(
     .bind(&submission.resource)
     .fetch_optional(&mut transaction.connection)
     .await?;
-    let Some(record) = promised else { return Ok(None) };
-    let Some(life) = record.life().joined(transaction.now) else { return Ok(None) };
+    Ok(promised.and_then(|record| {
+        let life = record.life().joined(transaction.now)?;
+        Some((record, life))
+    }))
+}
+
+async fn join(
+    transaction: &mut Transaction,
+    submission: &Submission,
+) -> Result<Option<Record>, StoreError> {
+    let Some((record, life)) = promised(transaction, submission).await? else { return Ok(None) };
     let mut record = settle(transaction, record, life).await?;
     let kind = if life.promised { "joined" } else { "told" };
     keep(transaction, record.id, life).await?;

@@ -3,8 +3,10 @@
 
 mod actions;
 mod credentials;
+mod evaluations;
 mod kill_switch;
 mod news;
+mod usage;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -18,7 +20,9 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 pub use actions::DecideError;
-pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
+pub(crate) use actions::{Judged, NewAction, ReportError, SubmitError, Verdict};
+pub(crate) use evaluations::Recorded;
+pub use evaluations::{ShadowDecision, ShadowReport};
 pub use kill_switch::KillSwitch;
 use news::News;
 pub(crate) use news::Waiter;

@@ -1,13 +1,20 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use ascend_sdk::{Digest, Facts, FileFacts, Floor, SessionContext, ShellFacts, SqlFacts};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::policy::load::{Files, testing::files};
+use crate::{
+    policy::{
+        load::{Files, testing::files},
+        recent::Recent,
+    },
+    submission::Submission,
+};
 
 fn engine(policies: &str) -> Engine {
     Engine::new(files(policies).check().unwrap()).unwrap()
@@ -49,8 +56,14 @@ fn with_sql(mut submission: Submission, kinds: &[&str], parsed: bool) -> Submiss
     submission
 }
 
+static NOTHING: LazyLock<Recent> = LazyLock::new(Recent::default);
+
+fn at(submission: &Submission, now: Timestamp) -> Asked<'_> {
+    submission.asked(now, &NOTHING)
+}
+
 fn evaluate(engine: &Engine, submission: &Submission) -> Verdict {
-    engine.evaluate(submission, Timestamp::UNIX_EPOCH)
+    engine.evaluate(&at(submission, Timestamp::UNIX_EPOCH))
 }
 
 use Decision::{Allow, Deny, RequireApproval};
@@ -221,7 +234,7 @@ fn policies_read_typed_facts_and_arguments() {
     let mut bot = with(json!({}));
     bot.session.session_id = "bot-7".to_owned();
     let friday = "2026-11-27T08:00:00Z".parse().unwrap();
-    assert_eq!(engine.evaluate(&bot, friday).decision, Deny);
+    assert_eq!(engine.evaluate(&at(&bot, friday)).decision, Deny);
     assert_eq!(decide(&bot), Allow);
 }
 
@@ -293,10 +306,10 @@ proptest! {
         ] {
             for resource in ["x", "database://production"] {
                 let submission = asked(namespace, verb, resource);
-                let sliced = engine.evaluate(&submission, Timestamp::UNIX_EPOCH);
-                let doing = engine.doing(&submission);
-                let whole =
-                    engine.evaluate_with(&submission, Timestamp::UNIX_EPOCH, doing, &unsliced);
+                let sliced = evaluate(&engine, &submission);
+                let asked = at(&submission, Timestamp::UNIX_EPOCH);
+                let doing = engine.doing(&asked);
+                let (whole, _) = engine.evaluate_with(&asked, &doing, &unsliced);
                 prop_assert_eq!(sliced, whole);
             }
         }
@@ -313,7 +326,8 @@ fn a_slice_holds_only_what_can_match() {
     }
     text.push_str(r#"@id("reads") permit (principal, action in Action::"read", resource);"#);
     let engine = engine(&text);
-    let read = engine.doing(&asked("database", "read", "x"));
+    let read = asked("database", "read", "x");
+    let read = engine.doing(&at(&read, Timestamp::UNIX_EPOCH));
     assert_eq!(engine.slice(&read).all.policies().count(), 1);
     // However many verbs agents make up, the slices stay few.
     for index in 0..50 {
