@@ -9,6 +9,7 @@ mod life;
 mod policy;
 mod record;
 mod replay;
+mod shadow;
 mod store;
 mod submission;
 
@@ -19,7 +20,8 @@ pub use http::ServeConfig;
 pub use life::{ActionState, UnknownState};
 pub use policy::{
     CallDescription, Counts, Explanation, Finding, Held, Part, Pass, Place, PolicyError, PolicySet,
-    PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, check_policies,
+    PolicyStatus, PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, ToolSchema,
+    check_policies,
 };
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};

@@ -145,7 +145,7 @@ impl Center {
 
     /// What was counted when it was asked; what was not is counted now, as of then.
     async fn recent(&self, recorded: &Recorded, needs: &Needs) -> Result<Recent, StoreError> {
-        if needs.is_nothing() {
+        if needs.counts_nothing() {
             return Ok(Recent::default());
         }
         let nothing = Recent::default();

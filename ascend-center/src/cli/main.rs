@@ -40,9 +40,8 @@ enum Command {
         /// The address to listen on
         #[arg(long, default_value = "127.0.0.1:8787")]
         listen: SocketAddr,
-        /// A folder of policies to use; created with the built-in ones when it is not there
-        #[arg(long, env = "ASCEND_CENTER_POLICIES")]
-        policies: Option<PathBuf>,
+        #[command(flatten)]
+        policies: policy::InUse,
         /// A further host name by which the center may be addressed
         #[arg(long = "allow-host", value_name = "HOST")]
         hosts: Vec<String>,

@@ -36,7 +36,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Token {
+struct Token {
     kind: Kind,
     range: Range<usize>,
 }
@@ -67,6 +67,17 @@ pub(super) fn clauses(text: &str) -> Option<Clauses> {
     (word(next) == Some(";") || next == tokens.len()).then(|| Clauses {
         scope: scope.iter().map(|part| whole(text, part)).collect(),
         conditions,
+    })
+}
+
+/// Where `name` first stands as an attribute: after a `.`, a `has` or a `[`.
+pub(super) fn attribute_at(text: &str, name: &str) -> Option<usize> {
+    let tokens = tokens(text);
+    let written = |token: &Token| &text[token.range.clone()];
+    let quoted = format!("{name:?}");
+    tokens.windows(2).find_map(|pair| {
+        let named = written(&pair[1]) == name || written(&pair[1]) == quoted;
+        (named && matches!(written(&pair[0]), "." | "has" | "[")).then_some(pair[1].range.start)
     })
 }
 
@@ -133,7 +144,7 @@ fn whole(text: &str, tokens: &[Token]) -> Part {
     Part { text: line, at: tokens.first().map_or(0, |token| token.range.start) }
 }
 
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+fn tokens(text: &str) -> Vec<Token> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;

@@ -17,6 +17,7 @@ use super::{
     problem::Problem,
     recent::Needs,
     request::{self, Types, Unfit},
+    tools::ToolTypes,
     verbs::Class,
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     /// The declared actions, with all that they are in.
     actions: HashMap<String, HashSet<EntityUid>>,
     types: Types,
+    tools: ToolTypes,
     authorizer: Authorizer,
     /// Made when first asked for. There are only as many as the schema has
     /// actions, and one for each pair of verb class and declared namespace.
@@ -59,7 +61,6 @@ struct Slice {
     without_approval: PolicySet,
     /// Only those that allow: for the risk of what is denied.
     permits: PolicySet,
-    /// What they ask of the calls before.
     needs: Needs,
 }
 
@@ -119,9 +120,20 @@ impl Engine {
             by_action,
             actions: checked.actions,
             types: Types::new()?,
+            tools: checked.tools,
             authorizer: Authorizer::new(),
             slices: RwLock::default(),
             warnings: checked.warnings,
+        })
+    }
+
+    /// No policies, which denies everything.
+    pub(super) fn empty() -> Option<Self> {
+        Self::new(Checked {
+            policies: Vec::new(),
+            actions: HashMap::new(),
+            tools: ToolTypes::default(),
+            warnings: Vec::new(),
         })
     }
 
@@ -137,12 +149,12 @@ impl Engine {
         self.evaluate_with(asked, &doing, &slice).0
     }
 
-    /// What the policies that can match ask of the calls before.
+    /// What the policies that can match read beside the call.
     pub(crate) fn needs(&self, asked: &Asked<'_>) -> Needs {
         self.slice(&self.doing(asked)).needs.clone()
     }
 
-    /// What any of the policies asks of the calls before.
+    /// What any of the policies reads beside the call.
     pub(crate) fn all_needs(&self) -> Needs {
         let mut needs = Needs::default();
         self.policies.iter().for_each(|checked| needs.add(&checked.needs));
@@ -193,7 +205,8 @@ impl Engine {
         needs: &Needs,
     ) -> Result<(Request, Entities), Unfit> {
         let action = self.types.action(&doing.id);
-        request::request(&self.types, asked, action, doing.ancestors.clone(), needs)
+        let ancestors = doing.ancestors.clone();
+        request::request(&self.types, asked, action, ancestors, &self.tools, needs)
     }
 
     /// Two passes: deny, over approval, over allow, over the default, which is

@@ -6,13 +6,15 @@ use std::{
 };
 
 use cedar_policy::{
-    Effect as CedarEffect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
-    Validator,
+    Effect as CedarEffect, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment,
+    ValidationMode, Validator,
 };
 
 use super::{
+    clauses,
     problem::{Place, PolicyError, Problem, Source, nearest},
     recent::Needs,
+    tools::{ToolSchema, ToolTypes},
 };
 use crate::record::Effect;
 
@@ -22,6 +24,8 @@ pub(super) const DEFAULT_POLICIES: &str = include_str!("../../policies/default.c
 pub(super) const DEFAULT_SCHEMA: &str = include_str!("../../policies/schema.cedarschema");
 /// The schema's name in a folder of policies.
 pub(super) const SCHEMA_FILE: &str = "schema.cedarschema";
+/// The name of a file of tools in a folder of policies.
+pub(super) const TOOLS_FILE: &str = "tools.json";
 
 /// A policy that has passed every check.
 #[derive(Debug)]
@@ -30,7 +34,6 @@ pub(super) struct CheckedPolicy {
     pub(super) about: About,
     /// As it is written, annotations included.
     pub(super) text: String,
-    /// What it asks of the calls before.
     pub(super) needs: Needs,
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Checked {
     pub(super) policies: Vec<CheckedPolicy>,
     /// The declared actions by their ids, with all that they are in.
     pub(super) actions: HashMap<String, HashSet<EntityUid>>,
+    pub(super) tools: ToolTypes,
     /// What looks like a mistake but is not certainly one.
     pub(super) warnings: Vec<Problem>,
 }
@@ -59,6 +63,7 @@ pub(super) struct Checked {
 pub(super) struct Files {
     schema: Source,
     policies: Vec<Source>,
+    tools: Vec<ToolSchema>,
 }
 
 impl Files {
@@ -70,6 +75,7 @@ impl Files {
         Self {
             schema: source(SCHEMA_FILE, DEFAULT_SCHEMA),
             policies: vec![source("default.cedar", DEFAULT_POLICIES)],
+            tools: Vec::new(),
         }
     }
 
@@ -101,18 +107,37 @@ impl Files {
             Err(problem) => return Err(problem.into()),
         };
         let policies = files.into_iter().map(Source::read).collect::<Result<_, _>>()?;
-        Ok(Self { schema, policies })
+        let tools = folder.join(TOOLS_FILE);
+        let tools = if tools.exists() { ToolSchema::read(&tools)? } else { Vec::new() };
+        Ok(Self { schema, policies, tools })
+    }
+
+    pub(super) fn add_tools(&mut self, tools: impl IntoIterator<Item = ToolSchema>) {
+        self.tools.extend(tools);
+    }
+
+    /// The schema, with the types of the tools.
+    fn schema(&self) -> Result<(Schema, ToolTypes), PolicyError> {
+        let written = match SchemaFragment::from_cedarschema_str(&self.schema.text) {
+            Ok((fragment, _)) => fragment,
+            Err(error) => return Err(self.schema.diagnosed(&error).into()),
+        };
+        let tools = ToolTypes::of(&self.tools).map_err(|name| {
+            let message = format!("two tools are named `{name}`, and take other arguments");
+            self.schema.problem_of_all(message)
+        })?;
+        let of_tools = SchemaFragment::from_json_value(tools.schema());
+        let schema =
+            of_tools.and_then(|of_tools| Schema::from_schema_fragments([written, of_tools]));
+        match schema {
+            Ok(schema) => Ok((schema, tools)),
+            Err(error) => Err(self.schema.diagnosed(&error).into()),
+        }
     }
 
     pub(super) fn check(&self) -> Result<Checked, PolicyError> {
         let mut problems = Vec::new();
-        let schema = match Schema::from_cedarschema_str(&self.schema.text) {
-            Ok((schema, _)) => schema,
-            Err(error) => {
-                problems.push(self.schema.diagnosed(&error));
-                return Err(PolicyError { problems });
-            }
-        };
+        let (schema, tools) = self.schema()?;
         let actions = declared_actions(&schema);
         let validator = Validator::new(schema);
 
@@ -129,10 +154,18 @@ impl Files {
                 }
             };
             let validation = validator.validate(&set, ValidationMode::Strict);
-            problems.extend(validation.validation_errors().map(|error| {
-                let problem = of_the_place(source.diagnosed(error), error.policy_id());
-                with_what_was_meant(problem, error, actions.keys())
-            }));
+            let misnamed = misnamed(source, &set, &tools);
+            problems.extend(
+                validation
+                    .validation_errors()
+                    // Of a tool's argument that is not there, we know more.
+                    .filter(|error| !misnamed.contains_key(error.policy_id()))
+                    .map(|error| {
+                        let problem = of_the_place(source.diagnosed(error), error.policy_id());
+                        with_what_was_meant(problem, error, actions.keys())
+                    }),
+            );
+            problems.extend(misnamed.into_values().flatten());
             warnings.extend(
                 validation
                     .validation_warnings()
@@ -176,7 +209,7 @@ impl Files {
             }
         }
         if problems.is_empty() {
-            Ok(Checked { policies, actions, warnings: in_order(warnings) })
+            Ok(Checked { policies, actions, tools, warnings: in_order(warnings) })
         } else {
             Err(PolicyError { problems: in_order(problems) })
         }
@@ -194,6 +227,32 @@ pub(super) fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The policies that name a tool, or an argument of one, that is not there.
+fn misnamed(
+    source: &Source,
+    set: &PolicySet,
+    tools: &ToolTypes,
+) -> HashMap<PolicyId, Vec<Problem>> {
+    let mut misnamed = HashMap::new();
+    for policy in set.policies() {
+        let Ok(json) = policy.to_json() else { continue };
+        let (start, end) = (start_of(policy), end_of(policy));
+        let text = source.text.get(start..end).unwrap_or_default();
+        let problems: Vec<Problem> = tools
+            .unknown(&json)
+            .into_iter()
+            .map(|unknown| {
+                let at = clauses::attribute_at(text, &unknown.name).unwrap_or_default();
+                source.problem(start + at, unknown.message).with_help(unknown.help)
+            })
+            .collect();
+        if !problems.is_empty() {
+            misnamed.insert(policy.id().clone(), problems);
+        }
+    }
+    misnamed
 }
 
 fn declared_actions(schema: &Schema) -> HashMap<String, HashSet<EntityUid>> {

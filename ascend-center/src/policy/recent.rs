@@ -6,6 +6,8 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::tools::Named;
+
 /// What a limit counts over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Scope {
@@ -65,9 +67,11 @@ impl Window {
     }
 }
 
-/// What the policies ask of the calls before.
+/// What policies read that is not there for every call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
+    /// The tools whose arguments they name.
+    pub(super) arguments: Named,
     /// For which scope the calls of which windows; whether their arguments too.
     pub(crate) windows: BTreeMap<(Scope, Window), bool>,
 }
@@ -76,14 +80,16 @@ impl Needs {
     pub(super) fn everything() -> Self {
         let all =
             Scope::ALL.into_iter().flat_map(|scope| Window::ALL.map(|window| (scope, window)));
-        Self { windows: all.map(|key| (key, true)).collect() }
+        Self { arguments: Named::all(), windows: all.map(|key| (key, true)).collect() }
     }
 
-    pub(crate) fn is_nothing(&self) -> bool {
+    /// Whether nothing must be counted.
+    pub(crate) fn counts_nothing(&self) -> bool {
         self.windows.is_empty()
     }
 
     pub(super) fn add(&mut self, other: &Self) {
+        self.arguments.add(&other.arguments);
         for (key, sums) in &other.windows {
             *self.windows.entry(*key).or_default() |= sums;
         }
@@ -92,7 +98,7 @@ impl Needs {
     /// What one policy asks, by its JSON form: `context.recent.tool.calls_1h`.
     /// Whatever reads `recent` otherwise asks for everything.
     pub(super) fn of(policy: &Value) -> Self {
-        let mut needs = Self::default();
+        let mut needs = Self { arguments: Named::of(policy), ..Self::default() };
         needs.collect(policy);
         needs
     }
@@ -113,7 +119,7 @@ impl Needs {
             return;
         }
         if matches!(access(value), Some((_, "recent"))) {
-            self.add(&Self::everything());
+            self.windows.extend(Self::everything().windows);
         }
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.collect(item)),

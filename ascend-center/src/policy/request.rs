@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     asked::Asked,
     recent::{Needs, Recent, Scope},
+    tools::ToolTypes,
 };
 
 /// The names of the entity types, parsed once.
@@ -56,6 +57,7 @@ pub(super) fn request(
     asked: &Asked<'_>,
     action: EntityUid,
     ancestors: HashSet<EntityUid>,
+    tools: &ToolTypes,
     needs: &Needs,
 ) -> Result<(Request, Entities), Unfit> {
     let principal = uid(&types.agent, asked.server_id);
@@ -141,6 +143,11 @@ pub(super) fn request(
         ])?;
         pairs.push(("file".to_owned(), record));
     }
+    if !needs.arguments.is_nothing() {
+        // Where no policy reads this tool's, it need not fit.
+        let tool = if needs.arguments.contains(asked.tool) { asked.tool } else { "" };
+        pairs.push(("arguments".to_owned(), tools.arguments(tool, asked.parameters)?));
+    }
     pairs.extend(recent.map(|recent| ("recent".to_owned(), recent)));
     let request = Request::new(principal, action, resource, Context::from_pairs(pairs)?, None)?;
     Ok((request, entities))
@@ -153,7 +160,7 @@ fn recent(
     needs: &Needs,
     numbers: &BTreeMap<String, i64>,
 ) -> Result<(Option<RestrictedExpression>, Vec<Entity>), Unfit> {
-    if needs.is_nothing() {
+    if needs.counts_nothing() {
         return Ok((None, Vec::new()));
     }
     let mut scopes: BTreeMap<Scope, Pairs> = BTreeMap::new();
@@ -195,11 +202,11 @@ fn tags<T>(values: Vec<(String, T)>, write: impl Fn(T) -> RestrictedExpression) 
     values.into_iter().map(|(name, value)| (name, write(value))).collect()
 }
 
-fn string(text: &str) -> RestrictedExpression {
+pub(super) fn string(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
-fn flag(value: bool) -> RestrictedExpression {
+pub(super) fn flag(value: bool) -> RestrictedExpression {
     RestrictedExpression::new_bool(value)
 }
 
@@ -311,7 +318,7 @@ impl<'a> Arguments<'a> {
 
 /// Away from zero, so that 100.5 is more than 100 also for a policy.
 #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what is wanted")]
-fn long(number: &serde_json::Number) -> i64 {
+pub(super) fn long(number: &serde_json::Number) -> i64 {
     if let Some(number) = number.as_i64() {
         return number;
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Engine, PolicyError, PolicySummary, TestCases, TestOutcome, call::CallDescription, cases,
-    engine::Explanation, load::Files,
+    engine::Explanation, load::Files, tools::ToolSchema,
 };
 
 /// A checked policy set that decides nothing: to explain it, to test it, and to
@@ -34,19 +34,45 @@ impl PolicySet {
     ///
     /// Never, as they are.
     pub fn built_in() -> Result<Self, PolicyError> {
-        Self::of(Files::built_in())
+        Self::built_in_with([])
     }
 
-    /// The policies at `path`, a folder or one file.
+    /// The built-in policies, of a center that knows these tools.
+    ///
+    /// # Errors
+    ///
+    /// When two tools of one name take other arguments.
+    pub fn built_in_with(tools: impl IntoIterator<Item = ToolSchema>) -> Result<Self, PolicyError> {
+        Self::of(Files::built_in(), tools)
+    }
+
+    /// The policies at `path`, a folder or one file, with the tools in the
+    /// `tools.json` beside them, where there is one.
     ///
     /// # Errors
     ///
     /// Every mistake that was found, each with file, line and column.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
-        Self::of(Files::read(path)?)
+        Self::read_with(path, [])
     }
 
-    fn of(files: Files) -> Result<Self, PolicyError> {
+    /// As [`read`](Self::read), of a center that knows these tools as well.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub fn read_with(
+        path: &Path,
+        tools: impl IntoIterator<Item = ToolSchema>,
+    ) -> Result<Self, PolicyError> {
+        Self::of(Files::read(path)?, tools)
+    }
+
+    fn of(
+        mut files: Files,
+        tools: impl IntoIterator<Item = ToolSchema>,
+    ) -> Result<Self, PolicyError> {
+        files.add_tools(tools);
         let engine = Engine::new(files.check()?);
         Ok(Self { engine: engine.ok_or_else(|| PolicyError { problems: Vec::new() })? })
     }

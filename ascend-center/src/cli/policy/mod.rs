@@ -9,7 +9,7 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
-use ascend_center::{PolicyError, PolicySet};
+use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
 #[derive(Subcommand)]
@@ -18,6 +18,8 @@ pub(crate) enum PolicyCommand {
     Check {
         /// A folder of policies, or one file [default: the built-in policies]
         path: Option<PathBuf>,
+        #[command(flatten)]
+        tools: Tools,
     },
     /// Test policies: ask them the cases in files that end in `.test.toml`
     ///
@@ -29,6 +31,8 @@ pub(crate) enum PolicyCommand {
         /// A file of cases, or a folder of them [default: those beside the policies]
         #[arg(long)]
         cases: Option<PathBuf>,
+        #[command(flatten)]
+        tools: Tools,
         /// Show passing cases too
         #[arg(long, short)]
         verbose: bool,
@@ -40,8 +44,11 @@ pub(crate) enum PolicyCommand {
     Explain {
         /// The number of a recorded action, or a TOML or JSON file that describes a call
         action: String,
+        /// A folder of policies, or one file [default: the built-in policies]
+        #[arg(long, env = "ASCEND_CENTER_POLICIES")]
+        policies: Option<PathBuf>,
         #[command(flatten)]
-        set: Set,
+        tools: Tools,
         /// Show also the policies that are about other actions
         #[arg(long)]
         all: bool,
@@ -55,6 +62,8 @@ pub(crate) enum PolicyCommand {
     Simulate {
         /// A folder of policies, or one file
         path: PathBuf,
+        #[command(flatten)]
+        tools: Tools,
         /// How many of the newest actions to replay
         #[arg(long, default_value_t = 1000)]
         last: u32,
@@ -73,17 +82,51 @@ pub(crate) enum PolicyCommand {
     },
 }
 
-/// The policies that a command is about.
+/// The tools whose arguments policies can name.
 #[derive(Args)]
-pub(crate) struct Set {
-    /// A folder of policies, or one file [default: the built-in policies]
-    #[arg(long, env = "ASCEND_CENTER_POLICIES")]
-    policies: Option<PathBuf>,
+pub(crate) struct Tools {
+    /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
+    #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
+    tools: Option<PathBuf>,
 }
 
-impl Set {
-    fn read(&self) -> Result<PolicySet, PolicyError> {
-        read(self.policies.as_deref())
+impl Tools {
+    /// The policies at `path`, or the built-in ones.
+    fn read(&self, path: Option<&Path>) -> Result<PolicySet, PolicyError> {
+        let tools = self.tools.as_deref().map(ToolSchema::read).transpose()?.unwrap_or_default();
+        match path {
+            Some(path) => PolicySet::read_with(path, tools),
+            None => PolicySet::built_in_with(tools),
+        }
+    }
+}
+
+/// The policies that a center is to use.
+#[derive(Args)]
+pub(crate) struct InUse {
+    /// A folder of policies to use; created with the built-in ones when it is not there
+    #[arg(long, env = "ASCEND_CENTER_POLICIES")]
+    policies: Option<PathBuf>,
+    /// Policies to ask as well, and to record what they say, but not to obey
+    #[arg(long, env = "ASCEND_CENTER_SHADOW_POLICIES", value_name = "PATH")]
+    shadow_policies: Option<PathBuf>,
+    #[command(flatten)]
+    tools: Tools,
+}
+
+impl InUse {
+    pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
+        let Self { policies, shadow_policies, tools: Tools { tools } } = self;
+        if let Some(folder) = policies {
+            config = config.policies(folder);
+        }
+        if let Some(path) = shadow_policies {
+            config = config.shadow_policies(path);
+        }
+        if let Some(file) = tools {
+            config = config.tools_file(file);
+        }
+        config
     }
 }
 
@@ -94,20 +137,18 @@ pub(crate) struct Otherwise(String);
 
 pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
     match command {
-        PolicyCommand::Check { path } => check::check(&read(path.as_deref())?),
-        PolicyCommand::Test { path, cases, verbose, json } => {
-            test::test(path.as_deref(), cases.as_deref(), verbose, json)
+        PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
+        PolicyCommand::Test { path, cases, tools, verbose, json } => {
+            let path = path.as_deref();
+            test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)
         }
-        PolicyCommand::Explain { action, set, all, json } => {
-            explain::explain(directory, &action, &set.read()?, all, json).await
+        PolicyCommand::Explain { action, policies, tools, all, json } => {
+            let set = tools.read(policies.as_deref())?;
+            explain::explain(directory, &action, &set, all, json).await
         }
-        PolicyCommand::Simulate { path, last, json } => {
-            simulate::simulate(directory, &PolicySet::read(&path)?, last, json).await
+        PolicyCommand::Simulate { path, tools, last, json } => {
+            simulate::simulate(directory, &tools.read(Some(&path))?, last, json).await
         }
         PolicyCommand::Shadow { last, json } => shadow::shadow(directory, last, json).await,
     }
-}
-
-fn read(path: Option<&Path>) -> Result<PolicySet, PolicyError> {
-    path.map_or_else(PolicySet::built_in, PolicySet::read)
 }

@@ -5,29 +5,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ascend_center::{Held, TestCases, TestOutcome};
-use ascend_sdk::Decision;
+use ascend_center::{Finding, Held, PolicyError, PolicySet, TestCases, TestOutcome};
 use serde_json::json;
 
-use super::{Otherwise, read, show};
+use super::{Otherwise, show};
 use crate::{
     card::{ascii_json, shown},
     say,
 };
 
+/// The cases that are named, else those beside the policies.
+pub(super) fn cases(cases: Option<&Path>, path: Option<&Path>) -> Result<TestCases, PolicyError> {
+    match (cases, path) {
+        (Some(cases), _) => TestCases::read(cases),
+        (None, Some(path)) => TestCases::read(&beside(path)),
+        (None, None) => TestCases::built_in(),
+    }
+}
+
 pub(super) fn test(
-    path: Option<&Path>,
-    cases: Option<&Path>,
+    set: &PolicySet,
+    cases: &TestCases,
     verbose: bool,
     json: bool,
 ) -> anyhow::Result<()> {
-    let set = read(path)?;
-    let cases = match (cases.map(Path::to_owned), path) {
-        (Some(cases), _) => TestCases::read(&cases)?,
-        (None, Some(path)) => TestCases::read(&beside(path))?,
-        (None, None) => TestCases::built_in()?,
-    };
-    let outcomes = set.test(&cases);
+    let outcomes = set.test(cases);
     let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     if json {
         let whole = json!({
@@ -76,15 +78,12 @@ fn failing(out: &mut impl Write, outcome: &TestOutcome) -> io::Result<()> {
         writeln!(out, "      {}", shown(failure))?;
     }
     writeln!(out, "      the policies say: {}", shown(&found.reason))?;
-    if found.decision != Decision::Allow || found.risk_score > 0 {
-        for source in found.risks.iter().take(1) {
-            writeln!(out, "      risk {} from {}", source.risk, shown(&source.source))?;
-        }
+    if let Some(source) = found.risks.first() {
+        writeln!(out, "      risk {} from {}", source.risk, shown(&source.source))?;
     }
     let in_scope = |held: bool| {
-        let wanted = move |finding: &&ascend_center::Finding| {
-            finding.in_scope && (finding.held == Held::No) != held
-        };
+        let wanted =
+            move |finding: &&Finding| finding.in_scope && (finding.held == Held::No) != held;
         found.policies.iter().filter(wanted)
     };
     if in_scope(true).next().is_none() {
