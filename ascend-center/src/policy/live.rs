@@ -219,8 +219,37 @@ impl Policies {
     }
 }
 
+#[derive(Debug)]
 enum Look {
     Unchanged,
     Changing(Fingerprint),
     Reloaded(Result<PolicySummary, PolicyError>),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_when_they_stand_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.cedar");
+        let policy = |id: &str| format!("@id(\"{id}\") permit (principal, action, resource);\n");
+        std::fs::write(&file, policy("a")).unwrap();
+        let path = Some(folder.path().to_owned());
+        let policies = Policies::open(Origin { path, ..Origin::default() }).unwrap();
+        assert!(matches!(policies.look(None), Look::Unchanged));
+
+        // Half of it is written, which by itself could be used.
+        std::fs::write(&file, policy("a") + &policy("b")).unwrap();
+        let Look::Changing(half) = policies.look(None) else { panic!("changing") };
+        std::fs::write(&file, policy("a") + &policy("b") + &policy("c")).unwrap();
+        let Look::Changing(whole) = policies.look(Some(half)) else { panic!("still changing") };
+        assert_eq!(policies.engine().len(), 1);
+        let Look::Reloaded(Ok(summary)) = policies.look(Some(whole)) else { panic!("reloaded") };
+        assert_eq!((summary.policies, policies.engine().len()), (3, 3));
+        assert!(matches!(policies.look(None), Look::Unchanged));
+    }
 }

@@ -13,6 +13,7 @@ use cedar_policy::{
 use super::{
     clauses,
     problem::{Place, PolicyError, Problem, Source, nearest},
+    reads::reads,
     recent::Needs,
     tools::{ToolSchema, ToolTypes},
 };
@@ -145,6 +146,13 @@ impl Files {
         let mut warnings = Vec::new();
         let mut places: BTreeMap<String, Problem> = BTreeMap::new();
         for source in &self.policies {
+            // So it looks while it is being written, and its policies must not
+            // be gone meanwhile.
+            if source.text.trim().is_empty() {
+                let problem = source.problem_of_all("the file is empty");
+                problems.push(problem.with_help("write a policy, or remove the file"));
+                continue;
+            }
             let set: PolicySet = match source.text.parse() {
                 Ok(set) => set,
                 Err(errors) => {
@@ -202,7 +210,7 @@ impl Files {
                 }
                 places.insert(about.id.clone(), here);
                 let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
-                let needs = policy.to_json().map(|json| Needs::of(&json));
+                let needs = policy.to_json().map(|json| Needs::of(&reads(&json)));
                 let needs = needs.unwrap_or_else(|_| Needs::everything());
                 let policy = policy.new_id(PolicyId::new(&about.id));
                 policies.push(CheckedPolicy { policy, about, text, needs });
@@ -241,7 +249,7 @@ fn misnamed(
         let (start, end) = (start_of(policy), end_of(policy));
         let text = source.text.get(start..end).unwrap_or_default();
         let problems: Vec<Problem> = tools
-            .unknown(&json)
+            .unknown(&reads(&json))
             .into_iter()
             .map(|unknown| {
                 let at = clauses::attribute_at(text, &unknown.name).unwrap_or_default();

@@ -9,6 +9,7 @@ mod engine;
 mod live;
 mod load;
 mod problem;
+mod reads;
 mod recent;
 mod request;
 mod set;

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::tools::Named;
+use super::{reads::Read, tools::Named};
 
 /// What a limit counts over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,44 +94,35 @@ impl Needs {
         }
     }
 
-    /// What one policy asks, by its JSON form: `context.recent.tool.calls_1h`.
-    /// Whatever reads `recent` otherwise asks for everything.
-    pub(super) fn of(policy: &Value) -> Self {
-        let mut needs = Self { arguments: Named::of(policy), ..Self::default() };
-        needs.collect(policy);
+    /// What one policy reads: `context.recent.tool.calls_1h`. Whatever names
+    /// `recent` otherwise needs everything.
+    pub(super) fn of(reads: &[Read<'_>]) -> Self {
+        let mut needs = Self { arguments: Named::of(reads), ..Self::default() };
+        for Read { of_context, names } in reads {
+            match names.as_slice() {
+                ["recent", scope, measure] if *of_context => match measured(scope, measure) {
+                    Some((key, sums)) => *needs.windows.entry(key).or_default() |= sums,
+                    None => needs.windows.extend(Self::everything().windows),
+                },
+                [] => needs.windows.extend(Self::everything().windows),
+                names if names.contains(&"recent") => {
+                    needs.windows.extend(Self::everything().windows);
+                }
+                _ => {}
+            }
+        }
         needs
-    }
-
-    fn collect(&mut self, value: &Value) {
-        if let Some((left, measure)) = access(value)
-            && let Some((left, scope)) = access(left)
-            && let Some((_, "recent")) = access(left)
-            && let Some(scope) = Scope::ALL.into_iter().find(|known| known.as_str() == scope)
-            && let Some((window, sums)) = Window::ALL.into_iter().find_map(|window| {
-                [(window.calls(), false), (window.sum(), true)]
-                    .into_iter()
-                    .find(|(name, _)| *name == measure)
-                    .map(|(_, sums)| (window, sums))
-            })
-        {
-            *self.windows.entry((scope, window)).or_default() |= sums;
-            return;
-        }
-        if matches!(access(value), Some((_, "recent"))) {
-            self.windows.extend(Self::everything().windows);
-        }
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.collect(item)),
-            Value::Object(entries) => entries.values().for_each(|item| self.collect(item)),
-            _ => {}
-        }
     }
 }
 
-/// The two sides of `left.attr` in a policy's JSON form.
-pub(super) fn access(value: &Value) -> Option<(&Value, &str)> {
-    let access = value.get(".")?;
-    Some((access.get("left")?, access.get("attr")?.as_str()?))
+/// What `scope.measure` counts, and whether it sums.
+fn measured(scope: &str, measure: &str) -> Option<((Scope, Window), bool)> {
+    let scope = Scope::ALL.into_iter().find(|known| known.as_str() == scope)?;
+    Window::ALL.into_iter().find_map(|window| {
+        let known = [(window.calls(), false), (window.sum(), true)];
+        let (_, sums) = known.into_iter().find(|(name, _)| *name == measure)?;
+        Some(((scope, window), sums))
+    })
 }
 
 /// How often, and how much, this call included. What nobody counted stands at

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     problem::{PolicyError, Source, nearest},
-    recent::access,
+    reads::Read,
     request::{Unfit, flag, long, string},
 };
 
@@ -151,40 +151,25 @@ impl ToolTypes {
         Ok(RestrictedExpression::new_record(tools)?)
     }
 
-    /// The tools' arguments that a policy, in its JSON form, names and that are
-    /// not there.
-    pub(super) fn unknown(&self, policy: &Value) -> Vec<Unknown> {
+    /// The tools, and arguments of tools, that a policy names and that are not
+    /// there.
+    pub(super) fn unknown(&self, reads: &[Read<'_>]) -> Vec<Unknown> {
         let mut found = Vec::new();
-        self.collect(policy, &mut found);
+        for Read { of_context, names } in reads {
+            if let (true, ["arguments", tool, inside @ ..]) = (of_context, names.as_slice())
+                && let Some(unknown) = self.missing(tool, inside)
+                && !found.contains(&unknown)
+            {
+                found.push(unknown);
+            }
+        }
         found
     }
 
-    fn collect(&self, value: &Value, found: &mut Vec<Unknown>) {
-        if let Some((left, name)) = access(value).or_else(|| test(value))
-            && let Some(unknown) = self.missing(left, name)
-            && !found.contains(&unknown)
-        {
-            found.push(unknown);
-        }
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.collect(item, found)),
-            Value::Object(entries) => {
-                entries.values().for_each(|item| self.collect(item, found));
-            }
-            _ => {}
-        }
-    }
-
-    fn missing(&self, left: &Value, name: &str) -> Option<Unknown> {
-        let path = path(left)?;
-        let unknown =
-            |message: String, help: String| Some(Unknown { name: name.to_owned(), message, help });
-        let Some((tool, inside)) = path.split_first() else {
-            if self.0.contains_key(name) {
-                return None;
-            }
+    fn missing(&self, tool: &str, inside: &[&str]) -> Option<Unknown> {
+        let Some(mut fields) = self.0.get(tool) else {
             let known = self.0.keys().map(String::as_str);
-            let help = match nearest(name, known.clone()) {
+            let help = match nearest(tool, known.clone()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None if self.0.is_empty() => {
                     "no tools are known here: give the center its tools, or name a file of them \
@@ -193,30 +178,39 @@ impl ToolTypes {
                 }
                 None => format!("known are {}", known.collect::<Vec<_>>().join(", ")),
             };
-            return unknown(format!("no tool is named `{name}`"), help);
+            let message = format!("no tool is named `{tool}`");
+            return Some(Unknown { name: tool.to_owned(), message, help });
         };
-        let mut fields = self.0.get(*tool)?;
-        for step in inside {
-            match &fields.typed.get(*step)?.kind {
-                Type::Record(inner) => fields = inner,
-                _ => return None,
+        for (depth, name) in inside.iter().enumerate() {
+            match fields.typed.get(*name) {
+                Some(Field { kind: Type::Record(inner), .. }) => fields = inner,
+                Some(_) => return None,
+                None => {
+                    let path = inside[..=depth].join(".");
+                    return Some(fields.without(tool, name, &path));
+                }
             }
         }
-        if fields.typed.contains_key(name) {
-            return None;
-        }
-        let whole = inside.iter().copied().chain([name]).collect::<Vec<_>>().join(".");
-        if let Some(why) = fields.untyped.get(name) {
+        None
+    }
+}
+
+impl Fields {
+    /// What to say of `name`, which is not among them; `path` leads to it.
+    fn without(&self, tool: &str, name: &str, path: &str) -> Unknown {
+        let name = name.to_owned();
+        if let Some(why) = self.untyped.get(&name) {
             let message =
-                format!("policies cannot read the argument `{whole}` of the tool `{tool}`");
-            return unknown(message, (*why).to_owned());
+                format!("policies cannot read the argument `{path}` of the tool `{tool}`");
+            return Unknown { name, message, help: (*why).to_owned() };
         }
-        let known = fields.typed.keys().map(String::as_str);
-        let help = match nearest(name, known.clone()) {
+        let known = self.typed.keys().map(String::as_str);
+        let help = match nearest(&name, known.clone()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("it has {}", known.collect::<Vec<_>>().join(", ")),
         };
-        unknown(format!("the tool `{tool}` has no argument `{whole}`"), help)
+        let message = format!("the tool `{tool}` has no argument `{path}`");
+        Unknown { name, message, help }
     }
 }
 
@@ -251,26 +245,18 @@ impl Named {
         Self { tools: BTreeSet::new(), all: true }
     }
 
-    /// By a policy's JSON form.
-    pub(super) fn of(policy: &Value) -> Self {
+    pub(super) fn of(reads: &[Read<'_>]) -> Self {
         let mut named = Self::default();
-        named.collect(policy);
-        named
-    }
-
-    fn collect(&mut self, value: &Value) {
-        if let Some((left, name)) = access(value).or_else(|| test(value)) {
-            if path(left).is_some_and(|path| path.is_empty()) {
-                self.tools.insert(name.to_owned());
-                return;
+        for Read { of_context, names } in reads {
+            match names.as_slice() {
+                ["arguments", tool, ..] if *of_context => {
+                    named.tools.insert((*tool).to_owned());
+                }
+                [] => named.all = true,
+                names => named.all |= names.contains(&"arguments"),
             }
-            self.all |= name == "arguments";
         }
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.collect(item)),
-            Value::Object(entries) => entries.values().for_each(|item| self.collect(item)),
-            _ => {}
-        }
+        named
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -285,23 +271,6 @@ impl Named {
     pub(super) fn contains(&self, tool: &str) -> bool {
         self.all || self.tools.contains(tool)
     }
-}
-
-/// The two sides of `left has attr` in a policy's JSON form.
-fn test(value: &Value) -> Option<(&Value, &str)> {
-    let test = value.get("has")?;
-    Some((test.get("left")?, test.get("attr")?.as_str()?))
-}
-
-/// What follows `context.arguments`; `None` for what does not start so.
-fn path(value: &Value) -> Option<Vec<&str>> {
-    let (left, name) = access(value)?;
-    if name == "arguments" && left.get("Var").and_then(Value::as_str) == Some("context") {
-        return Some(Vec::new());
-    }
-    let mut path = path(left)?;
-    path.push(name);
-    Some(path)
 }
 
 /// `within` are the references that lead here.
