@@ -25,8 +25,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        DecideError, Judged, KillSwitch, NewAction, ReportError, ShadowReport, Store, StoreError,
-        SubmitError, Waiter,
+        DecideError, Judged, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError,
+        Waiter,
     },
     submission::Submission,
 };
@@ -405,16 +405,6 @@ impl Center {
             shadow.close().await;
         }
         self.0.store.close().await;
-    }
-
-    /// How often the shadow policies were asked, and the newest `last` actions
-    /// of which they said otherwise than was decided.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be read.
-    pub async fn shadow_report(&self, last: u32) -> Result<ShadowReport, StoreError> {
-        self.0.store.shadow_report(last).await
     }
 
     pub(crate) fn store(&self) -> &Store {

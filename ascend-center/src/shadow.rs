@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    Record, ShadowDecision, StoreError,
+    Center, Record, ShadowDecision, ShadowReport, StoreError,
     policy::{Policies, PolicyStatus, Recent},
     store::{Store, Verdict},
     submission::Submission,
@@ -72,6 +72,18 @@ impl Shadow {
         {
             tracing::error!(%error, "the shadow policies ended badly");
         }
+    }
+}
+
+impl Center {
+    /// How often the shadow policies were asked, and the newest `last` actions
+    /// of which they said otherwise than was decided.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn shadow_report(&self, last: u32) -> Result<ShadowReport, StoreError> {
+        self.store().shadow_report(last).await
     }
 }
 

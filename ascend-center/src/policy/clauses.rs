@@ -193,7 +193,10 @@ mod tests {
 
     use super::*;
 
-    fn parts(text: &str) -> (Vec<String>, Vec<(bool, Vec<Vec<String>>)>) {
+    /// Whether it is an `unless`, and its alternatives.
+    type Texts = (bool, Vec<Vec<String>>);
+
+    fn parts(text: &str) -> (Vec<String>, Vec<Texts>) {
         let Clauses { scope, conditions } = clauses(text).unwrap();
         let texts = |parts: Vec<Part>| parts.into_iter().map(|part| part.text).collect();
         let conditions = conditions

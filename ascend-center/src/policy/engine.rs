@@ -12,8 +12,9 @@ use cedar_policy::{
 };
 
 use super::{
+    annotations::About,
     asked::Asked,
-    load::{About, Checked, CheckedPolicy},
+    load::{Checked, CheckedPolicy},
     problem::Problem,
     recent::Needs,
     request::{self, Types, Unfit},

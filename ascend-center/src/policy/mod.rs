@@ -1,6 +1,7 @@
 //! Policies in Cedar: read from files, checked, sliced by action, explained and
 //! tested.
 
+mod annotations;
 mod asked;
 mod call;
 mod cases;

@@ -39,9 +39,12 @@ pub(crate) enum Judged {
     /// counts for the next, so that a limit is exact.
     Counting {
         needs: Needs,
-        judge: Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>,
+        judge: Judge,
     },
 }
+
+/// Judges a submission at a time, by what was counted.
+type Judge = Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>;
 
 /// Why a submission was not taken.
 #[derive(Debug, thiserror::Error)]
