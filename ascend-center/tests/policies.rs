@@ -15,6 +15,7 @@ use ascend_center::{
 };
 use ascend_sdk::{Action, Authority, Decision, Outcome, Refusal, mcp_governance, tools};
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
 use support::{action, action_json, delete, digest, number, open, served::token, until};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
@@ -583,6 +584,39 @@ async fn a_budget_counts_what_was_granted_or_waits() {
     );
     let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
     assert_eq!(explained["explanation"]["decision"], "DENY", "with what was counted then");
+}
+
+/// However many calls there were, counting them stays cheap, and errs on the
+/// side of the limit.
+#[tokio::test]
+async fn more_calls_than_are_counted_are_more_than_any_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let calls = "@id(\"calls\") forbid (principal, action, resource) \
+                 when { context.recent.tool.calls_24h > 99000 };";
+    let center = center_with(directory.path(), &format!("{PERMIT}{calls}")).await;
+    assert_eq!(decide(&center, &paying(1)).await, Allow);
+    let copies = |count: u32| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO actions (state, decision, created_at, expires_at, server_id, tool, \
+             namespace, verb, resource, parameters, user_context, session_id, risk_score, \
+             risk_level, reason, matched, digest, requested_by, request) \
+             SELECT state, decision, created_at, expires_at, server_id, tool, namespace, verb, \
+             resource, parameters, user_context, session_id, risk_score, risk_level, reason, \
+             matched, digest, requested_by, request FROM actions, n WHERE id = 1"
+        )
+    };
+    let database = directory.path().join("center/center.db");
+    let database = format!("sqlite://{}", database.display());
+    let mut database = sqlx::SqliteConnection::connect(&database).await.unwrap();
+    database.execute(sqlx::AssertSqlSafe(copies(9_998))).await.unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(decide(&center, &paying(1)).await, Allow, "10,000 are counted one by one");
+    println!("counting 10,000 calls took {:?} with the commit", began.elapsed());
+    assert_eq!(decide(&center, &paying(1)).await, Allow);
+    assert_eq!(decide(&center, &paying(1)).await, Deny);
+    let explanation = center.explain(10_002, &PolicySet::built_in().unwrap()).await.unwrap();
+    assert_eq!(explanation.unwrap().record.decision, Deny);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Actions in the database. Each change goes through [`Life::after`] in one
 //! transaction with reading where the action stands.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
@@ -369,7 +371,15 @@ async fn judge(
     let unknown = Recent::default();
     let asked = submission.asked(now, &unknown);
     let recent = usage::recent(&mut transaction.connection, &asked, &needs, before).await?;
-    Ok((judge(submission, now, &recent), Some(recent)))
+    // This task writes for all: a panic must not end it.
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| judge(submission, now, &recent)));
+    match verdict {
+        Ok(verdict) => Ok((verdict, Some(recent))),
+        Err(_) => {
+            tracing::error!("the evaluation of a call panicked; the call is refused");
+            Err(StoreError::NotWritten)
+        }
+    }
 }
 
 /// The action that an earlier call like this was promised, and what becomes of
