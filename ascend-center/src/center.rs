@@ -9,7 +9,7 @@ use std::{
 
 use ascend_sdk::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, Evaluation, Outcome,
-    Review,
+    Review, Tools,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -19,11 +19,15 @@ use crate::{
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
     life::ActionState,
-    policy::{self, Policies, PolicyError, PolicySummary},
+    policy::{
+        self, Engine, Origin, Policies, PolicyError, PolicyStatus, PolicySummary, Recent,
+        ToolSchema,
+    },
     record::Record,
+    shadow::Shadow,
     store::{
-        DecideError, KillSwitch, NewAction, PolicySet, ReportError, Store, StoreError, SubmitError,
-        Waiter,
+        DecideError, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store, StoreError,
+        SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -38,21 +42,59 @@ use crate::{
 #[must_use = "give it to `Center::open`"]
 pub struct CenterConfig {
     directory: PathBuf,
-    policies: Option<PathBuf>,
+    policies: Origin,
+    shadow: Option<PathBuf>,
     approver: Option<String>,
 }
 
 impl CenterConfig {
     /// A center that keeps everything in `directory`, with the built-in policies.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), policies: None, approver: None }
+        Self {
+            directory: directory.into(),
+            policies: Origin::default(),
+            shadow: None,
+            approver: None,
+        }
     }
 
     /// Policies from a folder of `*.cedar` files with their `schema.cedarschema`,
     /// read again whenever they change. Where there is no such folder yet, the
     /// built-in policies and schema are copied there to be edited.
     pub fn policies(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.policies = Some(folder.into());
+        self.policies.path = Some(folder.into());
+        self
+    }
+
+    /// The tools whose calls are decided: with them policies can name arguments,
+    /// as in `context.arguments.refund.cents`, and a policy that names one which
+    /// its tool does not have is refused. Adds to those given before.
+    ///
+    /// ```
+    /// use ascend_center::CenterConfig;
+    /// use ascend_sdk::Tools;
+    ///
+    /// // Of a server: `tools![refund, …]`.
+    /// let tools = Tools::new();
+    /// let config = CenterConfig::new("./center").tools(&tools);
+    /// ```
+    pub fn tools(mut self, tools: &Tools) -> Self {
+        self.policies.tools.extend(tools.routes().iter().map(ToolSchema::of));
+        self
+    }
+
+    /// As [`tools`](Self::tools), from a JSON file with what servers answer to
+    /// `tools/list`; read again whenever it changes.
+    pub fn tools_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.policies.tools_file = Some(file.into());
+        self
+    }
+
+    /// Policies that are asked beside the enforced ones and recorded, but never
+    /// obeyed: a folder or one file, read again whenever it changes. A mistake
+    /// in them is logged, and hinders nothing.
+    pub fn shadow_policies(mut self, path: impl Into<PathBuf>) -> Self {
+        self.shadow = Some(path.into());
         self
     }
 
@@ -140,8 +182,9 @@ impl fmt::Debug for Center {
 
 struct Inner {
     directory: PathBuf,
-    store: Store,
+    store: Arc<Store>,
     policies: Arc<Policies>,
+    shadow: Option<Shadow>,
 }
 
 /// Who asks, when a center is embedded.
@@ -158,20 +201,23 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, approver } = config;
-        let (directory, lock, policies, key) = tokio::task::spawn_blocking(move || {
+        let CenterConfig { directory, policies, shadow, approver } = config;
+        let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let lock = directory::lock(&directory).map_err(failed)?;
             directory::touch(&directory.join(directory::DATABASE)).map_err(failed)?;
-            if let Some(folder) = &policies {
+            if let Some(folder) = &policies.path {
                 policy::install(folder)
                     .map_err(|source| OpenError::Directory { directory: folder.clone(), source })?;
             }
+            let shadow = shadow.and_then(|path| {
+                Policies::open_anyway(Origin { path: Some(path), ..policies.clone() })
+            });
             let policies = Policies::open(policies)?;
             let key = AuditKey::ensure(&directory)?;
-            Ok::<_, OpenError>((directory, lock, policies, key))
+            Ok::<_, OpenError>((directory, lock, policies, shadow, key))
         })
         .await
         .map_err(|_| StoreError::Closed)??;
@@ -184,12 +230,20 @@ impl Center {
         }
         drop(lock);
 
-        let watched = policies.is_watched();
+        let store = Arc::new(store);
         let policies = Arc::new(policies);
-        if watched {
-            tokio::spawn(Policies::watch(Arc::downgrade(&policies)));
+        if policies.is_watched() {
+            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
         }
-        Ok(Self(Arc::new(Inner { directory, store, policies })))
+        let shadow = shadow.map(|policies| {
+            if let Some(error) = policies.status().refused {
+                tracing::error!("the shadow policies cannot be used yet:\n{error}");
+            }
+            let policies = Arc::new(policies);
+            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
+            Shadow::start(policies, store.clone())
+        });
+        Ok(Self(Arc::new(Inner { directory, store, policies, shadow })))
     }
 
     /// Where the center keeps everything, as an absolute path.
@@ -337,24 +391,45 @@ impl Center {
         self.0.policies.reload()
     }
 
+    /// Which policies are in use, and whether newer ones were refused.
+    #[must_use]
+    pub fn policy_status(&self) -> PolicyStatus {
+        self.0.policies.status()
+    }
+
+    /// The same of the shadow policies; `None` when there are none.
+    #[must_use]
+    pub fn shadow_status(&self) -> Option<PolicyStatus> {
+        self.0.shadow.as_ref().map(Shadow::status)
+    }
+
     /// Finishes what is being written and closes the database. Everything that
     /// was answered is durable without this too.
     pub async fn close(&self) {
+        if let Some(shadow) = &self.0.shadow {
+            shadow.close().await;
+        }
         self.0.store.close().await;
-    }
-
-    pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
-        let (verdict, policies) = {
-            let engine = self.0.policies.engine();
-            let verdict = engine.evaluate(&submission, Timestamp::now());
-            let source = self.0.policies.source();
-            (verdict, PolicySet { hash: engine.hash(), count: engine.len(), source })
-        };
-        self.0.store.submit(NewAction { submission, verdict, policies }).await
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
+        let engine = self.0.policies.engine();
+        let policies = PoliciesUsed {
+            hash: engine.hash(),
+            count: engine.len(),
+            source: self.0.policies.source(),
+        };
+        let judged = judged(engine, &submission);
+        let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
+        let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
+        if let Some((shadow, submission)) = for_shadow {
+            shadow.ask(submission, &record);
+        }
+        Ok(record)
     }
 
     /// The action once it is no longer pending, or as it stands after `limit`;
@@ -426,6 +501,20 @@ impl Center {
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         self.0.store.ping().await
     }
+}
+
+/// At once, unless a policy limits: what it counts is counted in the transaction.
+fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
+    let recent = Recent::default();
+    let asked = submission.asked(Timestamp::now(), &recent);
+    let needs = engine.needs(&asked);
+    if needs.counts_nothing() {
+        return Judged::Already(engine.evaluate(&asked));
+    }
+    let judge = move |submission: &Submission, now, recent: &Recent| {
+        engine.evaluate(&submission.asked(now, recent))
+    };
+    Judged::Counting { needs, judge: Box::new(judge) }
 }
 
 /// What [`Center::changes`] gives.

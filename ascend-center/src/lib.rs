@@ -9,6 +9,8 @@ mod http;
 mod life;
 mod policy;
 mod record;
+mod replay;
+mod shadow;
 mod store;
 mod submission;
 
@@ -22,6 +24,11 @@ pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
 pub use http::ServeConfig;
 pub use life::{ActionState, UnknownState};
-pub use policy::{PolicyError, PolicySummary, Problem, check_policies};
+pub use policy::{
+    CallDescription, Counts, Explanation, Finding, Held, Part, Pass, Place, PolicyError, PolicySet,
+    PolicyStatus, PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, ToolSchema,
+    check_policies,
+};
 pub use record::{Effect, Matched, Record};
-pub use store::{AuditQuery, DecideError, KillSwitch, StoreError};
+pub use replay::{ActionExplanation, Difference, Simulation};
+pub use store::{AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError};

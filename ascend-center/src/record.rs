@@ -114,6 +114,18 @@ impl From<Decision> for Effect {
     }
 }
 
+impl Effect {
+    /// How a policy with this effect reads.
+    #[must_use]
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Allow => "permit",
+            Self::RequireApproval => "forbid, unless a person approves",
+            Self::Deny => "forbid",
+        }
+    }
+}
+
 impl Record {
     pub(crate) fn life(&self) -> Life {
         Life {
@@ -156,15 +168,16 @@ impl Record {
     pub fn current_refusal(&self) -> Option<RefusalKind> {
         match self.state {
             ActionState::Pending | ActionState::Allowed | ActionState::Approved => None,
-            ActionState::Denied
-                if self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str()) =>
-            {
-                Some(RefusalKind::KillSwitch)
-            }
+            ActionState::Denied if self.is_killed() => Some(RefusalKind::KillSwitch),
             // Nobody decided, which is not the same as an approval that came to nothing.
             ActionState::Expired if self.has_timed_out() => Some(RefusalKind::TimedOut),
             state => state.refusal(),
         }
+    }
+
+    /// Whether the kill switch denied it, and not policy.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str())
     }
 
     /// Whether it expired while it waited for a person.
@@ -286,12 +299,15 @@ where
     text.parse().map_err(|error| unreadable(column, error))
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(
+    row: &SqliteRow,
+    column: &str,
+) -> Result<T, sqlx::Error> {
     let text: &str = row.try_get(column)?;
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
 }
 
-fn json_word<T: serde::de::DeserializeOwned>(
+pub(crate) fn json_word<T: serde::de::DeserializeOwned>(
     row: &SqliteRow,
     column: &str,
 ) -> Result<T, sqlx::Error> {
@@ -299,7 +315,7 @@ fn json_word<T: serde::de::DeserializeOwned>(
     serde_json::from_value(Value::String(text)).map_err(|error| unreadable(column, error))
 }
 
-fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+pub(crate) fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
     timestamp(column, row.try_get(column)?)
 }
 

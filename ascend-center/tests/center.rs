@@ -393,7 +393,7 @@ async fn many_can_open_the_same_files_at_once() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["default.cedar", "schema.cedarschema"]);
+    assert_eq!(names, ["default.cedar", "default.test.toml", "schema.cedarschema"]);
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //!
 //! Text for people goes to stdout, logs go to stderr. Exit codes: 0 done,
 //! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more,
-//! 5 the audit log does not stand as it was written.
+//! 5 the audit log does not stand as it was written, or the policies decide
+//! otherwise than expected.
 
 mod audit;
 mod card;
 mod pending;
+mod policy;
 mod serve;
 
 use std::{
@@ -40,9 +42,8 @@ enum Command {
         /// The address to listen on
         #[arg(long, default_value = "127.0.0.1:8787")]
         listen: SocketAddr,
-        /// A folder of policies to use; created with the built-in ones when it is not there
-        #[arg(long, env = "ASCEND_CENTER_POLICIES")]
-        policies: Option<PathBuf>,
+        #[command(flatten)]
+        policies: policy::InUse,
         /// A further host name by which the center may be addressed
         #[arg(long = "allow-host", value_name = "HOST")]
         hosts: Vec<String>,
@@ -72,9 +73,9 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
-    /// Work on policies
+    /// Work on policies: check, test, explain and try them
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// Prove, export and prune the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -87,18 +88,10 @@ enum Command {
     Release,
 }
 
-#[derive(Subcommand)]
-enum PolicyCommand {
-    /// Check policies: syntax, annotations, and types by the schema
-    Check {
-        /// A folder of policies, or one file [default: the built-in policies]
-        path: Option<PathBuf>,
-    },
-}
-
 const NO_SUCH_ACTION: u8 = 3;
 const NOT_PENDING: u8 = 4;
-const AUDIT_BROKEN: u8 = 5;
+/// The audit log is damaged, or policies decide otherwise than expected.
+const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -123,11 +116,12 @@ fn main() -> ExitCode {
                 eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
             }
             if let Some(AuditError::Broken(_)) = error.downcast_ref() {
-                return AUDIT_BROKEN.into();
+                return OTHERWISE.into();
             }
             match error.downcast_ref::<DecideError>() {
                 Some(DecideError::Unknown(_)) => NO_SUCH_ACTION.into(),
                 Some(DecideError::NotPending(_)) => NOT_PENDING.into(),
+                _ if error.is::<policy::Otherwise>() => OTHERWISE.into(),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -149,7 +143,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
     match command {
-        Command::Policy(PolicyCommand::Check { path }) => return check(path),
+        Command::Policy(command) => return policy::run(command, directory).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
         Command::Serve { listen, policies, hosts } => {
             return serve::serve(chosen(directory)?, listen, policies, hosts).await;
@@ -191,17 +185,6 @@ async fn act(center: &Center, command: Command) -> anyhow::Result<()> {
         Command::Audit(command) => command.run(center).await?,
         Command::Serve { .. } | Command::Policy(_) => {}
     }
-    Ok(())
-}
-
-fn check(path: Option<PathBuf>) -> anyhow::Result<()> {
-    let summary = ascend_center::check_policies(path.as_deref())?;
-    for warning in &summary.warnings {
-        for line in warning.to_string().lines() {
-            say(&format!("warning: {}", card::shown(line)))?;
-        }
-    }
-    say(&format!("{} policies, no mistakes", summary.policies))?;
     Ok(())
 }
 

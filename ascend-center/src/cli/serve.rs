@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use ascend_center::{Center, CenterConfig, ServeConfig};
 use tokio::net::TcpListener;
 
-use crate::{card::shown, say};
+use crate::{card::shown, policy::InUse, say};
 
 pub(crate) async fn serve(
     directory: PathBuf,
     listen: SocketAddr,
-    policies: Option<PathBuf>,
+    policies: InUse,
     hosts: Vec<String>,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -19,11 +19,7 @@ pub(crate) async fn serve(
         "{listen} is open to other machines, and there is no TLS here: \
          listen on 127.0.0.1, or put a proxy in front and name its host with --allow-host"
     );
-    let mut config = CenterConfig::new(directory);
-    if let Some(folder) = policies {
-        config = config.policies(folder);
-    }
-    let center = Center::open(config).await?;
+    let center = Center::open(policies.configure(CenterConfig::new(directory))).await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;

@@ -11,12 +11,13 @@
 //! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
 //! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
 //! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
-//! | `GET /health` | all | whether it works; a credential that is sent must be valid |
+//! | `GET /health` | all | whether it works, and the policies in use; a credential that is sent must be valid |
 
 mod answer;
 mod auth;
 mod evaluate;
 mod fields;
+mod policies;
 mod problem;
 
 use std::{io, time::Duration};
@@ -389,12 +390,14 @@ async fn kill_switch(
 
 async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     face.center.ping().await?;
+    let mut detailed = false;
     if auth::has_credential(&headers) {
-        auth::identify(&face, &headers).await?;
+        detailed = auth::identify(&face, &headers).await?.role == Role::Approver;
     }
     Ok(Json(json!({
         "status": "healthy",
         "service": "ascend-center",
         "version": env!("CARGO_PKG_VERSION"),
+        "policies": policies::health(&face.center, detailed),
     })))
 }

@@ -10,20 +10,25 @@ use cedar_policy::{
     ActionConstraint, Authorizer, Decision as CedarDecision, Entities, EntityUid, PolicySet,
     Request,
 };
-use jiff::Timestamp;
 
 use super::{
-    load::{About, Checked, CheckedPolicy},
+    annotations::About,
+    asked::Asked,
+    load::{Checked, CheckedPolicy, Files},
     problem::Problem,
+    recent::Needs,
     request::{self, Types, Unfit},
+    tools::ToolTypes,
     verbs::Class,
 };
 use crate::{
     audit::EntryHash,
     record::{Effect, Matched},
     store::Verdict,
-    submission::Submission,
 };
+
+mod explain;
+pub use explain::{Explanation, Finding, Held, Part, Pass, RiskSource};
 
 /// A policy set in use.
 #[derive(Debug)]
@@ -34,6 +39,7 @@ pub(crate) struct Engine {
     /// The declared actions, with all that they are in.
     actions: HashMap<String, HashSet<EntityUid>>,
     types: Types,
+    tools: ToolTypes,
     authorizer: Authorizer,
     /// Made when first asked for. There are only as many as the schema has
     /// actions, and one for each pair of verb class and declared namespace.
@@ -58,6 +64,7 @@ struct Slice {
     without_approval: PolicySet,
     /// Only those that allow: for the risk of what is denied.
     permits: PolicySet,
+    needs: Needs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,7 +73,7 @@ enum SliceKey {
     Undeclared(Class, Option<String>),
 }
 
-/// What a submission does, in the schema's terms.
+/// What a call does, in the schema's terms.
 struct Doing {
     id: String,
     class: Class,
@@ -77,8 +84,18 @@ struct Doing {
 /// What the passes found.
 struct Found {
     decision: Decision,
+    passes: Vec<Pass>,
     matched: BTreeSet<String>,
     errors: Vec<String>,
+}
+
+/// Where a risk comes from.
+#[derive(Debug, Clone, Copy)]
+enum RiskFrom<'a> {
+    Verb,
+    Floor,
+    Facts,
+    Policy(&'a str),
 }
 
 impl Engine {
@@ -106,10 +123,22 @@ impl Engine {
             by_action,
             actions: checked.actions,
             types: Types::new()?,
+            tools: checked.tools,
             authorizer: Authorizer::new(),
             slices: RwLock::default(),
             hash: checked.hash,
             warnings: checked.warnings,
+        })
+    }
+
+    /// No policies, which denies everything.
+    pub(super) fn empty() -> Option<Self> {
+        Self::new(Checked {
+            policies: Vec::new(),
+            actions: HashMap::new(),
+            tools: ToolTypes::default(),
+            warnings: Vec::new(),
+            hash: Files::hash_of_none(),
         })
     }
 
@@ -124,22 +153,31 @@ impl Engine {
     }
 
     /// What policy and floor say. Whatever cannot be evaluated is denied.
-    pub(crate) fn evaluate(&self, submission: &Submission, now: Timestamp) -> Verdict {
-        let doing = self.doing(submission);
+    pub(crate) fn evaluate(&self, asked: &Asked<'_>) -> Verdict {
+        let doing = self.doing(asked);
         let slice = self.slice(&doing);
-        self.evaluate_with(submission, now, doing, &slice)
+        self.evaluate_with(asked, &doing, &slice).0
+    }
+
+    /// What the policies that can match read beside the call.
+    pub(crate) fn needs(&self, asked: &Asked<'_>) -> Needs {
+        self.slice(&self.doing(asked)).needs.clone()
+    }
+
+    /// What any of the policies reads beside the call.
+    pub(crate) fn all_needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        self.policies.iter().for_each(|checked| needs.add(&checked.needs));
+        needs
     }
 
     fn evaluate_with(
         &self,
-        submission: &Submission,
-        now: Timestamp,
-        doing: Doing,
+        asked: &Asked<'_>,
+        doing: &Doing,
         slice: &Slice,
-    ) -> Verdict {
-        let Doing { id, class, ancestors, .. } = doing;
-        let action = self.types.action(&id);
-        let found = match request::request(&self.types, submission, action, ancestors, now) {
+    ) -> (Verdict, Vec<Pass>) {
+        let found = match self.request(asked, doing, &slice.needs) {
             Ok((request, entities)) => self.decide(&request, &entities, slice),
             Err(error) => unfit(&error),
         };
@@ -155,39 +193,48 @@ impl Engine {
             })
             .collect();
 
-        let floor = submission.floor;
         let mut decision = found.decision;
         let mut reason = if found.errors.is_empty() {
-            reason(decision, &matched, &id, &submission.resource)
+            reason(decision, &matched, &doing.id, asked.resource)
         } else {
             found.errors.join("; ")
         };
-        if floor.require_human_approval && decision == Decision::Allow {
+        if asked.floor.require_human_approval && decision == Decision::Allow {
             decision = Decision::RequireApproval;
             reason = "the tool itself requires a person's approval".to_owned();
         }
-        let level = |level: Option<RiskLevel>| level.map_or(0, lowest_score);
-        let risk_score = matched
-            .iter()
-            .filter_map(|matched| matched.risk)
-            .chain([class.risk(&submission.namespace.to_ascii_lowercase())])
-            .chain([level(floor.risk_level), level(submission.facts.risk_level)])
-            .max()
-            .unwrap_or(100);
+        let risk_score = risks(asked, doing, &matched).map(|(risk, _)| risk).max().unwrap_or(100);
         let risk_level = RiskLevel::of_score(risk_score);
-        Verdict { decision, risk_score, risk_level, reason, matched }
+        (Verdict { decision, risk_score, risk_level, reason, matched }, found.passes)
+    }
+
+    fn request(
+        &self,
+        asked: &Asked<'_>,
+        doing: &Doing,
+        needs: &Needs,
+    ) -> Result<(Request, Entities), Unfit> {
+        let action = self.types.action(&doing.id);
+        let ancestors = doing.ancestors.clone();
+        request::request(&self.types, asked, action, ancestors, &self.tools, needs)
     }
 
     /// Two passes: deny, over approval, over allow, over the default, which is
     /// to deny. An error in any policy denies: Cedar would skip it.
     fn decide(&self, request: &Request, entities: &Entities, slice: &Slice) -> Found {
-        let mut found =
-            Found { decision: Decision::Deny, matched: BTreeSet::new(), errors: Vec::new() };
+        let mut found = Found {
+            decision: Decision::Deny,
+            passes: Vec::with_capacity(2),
+            matched: BTreeSet::new(),
+            errors: Vec::new(),
+        };
         let first = self.pass(request, entities, &slice.all, &mut found);
+        found.passes.push(Pass::of_all(first));
         if first == CedarDecision::Allow {
             found.decision = Decision::Allow;
         } else if found.all_matched_ask(&self.by_id) {
             let second = self.pass(request, entities, &slice.without_approval, &mut found);
+            found.passes.push(Pass::without_approval(second));
             if second == CedarDecision::Allow {
                 found.decision = Decision::RequireApproval;
             }
@@ -220,9 +267,9 @@ impl Engine {
         response.decision()
     }
 
-    fn doing(&self, submission: &Submission) -> Doing {
-        let namespace = submission.namespace.trim().to_ascii_lowercase();
-        let verb = submission.verb.trim().to_ascii_lowercase();
+    fn doing(&self, asked: &Asked<'_>) -> Doing {
+        let namespace = asked.namespace.trim().to_ascii_lowercase();
+        let verb = asked.verb.trim().to_ascii_lowercase();
         let id = format!("{namespace}.{verb}");
         // A dot in the verb would make `a` + `b.c` pass for `a.b` + `c`.
         let declared = if verb.contains('.') { None } else { self.actions.get(&id) };
@@ -281,7 +328,10 @@ impl Engine {
             }
             set
         };
+        let mut needs = Needs::default();
+        chosen.iter().for_each(|checked| needs.add(&checked.needs));
         Slice {
+            needs,
             all: set(|_| true),
             without_approval: set(|effect| effect != Effect::RequireApproval),
             permits: set(|effect| effect == Effect::Allow),
@@ -302,9 +352,33 @@ impl Found {
 fn unfit(error: &Unfit) -> Found {
     Found {
         decision: Decision::Deny,
+        passes: Vec::new(),
         matched: BTreeSet::new(),
         errors: vec![format!("the call cannot be evaluated: {error}")],
     }
+}
+
+/// The risks of which the highest counts.
+fn risks<'a>(
+    asked: &Asked<'_>,
+    doing: &Doing,
+    matched: &'a [Matched],
+) -> impl Iterator<Item = (u8, RiskFrom<'a>)> {
+    let verb = doing.class.risk(&asked.namespace.to_ascii_lowercase());
+    let floor = asked.floor.risk_level.map(lowest_score);
+    let facts = asked.facts.risk_level.map(lowest_score);
+    [
+        Some((verb, RiskFrom::Verb)),
+        floor.map(|risk| (risk, RiskFrom::Floor)),
+        facts.map(|risk| (risk, RiskFrom::Facts)),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(
+        matched.iter().filter_map(|matched| {
+            matched.risk.map(|risk| (risk, RiskFrom::Policy(&matched.policy)))
+        }),
+    )
 }
 
 /// The lowest risk score of a level.

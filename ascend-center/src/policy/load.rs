@@ -6,12 +6,18 @@ use std::{
 };
 
 use cedar_policy::{
-    Effect as CedarEffect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode,
-    Validator,
+    EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
 };
 
-use super::problem::{PolicyError, Problem, Source, nearest};
-use crate::{audit::EntryHash, record::Effect};
+use super::{
+    annotations::{About, annotation_at, lint},
+    clauses,
+    problem::{PolicyError, Problem, Source, nearest},
+    reads::reads,
+    recent::Needs,
+    tools::{ToolSchema, ToolTypes},
+};
+use crate::audit::EntryHash;
 
 /// The policies that are used where none are given.
 pub(super) const DEFAULT_POLICIES: &str = include_str!("../../policies/default.cedar");
@@ -19,21 +25,17 @@ pub(super) const DEFAULT_POLICIES: &str = include_str!("../../policies/default.c
 pub(super) const DEFAULT_SCHEMA: &str = include_str!("../../policies/schema.cedarschema");
 /// The schema's name in a folder of policies.
 pub(super) const SCHEMA_FILE: &str = "schema.cedarschema";
+/// The name of a file of tools in a folder of policies.
+pub(super) const TOOLS_FILE: &str = "tools.json";
 
 /// A policy that has passed every check.
 #[derive(Debug)]
 pub(super) struct CheckedPolicy {
     pub(super) policy: Policy,
     pub(super) about: About,
-}
-
-/// What a policy's annotations say.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    pub(super) id: String,
-    pub(super) effect: Effect,
-    pub(super) reason: Option<String>,
-    pub(super) risk: Option<u8>,
+    /// As it is written, annotations included.
+    pub(super) text: String,
+    pub(super) needs: Needs,
 }
 
 /// A policy set that has passed every check.
@@ -42,17 +44,22 @@ pub(super) struct Checked {
     pub(super) policies: Vec<CheckedPolicy>,
     /// The declared actions by their ids, with all that they are in.
     pub(super) actions: HashMap<String, HashSet<EntityUid>>,
+    pub(super) tools: ToolTypes,
     /// What looks like a mistake but is not certainly one.
     pub(super) warnings: Vec<Problem>,
     /// Which files they come from.
     pub(super) hash: EntryHash,
 }
 
+/// What a policy set's hash is for.
+const HASHED: &str = "policy set v1";
+
 /// The files of a policy set.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     schema: Source,
     policies: Vec<Source>,
+    tools: Vec<ToolSchema>,
 }
 
 impl Files {
@@ -64,6 +71,7 @@ impl Files {
         Self {
             schema: source(SCHEMA_FILE, DEFAULT_SCHEMA),
             policies: vec![source("default.cedar", DEFAULT_POLICIES)],
+            tools: Vec::new(),
         }
     }
 
@@ -76,28 +84,21 @@ impl Files {
         let names: Vec<String> = self.policies.iter().map(named).collect();
         let files = names.iter().zip(&self.policies);
         let parts = files.flat_map(|(name, source)| [Some(name.as_str()), Some(&source.text)]);
-        EntryHash::of("policy set v1", [Some(self.schema.text.as_str())].into_iter().chain(parts))
+        EntryHash::of(HASHED, [Some(self.schema.text.as_str())].into_iter().chain(parts))
+    }
+
+    /// The same where there are no files.
+    pub(super) fn hash_of_none() -> EntryHash {
+        EntryHash::of(HASHED, [])
     }
 
     /// All `*.cedar` of a folder, by name, and its schema; or one `.cedar` file
     /// with the schema beside it. Without a schema, the built-in one.
     pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
-        let unreadable = |file: &Path, error: std::io::Error| PolicyError {
-            problems: vec![Problem {
-                file: file.to_owned(),
-                line: 0,
-                column: 0,
-                message: format!("cannot be read: {error}"),
-                help: None,
-            }],
-        };
-        let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Source { file, text }),
-            Err(error) => Err(unreadable(&file, error)),
-        };
-        let is_folder = path.metadata().map_err(|error| unreadable(path, error))?.is_dir();
+        let unreadable = |error: std::io::Error| Problem::unreadable(path.to_owned(), &error);
+        let is_folder = path.metadata().map_err(unreadable)?.is_dir();
         let (folder, files) = if is_folder {
-            (path, policy_files(path).map_err(|error| unreadable(path, error))?)
+            (path, policy_files(path).map_err(unreadable)?)
         } else {
             (path.parent().unwrap_or(Path::new(".")), vec![path.to_owned()])
         };
@@ -113,24 +114,40 @@ impl Files {
             });
         }
         let schema = folder.join(SCHEMA_FILE);
-        let schema = match read(schema.clone()) {
+        let schema = match Source::read(schema.clone()) {
             Ok(source) => source,
             Err(_) if !schema.exists() => Self::built_in().schema,
-            Err(error) => return Err(error),
+            Err(problem) => return Err(problem.into()),
         };
-        let policies = files.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { schema, policies })
+        let policies = files.into_iter().map(Source::read).collect::<Result<_, _>>()?;
+        let tools = folder.join(TOOLS_FILE);
+        let tools = if tools.exists() { ToolSchema::read(&tools)? } else { Vec::new() };
+        Ok(Self { schema, policies, tools })
+    }
+
+    pub(super) fn add_tools(&mut self, tools: impl IntoIterator<Item = ToolSchema>) {
+        self.tools.extend(tools);
+    }
+
+    /// The schema, with the types of the tools.
+    fn schema(&self) -> Result<(Schema, ToolTypes), PolicyError> {
+        let written = match SchemaFragment::from_cedarschema_str(&self.schema.text) {
+            Ok((fragment, _)) => fragment,
+            Err(error) => return Err(self.schema.diagnosed(&error).into()),
+        };
+        let tools = ToolTypes::of(&self.tools).map_err(|name| {
+            let message = format!("two tools are named `{name}`, and take other arguments");
+            self.schema.problem_of_all(message)
+        })?;
+        let failed = |error| self.schema.diagnosed(&error);
+        let of_tools = SchemaFragment::from_json_value(tools.schema()).map_err(failed)?;
+        let schema = Schema::from_schema_fragments([written, of_tools]).map_err(failed)?;
+        Ok((schema, tools))
     }
 
     pub(super) fn check(&self) -> Result<Checked, PolicyError> {
         let mut problems = Vec::new();
-        let schema = match Schema::from_cedarschema_str(&self.schema.text) {
-            Ok((schema, _)) => schema,
-            Err(error) => {
-                problems.push(self.schema.diagnosed(&error));
-                return Err(PolicyError { problems });
-            }
-        };
+        let (schema, tools) = self.schema()?;
         let actions = declared_actions(&schema);
         let validator = Validator::new(schema);
 
@@ -138,6 +155,13 @@ impl Files {
         let mut warnings = Vec::new();
         let mut places: BTreeMap<String, Problem> = BTreeMap::new();
         for source in &self.policies {
+            // So it looks while it is being written, and its policies must not
+            // be gone meanwhile.
+            if source.text.trim().is_empty() {
+                let problem = source.problem_of_all("the file is empty");
+                problems.push(problem.with_help("write a policy, or remove the file"));
+                continue;
+            }
             let set: PolicySet = match source.text.parse() {
                 Ok(set) => set,
                 Err(errors) => {
@@ -147,10 +171,18 @@ impl Files {
                 }
             };
             let validation = validator.validate(&set, ValidationMode::Strict);
-            problems.extend(validation.validation_errors().map(|error| {
-                let problem = of_the_place(source.diagnosed(error), error.policy_id());
-                with_what_was_meant(problem, error, actions.keys())
-            }));
+            let misnamed = misnamed(source, &set, &tools);
+            problems.extend(
+                validation
+                    .validation_errors()
+                    // Of a tool's argument that is not there, we know more.
+                    .filter(|error| !misnamed.contains_key(error.policy_id()))
+                    .map(|error| {
+                        let problem = of_the_place(source.diagnosed(error), error.policy_id());
+                        with_what_was_meant(problem, error, actions.keys())
+                    }),
+            );
+            problems.extend(misnamed.into_values().flatten());
             warnings.extend(
                 validation
                     .validation_warnings()
@@ -186,12 +218,16 @@ impl Files {
                     continue;
                 }
                 places.insert(about.id.clone(), here);
+                let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
+                let needs = policy.to_json().map(|json| Needs::of(&reads(&json)));
+                let needs = needs.unwrap_or_else(|_| Needs::everything());
                 let policy = policy.new_id(PolicyId::new(&about.id));
-                policies.push(CheckedPolicy { policy, about });
+                policies.push(CheckedPolicy { policy, about, text, needs });
             }
         }
         if problems.is_empty() {
-            Ok(Checked { policies, actions, warnings: in_order(warnings), hash: self.hash() })
+            let hash = self.hash();
+            Ok(Checked { policies, actions, tools, warnings: in_order(warnings), hash })
         } else {
             Err(PolicyError { problems: in_order(problems) })
         }
@@ -211,6 +247,32 @@ pub(super) fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The policies that name a tool, or an argument of one, that is not there.
+fn misnamed(
+    source: &Source,
+    set: &PolicySet,
+    tools: &ToolTypes,
+) -> HashMap<PolicyId, Vec<Problem>> {
+    let mut misnamed = HashMap::new();
+    for policy in set.policies() {
+        let Ok(json) = policy.to_json() else { continue };
+        let (start, end) = (start_of(policy), end_of(policy));
+        let text = source.text.get(start..end).unwrap_or_default();
+        let problems: Vec<Problem> = tools
+            .unknown(&reads(&json))
+            .into_iter()
+            .map(|unknown| {
+                let at = clauses::attribute_at(text, &unknown.name).unwrap_or_default();
+                source.problem(start + at, unknown.message).with_help(unknown.help)
+            })
+            .collect();
+        if !problems.is_empty() {
+            misnamed.insert(policy.id().clone(), problems);
+        }
+    }
+    misnamed
+}
+
 fn declared_actions(schema: &Schema) -> HashMap<String, HashSet<EntityUid>> {
     let Ok(entities) = schema.action_entities() else { return HashMap::new() };
     entities
@@ -228,113 +290,8 @@ fn start_of(policy: &Policy) -> usize {
     policy.as_ref().loc().map(|loc| loc.start()).unwrap_or_default()
 }
 
-/// Where the annotation `key` of the policy that starts at `start` stands.
-fn annotation_at(source: &Source, start: usize, key: &str) -> usize {
-    let marker = format!("@{key}");
-    let rest = source.text.get(start..).unwrap_or_default();
-    let at = rest.match_indices(&marker).find(|(at, _)| {
-        let next = rest[at + marker.len()..].chars().next();
-        !next.is_some_and(|next| next.is_ascii_alphanumeric() || next == '_')
-    });
-    start + at.map_or(0, |(at, _)| at)
-}
-
-const ANNOTATIONS: [&str; 4] = ["id", "risk", "decision", "reason"];
-
-fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let at = |key: &str| annotation_at(source, start, key);
-    let forbids = policy.effect() == CedarEffect::Forbid;
-    let keyword = if forbids { "forbid" } else { "permit" };
-
-    for (key, _) in policy.annotations() {
-        if !ANNOTATIONS.contains(&key) {
-            let problem = source.problem(at(key), format!("unknown annotation `@{key}`"));
-            problems.push(match nearest(key, ANNOTATIONS) {
-                Some(meant) => problem.with_help(format!("did you mean `@{meant}`?")),
-                None => problem.with_help("a policy has `@id`, `@risk`, `@decision` and `@reason`"),
-            });
-        }
-    }
-
-    let id = policy.annotation("id").unwrap_or_default();
-    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if policy.annotation("id").is_none() {
-        problems.push(
-            source
-                .problem(start, format!("this `{keyword}` has no `@id`"))
-                .with_help(format!("write `@id(\"what-it-is-about\")` above `{keyword}`")),
-        );
-    } else if id.is_empty() || id.len() > 128 || !id.chars().all(is_id) {
-        problems.push(source.problem(
-            at("id"),
-            "an `@id` is 1 to 128 letters, digits, `-`, `_` or `.`, as in `@id(\"file-reads\")`",
-        ));
-    }
-
-    let risk = policy.annotation("risk").map(|text| {
-        let sound = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<u8>().ok().filter(|risk| sound && *risk <= 100).ok_or(text)
-    });
-    if let Some(Err(text)) = risk {
-        problems.push(
-            source
-                .problem(at("risk"), format!("`@risk({text:?})` is no number from 0 to 100"))
-                .with_help("write it as text, as in `@risk(\"70\")`"),
-        );
-    }
-
-    let effect = match policy.annotation("decision") {
-        None if forbids => Effect::Deny,
-        None => Effect::Allow,
-        Some("require_approval") if forbids => Effect::RequireApproval,
-        Some("require_approval") => {
-            problems.push(
-                source
-                    .problem(
-                        at("decision"),
-                        "`@decision(\"require_approval\")` stands on a `permit`",
-                    )
-                    .with_help(
-                        "write `permit` without it, and a `forbid` with it for what needs a person",
-                    ),
-            );
-            Effect::Allow
-        }
-        Some(text) => {
-            let help = match text {
-                "deny" => "a `forbid` without `@decision` denies",
-                "allow" => "a `permit` without `@decision` allows",
-                _ => "the only decision is `@decision(\"require_approval\")`",
-            };
-            problems.push(
-                source
-                    .problem(at("decision"), format!("unknown `@decision({text:?})`"))
-                    .with_help(help),
-            );
-            Effect::Deny
-        }
-    };
-
-    let reason = policy.annotation("reason");
-    if reason.is_some_and(|reason| reason.trim().is_empty()) {
-        problems.push(
-            source
-                .problem(at("reason"), "`@reason` says nothing")
-                .with_help("tell the approver and the agent why"),
-        );
-    }
-
-    if problems.is_empty() {
-        Ok(About {
-            id: id.to_owned(),
-            effect,
-            reason: reason.map(str::to_owned),
-            risk: risk.and_then(Result::ok),
-        })
-    } else {
-        Err(problems)
-    }
+fn end_of(policy: &Policy) -> usize {
+    policy.as_ref().loc().map(|loc| loc.end()).unwrap_or_default()
 }
 
 /// By place, each once.

@@ -1,28 +1,41 @@
-//! Policies in Cedar: read from files, checked, sliced by action, and swapped
-//! without a gap.
+//! Policies in Cedar: read from files, checked, sliced by action, explained and
+//! tested.
 
+mod annotations;
+mod asked;
+mod call;
+mod cases;
+mod clauses;
 mod engine;
+mod live;
 mod load;
 mod problem;
+mod reads;
+mod recent;
 mod request;
+mod set;
+mod tools;
 mod verbs;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, SystemTime},
-};
+use std::path::Path;
 
-use arc_swap::ArcSwap;
-
+pub(crate) use asked::Asked;
+pub use call::CallDescription;
+use cases::{DEFAULT_CASES, DEFAULT_CASES_FILE};
+pub use cases::{TestCases, TestOutcome};
 pub(crate) use engine::Engine;
-use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, Files, SCHEMA_FILE};
-pub use problem::{PolicyError, Problem};
+pub use engine::{Explanation, Finding, Held, Part, Pass, RiskSource};
+pub use live::PolicyStatus;
+pub(crate) use live::{Origin, Policies};
+use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, SCHEMA_FILE};
+pub use problem::{Place, PolicyError, Problem};
+pub use recent::{Counts, Recent};
+pub(crate) use recent::{Needs, Scope, Window};
+pub(crate) use request::numbers;
+pub use set::PolicySet;
+pub use tools::ToolSchema;
 
 use crate::directory;
-
-/// How often the files are looked at.
-const WATCH: Duration = Duration::from_millis(500);
 
 /// A checked policy set, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,20 +61,7 @@ pub struct PolicySummary {
 ///
 /// Every mistake that was found, each with file, line and column.
 pub fn check_policies(path: Option<&Path>) -> Result<PolicySummary, PolicyError> {
-    let engine = load(path)?;
-    Ok(summary(&engine))
-}
-
-fn summary(engine: &Engine) -> PolicySummary {
-    PolicySummary { policies: engine.len(), warnings: engine.warnings.clone() }
-}
-
-fn load(path: Option<&Path>) -> Result<Engine, PolicyError> {
-    let files = match path {
-        Some(path) => Files::read(path)?,
-        None => Files::built_in(),
-    };
-    Engine::new(files.check()?).ok_or_else(|| PolicyError { problems: Vec::new() })
+    Ok(path.map_or_else(PolicySet::built_in, PolicySet::read)?.summary())
 }
 
 /// Copies the built-in policies and schema to `folder`, where there is nothing yet.
@@ -76,104 +76,6 @@ pub(crate) fn install(folder: &Path) -> std::io::Result<()> {
     // The schema first: a process that looks in between sees no policies yet,
     // and comes here too.
     directory::create_once(&folder.join(SCHEMA_FILE), DEFAULT_SCHEMA.as_bytes(), 0o644)?;
+    directory::create_once(&folder.join(DEFAULT_CASES_FILE), DEFAULT_CASES.as_bytes(), 0o644)?;
     directory::create_once(&folder.join("default.cedar"), DEFAULT_POLICIES.as_bytes(), 0o644)
-}
-
-/// The policies in use, and where they come from.
-#[derive(Debug)]
-pub(crate) struct Policies {
-    path: Option<PathBuf>,
-    engine: ArcSwap<Engine>,
-    /// What the files looked like when they were last read.
-    seen: Mutex<Fingerprint>,
-}
-
-/// The files' names, times and sizes.
-type Fingerprint = Vec<(PathBuf, Option<SystemTime>, u64)>;
-
-impl Policies {
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, PolicyError> {
-        let seen = path.as_deref().map(fingerprint).unwrap_or_default();
-        let engine = load(path.as_deref())?;
-        for warning in &engine.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(Self { path, engine: ArcSwap::from_pointee(engine), seen: Mutex::new(seen) })
-    }
-
-    /// Whether there are files that can change.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.path.is_some()
-    }
-
-    /// Where the policies come from, for the record.
-    pub(crate) fn source(&self) -> String {
-        self.path.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string())
-    }
-
-    pub(crate) fn engine(&self) -> arc_swap::Guard<Arc<Engine>> {
-        self.engine.load()
-    }
-
-    /// Reads the files again. A set with a mistake changes nothing.
-    pub(crate) fn reload(&self) -> Result<PolicySummary, PolicyError> {
-        let seen = self.path.as_deref().map(fingerprint).unwrap_or_default();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        let engine = load(self.path.as_deref())?;
-        let summary = summary(&engine);
-        self.engine.store(Arc::new(engine));
-        Ok(summary)
-    }
-
-    fn has_changed(&self) -> bool {
-        let Some(path) = &self.path else { return false };
-        fingerprint(path) != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the files again whenever they change, as long as somebody holds
-    /// the policies.
-    pub(crate) async fn watch(policies: Weak<Self>) {
-        let mut ticks = tokio::time::interval(WATCH);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let Some(policies) = policies.upgrade() else { return };
-            let reloaded = tokio::task::spawn_blocking(move || {
-                policies.has_changed().then(|| policies.reload())
-            });
-            match reloaded.await {
-                Ok(None) => {}
-                Ok(Some(Ok(summary))) => {
-                    tracing::info!(policies = summary.policies, "policies reloaded");
-                    for warning in &summary.warnings {
-                        tracing::warn!("{warning}");
-                    }
-                }
-                Ok(Some(Err(error))) => {
-                    tracing::error!(
-                        "the changed policies are not used, the earlier ones stay:\n{error}"
-                    );
-                }
-                Err(error) => tracing::error!(%error, "the policies could not be looked at"),
-            }
-        }
-    }
-}
-
-fn fingerprint(path: &Path) -> Fingerprint {
-    let mut files = if path.is_dir() {
-        load::policy_files(path).unwrap_or_default()
-    } else {
-        vec![path.to_owned()]
-    };
-    let folder = if path.is_dir() { Some(path) } else { path.parent() };
-    files.extend(folder.map(|folder| folder.join(SCHEMA_FILE)));
-    files
-        .into_iter()
-        .map(|file| {
-            let about = file.metadata().ok();
-            let modified = about.as_ref().and_then(|about| about.modified().ok());
-            (file, modified, about.map_or(0, |about| about.len()))
-        })
-        .collect()
 }

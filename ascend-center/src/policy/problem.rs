@@ -3,6 +3,36 @@
 use std::{fmt, path::PathBuf};
 
 use miette::Diagnostic;
+use serde::Serialize;
+
+/// Where something is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Place {
+    /// The file; for the built-in ones, its name.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of the byte `offset` in the text that starts here.
+    pub(super) fn after(&self, text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let lines = before.matches('\n').count();
+        let last = before.rsplit('\n').next().unwrap_or(before).chars().count();
+        let column = if lines == 0 { self.column + last } else { last + 1 };
+        Self { file: self.file.clone(), line: self.line + lines, column }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
 
 /// One mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +73,12 @@ pub struct PolicyError {
     pub problems: Vec<Problem>,
 }
 
+impl From<Problem> for PolicyError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
 fn listed(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -55,17 +91,46 @@ pub(super) struct Source {
 }
 
 impl Source {
+    pub(super) fn read(file: PathBuf) -> Result<Self, Problem> {
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Self { file, text }),
+            Err(error) => Err(Problem::unreadable(file, &error)),
+        }
+    }
+
+    /// Where a byte of the text stands.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let start = Place { file: self.file.clone(), line: 1, column: 1 };
+        start.after(&self.text, offset)
+    }
+
     /// A problem at a byte of the text.
     pub(super) fn problem(&self, offset: usize, message: impl Into<String>) -> Problem {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Problem {
-            file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: message.into(),
-            help: None,
+        let Place { file, line, column } = self.place(offset);
+        Problem { file, line, column, message: message.into(), help: None }
+    }
+
+    /// A problem with the file as a whole.
+    pub(super) fn problem_of_all(&self, message: impl Into<String>) -> Problem {
+        let message = message.into();
+        Problem { file: self.file.clone(), line: 0, column: 0, message, help: None }
+    }
+
+    /// A problem that the reader of TOML found.
+    pub(super) fn in_toml(&self, error: &toml::de::Error) -> Problem {
+        let message = error.message().trim().replace('\n', ", ");
+        match error.span() {
+            Some(span) => self.problem(span.start, message),
+            None => self.problem_of_all(message),
         }
+    }
+
+    /// A problem that the reader of JSON found.
+    pub(super) fn in_json(&self, error: &serde_json::Error) -> Problem {
+        let whole = error.to_string();
+        let message = whole.split(" at line ").next().unwrap_or(&whole);
+        let (line, column) = (error.line(), error.column());
+        Problem { line, column, ..self.problem_of_all(message) }
     }
 
     /// A problem that Cedar found, at its first label.
@@ -81,12 +146,17 @@ impl Source {
         let help = diagnostic.help().map(|help| help.to_string());
         match label {
             Some(label) => Problem { help, ..self.problem(label.offset(), message) },
-            None => Problem { file: self.file.clone(), line: 0, column: 0, message, help },
+            None => Problem { help, ..self.problem_of_all(message) },
         }
     }
 }
 
 impl Problem {
+    pub(super) fn unreadable(file: PathBuf, error: &std::io::Error) -> Self {
+        let message = format!("cannot be read: {error}");
+        Self { file, line: 0, column: 0, message, help: None }
+    }
+
     pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self

@@ -1,6 +1,6 @@
 //! A submission in Cedar's terms, built from typed values.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
@@ -8,7 +8,11 @@ use cedar_policy::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::submission::Submission;
+use super::{
+    asked::Asked,
+    recent::{Needs, Recent, Scope},
+    tools::ToolTypes,
+};
 
 /// The names of the entity types, parsed once.
 #[derive(Debug, Clone)]
@@ -50,61 +54,60 @@ type Pairs = Vec<(String, RestrictedExpression)>;
 
 pub(super) fn request(
     types: &Types,
-    submission: &Submission,
+    asked: &Asked<'_>,
     action: EntityUid,
     ancestors: HashSet<EntityUid>,
-    now: Timestamp,
+    tools: &ToolTypes,
+    needs: &Needs,
 ) -> Result<(Request, Entities), Unfit> {
-    let principal = uid(&types.agent, &submission.server_id);
-    let resource = uid(&types.resource, &submission.resource);
-    let arguments = Arguments::of(&submission.parameters)?;
-    let user = Arguments::of(&submission.user_context)?;
+    let principal = uid(&types.agent, asked.server_id);
+    let resource = uid(&types.resource, asked.resource);
+    let arguments = Arguments::of(asked.parameters)?;
+    let user = Arguments::of(asked.user_context)?;
     let texts = uid(&types.texts, "arguments");
     let numbers = uid(&types.numbers, "arguments");
     let flags = uid(&types.flags, "arguments");
     let user_texts = uid(&types.texts, "user");
     let metadata = uid(&types.texts, "metadata");
     let metadata_tags: Pairs =
-        submission.metadata.iter().map(|(key, value)| (key.clone(), string(value))).collect();
+        asked.metadata.iter().map(|(key, value)| (key.clone(), string(value))).collect();
 
     let tagged = |uid: &EntityUid, tags: Pairs| -> Result<Entity, Unfit> {
         Ok(Entity::new_with_tags(uid.clone(), [], [], tags)?)
     };
+    let (recent, sums) = recent(types, asked.recent, needs, &arguments.numbers)?;
+    let number_tags = longs(arguments.numbers);
     let entities = Entities::from_entities(
         [
             Entity::new_no_attrs(action.clone(), ancestors),
             Entity::new_with_tags(
                 principal.clone(),
-                [("id".to_owned(), string(&submission.server_id))],
+                [("id".to_owned(), string(asked.server_id))],
                 [],
                 [],
             )?,
-            Entity::new_with_tags(
-                resource.clone(),
-                resource_attributes(&submission.resource),
-                [],
-                [],
-            )?,
-            tagged(&texts, arguments.texts)?,
-            tagged(&numbers, arguments.numbers)?,
-            tagged(&flags, arguments.flags)?,
-            tagged(&user_texts, user.texts)?,
+            Entity::new_with_tags(resource.clone(), resource_attributes(asked.resource), [], [])?,
+            tagged(&texts, tags(arguments.texts, string))?,
+            tagged(&numbers, number_tags)?,
+            tagged(&flags, tags(arguments.flags, flag))?,
+            tagged(&user_texts, tags(user.texts, string))?,
             tagged(&metadata, metadata_tags)?,
-        ],
+        ]
+        .into_iter()
+        .chain(sums),
         None,
     )?;
 
-    let session = &submission.session;
-    let mut session_pairs = vec![("id".to_owned(), string(&session.session_id))];
-    push_text(&mut session_pairs, "client_name", session.client_name.as_deref());
-    push_text(&mut session_pairs, "client_version", session.client_version.as_deref());
+    let mut session_pairs = vec![("id".to_owned(), string(asked.session_id))];
+    push_text(&mut session_pairs, "client_name", asked.client_name);
+    push_text(&mut session_pairs, "client_version", asked.client_version);
     let mut pairs = vec![
-        ("server".to_owned(), string(&submission.server_id)),
-        ("tool".to_owned(), string(&submission.tool)),
-        ("namespace".to_owned(), string(&submission.namespace)),
-        ("verb".to_owned(), string(&submission.verb)),
-        ("high_risk".to_owned(), flag(submission.floor.require_human_approval)),
-        ("now".to_owned(), RestrictedExpression::new_datetime(datetime(now))),
+        ("server".to_owned(), string(asked.server_id)),
+        ("tool".to_owned(), string(asked.tool)),
+        ("namespace".to_owned(), string(asked.namespace)),
+        ("verb".to_owned(), string(asked.verb)),
+        ("high_risk".to_owned(), flag(asked.floor.require_human_approval)),
+        ("now".to_owned(), RestrictedExpression::new_datetime(datetime(asked.now))),
         ("session".to_owned(), RestrictedExpression::new_record(session_pairs)?),
         ("text".to_owned(), RestrictedExpression::new_entity_uid(texts)),
         ("number".to_owned(), RestrictedExpression::new_entity_uid(numbers)),
@@ -112,7 +115,7 @@ pub(super) fn request(
         ("user".to_owned(), RestrictedExpression::new_entity_uid(user_texts)),
         ("metadata".to_owned(), RestrictedExpression::new_entity_uid(metadata)),
     ];
-    if let Some(sql) = &submission.facts.sql {
+    if let Some(sql) = &asked.facts.sql {
         let record = RestrictedExpression::new_record([
             ("kinds".to_owned(), strings(&sql.kinds)),
             ("tables".to_owned(), strings(&sql.tables)),
@@ -122,7 +125,7 @@ pub(super) fn request(
         ])?;
         pairs.push(("sql".to_owned(), record));
     }
-    if let Some(shell) = &submission.facts.shell {
+    if let Some(shell) = &asked.facts.shell {
         let mut record = vec![
             ("program".to_owned(), string(&shell.program)),
             ("argv".to_owned(), strings(&shell.argv)),
@@ -132,7 +135,7 @@ pub(super) fn request(
         push_text(&mut record, "cwd", shell.cwd.as_deref());
         pairs.push(("shell".to_owned(), RestrictedExpression::new_record(record)?));
     }
-    if let Some(file) = &submission.facts.file {
+    if let Some(file) = &asked.facts.file {
         let record = RestrictedExpression::new_record([
             ("path".to_owned(), string(&file.path)),
             ("escapes".to_owned(), flag(file.escapes)),
@@ -140,15 +143,70 @@ pub(super) fn request(
         ])?;
         pairs.push(("file".to_owned(), record));
     }
+    if !needs.arguments.is_nothing() {
+        // Where no policy reads this tool's, it need not fit.
+        let tool = if needs.arguments.contains(asked.tool) { asked.tool } else { "" };
+        pairs.push(("arguments".to_owned(), tools.arguments(tool, asked.parameters)?));
+    }
+    pairs.extend(recent.map(|recent| ("recent".to_owned(), recent)));
     let request = Request::new(principal, action, resource, Context::from_pairs(pairs)?, None)?;
     Ok((request, entities))
 }
 
-fn string(text: &str) -> RestrictedExpression {
+/// `context.recent`, as far as the policies read it, and the sums that it names.
+fn recent(
+    types: &Types,
+    recent: &Recent,
+    needs: &Needs,
+    numbers: &BTreeMap<String, i64>,
+) -> Result<(Option<RestrictedExpression>, Vec<Entity>), Unfit> {
+    if needs.counts_nothing() {
+        return Ok((None, Vec::new()));
+    }
+    let mut scopes: BTreeMap<Scope, Pairs> = BTreeMap::new();
+    let mut entities = Vec::new();
+    for (&(scope, window), &needs_sums) in &needs.windows {
+        let counts = recent.of(scope);
+        let pairs = scopes.entry(scope).or_default();
+        let calls = RestrictedExpression::new_long(counts.calls(window));
+        pairs.push((window.calls().to_owned(), calls));
+        if needs_sums {
+            // What nobody counted before is this call's alone.
+            let mut sums: BTreeMap<String, i64> =
+                numbers.iter().map(|(name, value)| (name.clone(), (*value).max(0))).collect();
+            sums.extend(counts.sums(window).iter().map(|(name, sum)| (name.clone(), *sum)));
+            let sum = format!("recent.{}.{}", scope.as_str(), window.sum());
+            let sum = uid(&types.numbers, &sum);
+            entities.push(Entity::new_with_tags(sum.clone(), [], [], longs(sums))?);
+            pairs.push((window.sum().to_owned(), RestrictedExpression::new_entity_uid(sum)));
+        }
+    }
+    let mut pairs = Pairs::new();
+    for (scope, counts) in scopes {
+        pairs.push((scope.as_str().to_owned(), RestrictedExpression::new_record(counts)?));
+    }
+    Ok((Some(RestrictedExpression::new_record(pairs)?), entities))
+}
+
+/// The numeric arguments by their dotted names, as policies see them.
+pub(crate) fn numbers(parameters: &serde_json::Map<String, Value>) -> BTreeMap<String, i64> {
+    // Arguments of one name are refused where the call is evaluated.
+    Arguments::of(parameters).map(|arguments| arguments.numbers).unwrap_or_default()
+}
+
+fn longs(numbers: BTreeMap<String, i64>) -> Pairs {
+    numbers.into_iter().map(|(name, value)| (name, RestrictedExpression::new_long(value))).collect()
+}
+
+fn tags<T>(values: Vec<(String, T)>, write: impl Fn(T) -> RestrictedExpression) -> Pairs {
+    values.into_iter().map(|(name, value)| (name, write(value))).collect()
+}
+
+pub(super) fn string(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
-fn flag(value: bool) -> RestrictedExpression {
+pub(super) fn flag(value: bool) -> RestrictedExpression {
     RestrictedExpression::new_bool(value)
 }
 
@@ -207,10 +265,10 @@ fn words(uri: &str) -> BTreeSet<String> {
 
 /// JSON by dotted names, split by type.
 #[derive(Default)]
-struct Arguments {
-    texts: Pairs,
-    numbers: Pairs,
-    flags: Pairs,
+struct Arguments<'a> {
+    texts: Vec<(String, &'a str)>,
+    numbers: BTreeMap<String, i64>,
+    flags: Vec<(String, bool)>,
     names: HashSet<String>,
 }
 
@@ -219,8 +277,8 @@ struct Arguments {
 #[error("two arguments are named `{0}`")]
 struct SharedName(String);
 
-impl Arguments {
-    fn of(object: &serde_json::Map<String, Value>) -> Result<Self, SharedName> {
+impl<'a> Arguments<'a> {
+    fn of(object: &'a serde_json::Map<String, Value>) -> Result<Self, SharedName> {
         let mut arguments = Self::default();
         for (name, value) in object {
             arguments.add(name.clone(), value)?;
@@ -228,7 +286,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    fn add(&mut self, name: String, value: &Value) -> Result<(), SharedName> {
+    fn add(&mut self, name: String, value: &'a Value) -> Result<(), SharedName> {
         match value {
             Value::Array(items) => {
                 return items
@@ -247,10 +305,10 @@ impl Arguments {
             return Err(SharedName(name));
         }
         match value {
-            Value::Bool(value) => self.flags.push((name, flag(*value))),
-            Value::String(value) => self.texts.push((name, string(value))),
+            Value::Bool(value) => self.flags.push((name, *value)),
+            Value::String(value) => self.texts.push((name, value)),
             Value::Number(value) => {
-                self.numbers.push((name, RestrictedExpression::new_long(long(value))));
+                self.numbers.insert(name, long(value));
             }
             _ => {}
         }
@@ -260,7 +318,7 @@ impl Arguments {
 
 /// Away from zero, so that 100.5 is more than 100 also for a policy.
 #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what is wanted")]
-fn long(number: &serde_json::Number) -> i64 {
+pub(super) fn long(number: &serde_json::Number) -> i64 {
     if let Some(number) = number.as_i64() {
         return number;
     }

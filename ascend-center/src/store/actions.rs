@@ -1,15 +1,23 @@
 //! Actions in the database. Each change goes through [`Life::after`] in one
 //! transaction with reading where the action stands.
 
-use std::time::Duration;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    time::Duration,
+};
 
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
-use super::{Store, StoreError, kill_switch, writer::Transaction};
+use super::{
+    Store, StoreError, evaluations, kill_switch,
+    usage::{self, Before},
+    writer::Transaction,
+};
 use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash},
     life::{ActionState, Event, Life, Refused},
+    policy::{Needs, Recent},
     record::{Effect, Matched, Record},
     submission::Submission,
 };
@@ -25,22 +33,35 @@ pub(crate) struct Verdict {
 }
 
 /// A submission with its verdict.
-#[derive(Debug)]
 pub(crate) struct NewAction {
     pub(crate) submission: Submission,
-    pub(crate) verdict: Verdict,
-    /// The policies that gave the verdict.
-    pub(crate) policies: PolicySet,
+    pub(crate) judged: Judged,
+    /// The policies that judge.
+    pub(crate) policies: PoliciesUsed,
 }
 
 /// Which policies decided.
 #[derive(Debug, Clone)]
-pub(crate) struct PolicySet {
+pub(crate) struct PoliciesUsed {
     pub(crate) hash: EntryHash,
     pub(crate) count: usize,
     /// Where they come from.
     pub(crate) source: String,
 }
+
+/// When a submission is judged.
+pub(crate) enum Judged {
+    Already(Verdict),
+    /// In the transaction that opens the action: of calls that come at once each
+    /// counts for the next, so that a limit is exact.
+    Counting {
+        needs: Needs,
+        judge: Judge,
+    },
+}
+
+/// Judges a submission at a time, by what was counted.
+type Judge = Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>;
 
 /// Why a submission was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +124,7 @@ macro_rules! select {
         )
     };
 }
+pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
@@ -273,7 +295,7 @@ async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
 ) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, mut verdict, policies } = new;
+    let NewAction { submission, judged, policies } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sqlx::query_as(select!(
             "WHERE requested_by = ? AND server_id = ? AND idempotency_key = ?"
@@ -291,6 +313,7 @@ async fn submit(
             return Ok(Ok(settle(transaction, record, life).await?));
         }
     }
+    let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
     let mut refusal = None;
     if let Some(switch) = kill_switch::read(&mut transaction.connection).await? {
         verdict.decision = Decision::Deny;
@@ -364,6 +387,7 @@ async fn submit(
     .bind(&submission.request)
     .fetch_one(&mut transaction.connection)
     .await?;
+    evaluations::keep(transaction, id, &submission, recent).await?;
     transaction
         .note_policies(policies.hash, |event| {
             event.subject(policies.source).detail(format!("{} policies", policies.count))
@@ -403,11 +427,40 @@ fn words(decision: Decision, matched: &[Matched]) -> Option<String> {
     Some(words.join("; ")).filter(|words| !words.is_empty())
 }
 
-/// The action that an earlier call like this was promised.
-async fn join(
+/// The verdict, and what was counted for it.
+async fn judge(
     transaction: &mut Transaction,
     submission: &Submission,
-) -> Result<Option<Record>, StoreError> {
+    judged: Judged,
+) -> Result<(Verdict, Option<Recent>), StoreError> {
+    let (needs, judge) = match judged {
+        Judged::Already(verdict) => return Ok((verdict, None)),
+        Judged::Counting { needs, judge } => (needs, judge),
+    };
+    // A call that comes back for its own action is counted once.
+    let joined = promised(transaction, submission).await?.map(|(record, _)| record.id);
+    let before = Before { now: transaction.now, id: i64::MAX, but: joined };
+    let now = Timestamp::from_millisecond(transaction.now).unwrap_or_else(|_| Timestamp::now());
+    let unknown = Recent::default();
+    let asked = submission.asked(now, &unknown);
+    let recent = usage::recent(&mut transaction.connection, &asked, &needs, before).await?;
+    // This task writes for all: a panic must not end it.
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| judge(submission, now, &recent)));
+    match verdict {
+        Ok(verdict) => Ok((verdict, Some(recent))),
+        Err(_) => {
+            tracing::error!("the evaluation of a call panicked; the call is refused");
+            Err(StoreError::NotWritten)
+        }
+    }
+}
+
+/// The action that an earlier call like this was promised, and what becomes of
+/// it when this one joins.
+async fn promised(
+    transaction: &mut Transaction,
+    submission: &Submission,
+) -> Result<Option<(Record, Life)>, StoreError> {
     let promised: Option<Record> = sqlx::query_as(select!(
         "WHERE promised = 1 AND server_id = ? AND digest = ? AND requested_by = ? AND tool = ? \
          AND resource = ? ORDER BY id DESC LIMIT 1"
@@ -419,8 +472,17 @@ async fn join(
     .bind(&submission.resource)
     .fetch_optional(&mut transaction.connection)
     .await?;
-    let Some(record) = promised else { return Ok(None) };
-    let Some(life) = record.life().joined(transaction.now) else { return Ok(None) };
+    Ok(promised.and_then(|record| {
+        let life = record.life().joined(transaction.now)?;
+        Some((record, life))
+    }))
+}
+
+async fn join(
+    transaction: &mut Transaction,
+    submission: &Submission,
+) -> Result<Option<Record>, StoreError> {
+    let Some((record, life)) = promised(transaction, submission).await? else { return Ok(None) };
     let mut record = settle(transaction, record, life).await?;
     let kind = if life.promised { AuditKind::Joined } else { AuditKind::Told };
     keep(transaction, record.id, life).await?;
@@ -516,9 +578,7 @@ async fn report(
         Outcome::Withdrawn { reason } => {
             (Event::Withdraw, AuditKind::Withdrawn, None, Some(reason))
         }
-        Outcome::Abandoned { reason } => {
-            (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
-        }
+        Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
     };
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {

@@ -6,8 +6,10 @@ mod audit;
 mod audit_proof;
 mod audit_prune;
 mod credentials;
+mod evaluations;
 mod kill_switch;
 mod news;
+mod usage;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -21,10 +23,12 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 pub use actions::DecideError;
-pub(crate) use actions::{NewAction, PolicySet, ReportError, SubmitError, Verdict};
+pub(crate) use actions::{Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict};
 pub use audit::AuditQuery;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
+pub(crate) use evaluations::Recorded;
+pub use evaluations::{ShadowDecision, ShadowReport};
 pub use kill_switch::KillSwitch;
 use news::News;
 pub(crate) use news::Waiter;

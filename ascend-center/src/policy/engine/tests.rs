@@ -1,13 +1,20 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use ascend_sdk::{Digest, Facts, FileFacts, Floor, SessionContext, ShellFacts, SqlFacts};
+use ascend_sdk::{Digest, Facts, Floor, SessionContext};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::policy::load::{Files, testing::files};
+use crate::{
+    policy::{
+        load::{Files, testing::files},
+        recent::Recent,
+    },
+    submission::Submission,
+};
 
 fn engine(policies: &str) -> Engine {
     Engine::new(files(policies).check().unwrap()).unwrap()
@@ -39,78 +46,17 @@ fn asked(namespace: &str, verb: &str, resource: &str) -> Submission {
     }
 }
 
-fn with_sql(mut submission: Submission, kinds: &[&str], parsed: bool) -> Submission {
-    submission.facts.sql = Some(SqlFacts {
-        kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),
-        statements: u32::try_from(kinds.len()).unwrap(),
-        parsed,
-        ..SqlFacts::default()
-    });
-    submission
+static NOTHING: LazyLock<Recent> = LazyLock::new(Recent::default);
+
+fn at(submission: &Submission, now: Timestamp) -> Asked<'_> {
+    submission.asked(now, &NOTHING)
 }
 
 fn evaluate(engine: &Engine, submission: &Submission) -> Verdict {
-    engine.evaluate(submission, Timestamp::UNIX_EPOCH)
+    engine.evaluate(&at(submission, Timestamp::UNIX_EPOCH))
 }
 
 use Decision::{Allow, Deny, RequireApproval};
-
-#[test]
-fn the_default_policies_are_ascends_table() {
-    let engine = default_engine();
-    let table = [
-        (asked("database", "read", "database://staging"), Allow, 15),
-        (asked("database", "read", "database://production"), Allow, 30),
-        (asked("database", "query", "analytics_db"), Allow, 15),
-        (asked("filesystem", "read", "file://notes.txt"), Allow, 20),
-        (asked("database", "write", "database://staging"), Allow, 40),
-        (asked("database", "write", "database://production"), RequireApproval, 60),
-        (asked("database", "insert", "staging_db"), Allow, 40),
-        (asked("database", "update", "production_db"), RequireApproval, 60),
-        (asked("filesystem", "write", "file://notes.txt"), Allow, 50),
-        (asked("filesystem", "write", "file://production/notes.txt"), RequireApproval, 60),
-        (asked("database", "delete", "database://staging"), RequireApproval, 70),
-        (asked("database", "delete", "production_db"), RequireApproval, 85),
-        (asked("system", "execute", "command://ls"), RequireApproval, 80),
-        (asked("database", "drop", "database://staging"), Deny, 100),
-        (asked("database", "truncate", "database://staging"), Deny, 100),
-        // Undeclared in the schema.
-        (asked("clock", "read", "clock"), Allow, 15),
-        (asked("crm", "create", "crm://customers"), Allow, 40),
-        (asked("crm", "remove", "crm://customers"), RequireApproval, 70),
-        (asked("crm", "refund", "crm://customers"), RequireApproval, 50),
-        (asked("warehouse", "truncate", "warehouse"), Deny, 100),
-    ];
-    for (submission, decision, risk) in table {
-        let verdict = evaluate(&engine, &submission);
-        let name = format!("{}.{} {}", submission.namespace, submission.verb, submission.resource);
-        assert_eq!((verdict.decision, verdict.risk_score), (decision, risk), "{name}");
-        assert_eq!(verdict.risk_level, RiskLevel::of_score(risk), "{name}");
-        assert!(!verdict.reason.is_empty(), "{name}");
-    }
-}
-
-#[test]
-fn what_a_parser_found_is_stronger_than_the_verb() {
-    let engine = default_engine();
-    let read = || asked("database", "read", "database://staging");
-    let write = || asked("database", "write", "database://staging");
-    let decide = |submission: Submission| evaluate(&engine, &submission).decision;
-    assert_eq!(decide(with_sql(read(), &["select"], true)), Allow);
-    assert_eq!(decide(with_sql(read(), &[], false)), RequireApproval, "unparsable");
-    assert_eq!(decide(with_sql(read(), &["select", "select"], true)), RequireApproval, "stacked");
-    assert_eq!(decide(with_sql(read(), &["update"], true)), RequireApproval);
-    assert_eq!(decide(with_sql(read(), &["drop"], true)), Deny);
-    assert_eq!(decide(with_sql(write(), &["insert"], true)), Allow);
-    assert_eq!(decide(with_sql(write(), &["delete"], true)), RequireApproval);
-    assert_eq!(decide(with_sql(write(), &["truncate"], true)), Deny);
-    let mut shell = asked("system", "execute", "command://sh");
-    shell.facts.shell = Some(ShellFacts { literal: false, ..ShellFacts::default() });
-    assert_eq!(evaluate(&engine, &shell).risk_score, 95);
-    let mut file = asked("filesystem", "read", "file://x");
-    file.facts.file = Some(FileFacts { escapes: true, ..FileFacts::default() });
-    assert_eq!(decide(file), Deny);
-}
 
 #[test]
 fn the_floor_is_the_least_that_holds() {
@@ -221,7 +167,7 @@ fn policies_read_typed_facts_and_arguments() {
     let mut bot = with(json!({}));
     bot.session.session_id = "bot-7".to_owned();
     let friday = "2026-11-27T08:00:00Z".parse().unwrap();
-    assert_eq!(engine.evaluate(&bot, friday).decision, Deny);
+    assert_eq!(engine.evaluate(&at(&bot, friday)).decision, Deny);
     assert_eq!(decide(&bot), Allow);
 }
 
@@ -293,10 +239,10 @@ proptest! {
         ] {
             for resource in ["x", "database://production"] {
                 let submission = asked(namespace, verb, resource);
-                let sliced = engine.evaluate(&submission, Timestamp::UNIX_EPOCH);
-                let doing = engine.doing(&submission);
-                let whole =
-                    engine.evaluate_with(&submission, Timestamp::UNIX_EPOCH, doing, &unsliced);
+                let sliced = evaluate(&engine, &submission);
+                let asked = at(&submission, Timestamp::UNIX_EPOCH);
+                let doing = engine.doing(&asked);
+                let (whole, _) = engine.evaluate_with(&asked, &doing, &unsliced);
                 prop_assert_eq!(sliced, whole);
             }
         }
@@ -313,7 +259,8 @@ fn a_slice_holds_only_what_can_match() {
     }
     text.push_str(r#"@id("reads") permit (principal, action in Action::"read", resource);"#);
     let engine = engine(&text);
-    let read = engine.doing(&asked("database", "read", "x"));
+    let read = asked("database", "read", "x");
+    let read = engine.doing(&at(&read, Timestamp::UNIX_EPOCH));
     assert_eq!(engine.slice(&read).all.policies().count(), 1);
     // However many verbs agents make up, the slices stay few.
     for index in 0..50 {

@@ -1,0 +1,154 @@
+//! `ascend-center policy`
+
+mod check;
+mod explain;
+mod shadow;
+mod show;
+mod simulate;
+mod test;
+
+use std::path::{Path, PathBuf};
+
+use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check policies: syntax, annotations, and types by the schema
+    Check {
+        /// A folder of policies, or one file [default: the built-in policies]
+        path: Option<PathBuf>,
+        #[command(flatten)]
+        tools: Tools,
+    },
+    /// Test policies: ask them the cases in files that end in `.test.toml`
+    ///
+    /// Exits with 5 when a case fails. How cases are written stands in
+    /// docs/policies.md of the center.
+    Test {
+        /// A folder of policies, or one file [default: the built-in policies]
+        path: Option<PathBuf>,
+        /// A file of cases, or a folder of them [default: those beside the policies]
+        #[arg(long)]
+        cases: Option<PathBuf>,
+        #[command(flatten)]
+        tools: Tools,
+        /// Show passing cases too
+        #[arg(long, short)]
+        verbose: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain what the policies say of an action, policy by policy
+    Explain {
+        /// The number of a recorded action, or a TOML or JSON file that describes a call
+        action: String,
+        /// A folder of policies, or one file [default: the built-in policies]
+        #[arg(long, env = "ASCEND_CENTER_POLICIES")]
+        policies: Option<PathBuf>,
+        #[command(flatten)]
+        tools: Tools,
+        /// Show also the policies that are about other actions
+        #[arg(long)]
+        all: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put recorded actions to changed policies, and show what would differ
+    ///
+    /// Exits with 5 when a decision or a risk would.
+    Simulate {
+        /// A folder of policies, or one file
+        path: PathBuf,
+        #[command(flatten)]
+        tools: Tools,
+        /// How many of the newest actions to replay
+        #[arg(long, default_value_t = 1000)]
+        last: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show where the shadow policies say otherwise than was decided
+    Shadow {
+        /// How many of the newest differences to show
+        #[arg(long, default_value_t = 50)]
+        last: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The tools whose arguments policies can name.
+#[derive(Args)]
+pub(crate) struct Tools {
+    /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
+    #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
+    tools: Option<PathBuf>,
+}
+
+impl Tools {
+    /// The policies at `path`, or the built-in ones.
+    fn read(&self, path: Option<&Path>) -> Result<PolicySet, PolicyError> {
+        let tools = self.tools.as_deref().map(ToolSchema::read).transpose()?.unwrap_or_default();
+        match path {
+            Some(path) => PolicySet::read_with(path, tools),
+            None => PolicySet::built_in_with(tools),
+        }
+    }
+}
+
+/// The policies that a center is to use.
+#[derive(Args)]
+pub(crate) struct InUse {
+    /// A folder of policies to use; created with the built-in ones when it is not there
+    #[arg(long, env = "ASCEND_CENTER_POLICIES")]
+    policies: Option<PathBuf>,
+    /// Policies to ask as well, and to record what they say, but not to obey
+    #[arg(long, env = "ASCEND_CENTER_SHADOW_POLICIES", value_name = "PATH")]
+    shadow_policies: Option<PathBuf>,
+    #[command(flatten)]
+    tools: Tools,
+}
+
+impl InUse {
+    pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
+        let Self { policies, shadow_policies, tools: Tools { tools } } = self;
+        if let Some(folder) = policies {
+            config = config.policies(folder);
+        }
+        if let Some(path) = shadow_policies {
+            config = config.shadow_policies(path);
+        }
+        if let Some(file) = tools {
+            config = config.tools_file(file);
+        }
+        config
+    }
+}
+
+/// The policies do otherwise than was expected of them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Otherwise(String);
+
+pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
+    match command {
+        PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
+        PolicyCommand::Test { path, cases, tools, verbose, json } => {
+            let path = path.as_deref();
+            test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)
+        }
+        PolicyCommand::Explain { action, policies, tools, all, json } => {
+            let set = tools.read(policies.as_deref())?;
+            explain::explain(directory, &action, &set, all, json).await
+        }
+        PolicyCommand::Simulate { path, tools, last, json } => {
+            simulate::simulate(directory, &tools.read(Some(&path))?, last, json).await
+        }
+        PolicyCommand::Shadow { last, json } => shadow::shadow(directory, last, json).await,
+    }
+}
