@@ -71,6 +71,13 @@ async fn prune(
     .execute(&mut transaction.connection)
     .await?
     .rows_affected();
+    // What policies saw and said of them can quote the arguments too.
+    for statement in [
+        "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
+        "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
+    ] {
+        sqlx::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
+    }
     if entries > 0 || actions > 0 {
         let detail = format!(
             "what is older than {}: {entries} entries, the arguments of {actions} actions",

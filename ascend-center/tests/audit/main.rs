@@ -25,6 +25,7 @@ pub(crate) async fn intruder(directory: &Path) -> SqliteConnection {
     let mut database = database(directory).await;
     for statement in [
         "PRAGMA synchronous = OFF",
+        "PRAGMA foreign_keys = OFF",
         "DROP TRIGGER audit_is_not_changed",
         "DROP TRIGGER audit_is_not_deleted",
         // It would refuse a text that is no JSON.
