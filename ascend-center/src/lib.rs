@@ -8,6 +8,7 @@ mod http;
 mod life;
 mod policy;
 mod record;
+mod standing;
 mod store;
 mod submission;
 

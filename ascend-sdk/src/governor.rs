@@ -478,7 +478,7 @@ fn with_reason(refusal: Refusal, reason: Option<String>) -> Refusal {
     }
 }
 
-fn rejected(rejection: crate::Rejection) -> Refusal {
+pub(crate) fn rejected(rejection: crate::Rejection) -> Refusal {
     let refusal = with_reason(Refusal::new(rejection.kind), rejection.reason);
     match rejection.reviewed_by {
         Some(reviewer) => refusal.with_reviewed_by(reviewer),

@@ -8,7 +8,7 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock as Block,
-        CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult,
+        CustomRequest, CustomResult, ErrorCode, Implementation, JsonObject, ListToolsResult,
         PaginatedRequestParams, Resource, ResourceContents as McpContents, ServerCapabilities,
         ServerConfig, Tool as Listing,
     },
@@ -62,6 +62,7 @@ impl Handler {
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
+            Entry::StatusTool => return Ok(self.approval_status(request, context).await),
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
                 return Ok(refused(&Refusal::new(RefusalKind::Blocked)));
@@ -83,12 +84,7 @@ impl Handler {
         }
         let _in_flight = server.calls.token();
         let is_legacy = context.protocol_version().is_none_or(|version| version.has_initialize());
-        let arguments = context
-            .extensions
-            .remove::<HiddenArguments>()
-            .map(|hidden| hidden.0)
-            .or(request.arguments)
-            .unwrap_or_default();
+        let arguments = arguments(&mut context, request.arguments);
         let arguments = match offer.check(arguments) {
             Ok(arguments) => arguments,
             Err(fault) => {
@@ -155,12 +151,39 @@ impl Handler {
         }
         Ok(match outcome {
             Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.output != Output::Content),
-            Ok(Err(unanswered)) => unanswered_with(&unanswered, offer.output.is_listed(is_legacy)),
+            Ok(Err(unanswered)) => {
+                let mut result = unanswered_with(&unanswered, offer.output.is_listed(is_legacy));
+                if let (Some(tool), Unanswered::Refused(refusal)) =
+                    (&server.status_tool, &unanswered)
+                {
+                    let governor = offer.route.governor();
+                    let governor = governor.as_ref().unwrap_or(&server.governor);
+                    tool.mention(refusal, governor, &mut result);
+                }
+                result
+            }
             Err(_) => failed(
                 "the call failed with a panic before the tool ran; it was not executed",
                 None,
             ),
         })
+    }
+
+    async fn approval_status(
+        &self,
+        request: CallToolRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        let Some(tool) = &self.server.status_tool else {
+            return refused(&Refusal::new(RefusalKind::Blocked));
+        };
+        let _in_flight = self.server.calls.token();
+        let arguments = arguments(&mut context, request.arguments);
+        tokio::select! {
+            result = tool.call(&arguments) => result,
+            () = self.ended.cancelled() => failed("the server ends", None),
+            () = context.ct.cancelled() => failed("the call was cancelled", None),
+        }
     }
 
     fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {
@@ -173,6 +196,12 @@ impl Handler {
             client_version,
         }
     }
+}
+
+/// A call's arguments, where the transport hid them or where they came.
+fn arguments(context: &mut RequestContext<RoleServer>, given: Option<JsonObject>) -> JsonObject {
+    let hidden = context.extensions.remove::<HiddenArguments>().map(|hidden| hidden.0);
+    hidden.or(given).unwrap_or_default()
 }
 
 /// What a client calls itself, no longer than an authority needs to know.

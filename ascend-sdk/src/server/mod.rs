@@ -70,6 +70,7 @@ mod outbox;
 mod progress;
 mod salvage;
 mod signals;
+mod status_tool;
 mod stdio;
 mod transport;
 
@@ -85,6 +86,7 @@ pub use logging::log_filter;
 
 use self::{
     catalog::{Catalog, Lists},
+    status_tool::StatusTool,
     stdio::Sink,
 };
 use crate::{Governor, State, Tools};
@@ -102,6 +104,7 @@ pub struct GovernedServer {
     lists: Lists,
     limits: Limits,
     hold: Option<Option<Duration>>,
+    has_status_tool: bool,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -144,6 +147,8 @@ pub(crate) struct Server {
     limits: Limits,
     /// `None`: by the client's name.
     hold: Option<Option<Duration>>,
+    /// `None`: not offered.
+    status_tool: Option<StatusTool>,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -163,6 +168,7 @@ impl GovernedServer {
             lists: Lists::default(),
             limits: Limits::default(),
             hold: None,
+            has_status_tool: false,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -246,6 +252,17 @@ impl GovernedServer {
         self
     }
 
+    /// Also offers the tool `approval_status`, by which an agent asks how an action
+    /// stands that was answered as pending. It takes the `action_id`, answers in
+    /// one sentence and the governance object, and only looks: it neither approves
+    /// nor runs anything, so nobody is asked whether it may. It tells of this
+    /// server's actions alone. The allow and block lists hold for it too.
+    /// Default: not offered.
+    pub fn offer_approval_status(mut self) -> Self {
+        self.has_status_tool = true;
+        self
+    }
+
     /// How often a client that asked for progress is told that its call waits
     /// for a person, and where to approve; the first time at once. Default, and
     /// the longest: 15 s. The shortest is 10 ms.
@@ -297,8 +314,13 @@ impl GovernedServer {
     }
 
     fn check(self) -> Result<Arc<Server>, ServeError> {
+        let catalog = Catalog::new(&self.tools, &self.state, self.lists, self.has_status_tool)?;
+        let status_tool = catalog.offers_status_tool().then(|| {
+            StatusTool::new(std::iter::once(self.governor.clone()).chain(catalog.governors()))
+        });
         Ok(Arc::new(Server {
-            catalog: Catalog::new(&self.tools, &self.state, self.lists)?,
+            catalog,
+            status_tool,
             governor: self.governor,
             title: self.title,
             version: self.version,

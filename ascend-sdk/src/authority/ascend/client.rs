@@ -14,9 +14,10 @@ use sha2::Sha256;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    answer::Fields,
     breaker::{Breaker, Health},
     config::{AscendBuilder, ConfigError, Timing, is_loopback},
-    problem,
+    problem::{self, Problem},
     text::{ERROR_LIMIT, Quoter},
     wire,
 };
@@ -299,6 +300,24 @@ impl Client {
             Ok(Ok(body)) => body,
         };
         Ok(Answer { status, body, waited })
+    }
+
+    pub(super) fn fields(&self, answer: &Answer) -> Result<Fields, AuthorityError> {
+        Fields::parse(&answer.body).map_err(AuthorityError::Malformed)
+    }
+
+    pub(super) fn problem(&self, answer: &Answer) -> Problem {
+        Problem::read(answer.status, &answer.body, &self.quoter)
+    }
+
+    /// What is wrong with an answer that is no success.
+    pub(super) fn error(&self, answer: &Answer) -> AuthorityError {
+        match self.problem(answer) {
+            Problem::Error(error) => error,
+            Problem::Governance { reason, .. } => AuthorityError::InvalidRequest(
+                reason.unwrap_or_else(|| "denied by governance".to_owned()),
+            ),
+        }
     }
 
     fn request(&self, question: &Question) -> Result<reqwest::Request, AuthorityError> {

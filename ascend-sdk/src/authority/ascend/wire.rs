@@ -123,7 +123,6 @@ pub(super) fn failed(id: &ActionId, duration: Option<Duration>, error: &str) -> 
     body
 }
 
-/// What [`Outcome::Withdrawn`] looks like to a server that knows only failures.
 /// How long a promised action has left; `None` when it was not promised.
 pub(super) fn promised(body: &[u8]) -> Result<Option<Duration>, String> {
     #[derive(serde::Deserialize)]
@@ -136,6 +135,7 @@ pub(super) fn promised(body: &[u8]) -> Result<Option<Duration>, String> {
     Ok(promised.then(|| Duration::from_millis(expires_in_ms.unwrap_or_default())))
 }
 
+/// What [`Outcome::Withdrawn`] looks like to a server that knows only failures.
 pub(super) fn withdrawn_as_failure(id: &ActionId, reason: &str) -> Value {
     failed(id, None, &format!("withdrawn: {reason}"))
 }
