@@ -56,12 +56,14 @@ impl Host {
         }
     }
 
+    fn patient_server(&self, server_id: &str) -> GovernedServer {
+        let governor = Governor::new(self.center.clone());
+        fixture::server_named(server_id, governor, Script::new(false)).offer_approval_status()
+    }
+
     /// A server whose calls are answered as pending at once.
     fn server(&self, server_id: &str) -> GovernedServer {
-        let governor = Governor::new(self.center.clone());
-        fixture::server_named(server_id, governor, Script::new(false))
-            .hold_calls_for(Duration::from_millis(1))
-            .offer_approval_status()
+        self.patient_server(server_id).hold_calls_for(Duration::from_millis(1))
     }
 }
 
@@ -244,6 +246,7 @@ async fn an_agent_learns_how_its_action_stands() {
     assert_eq!(governance(&result)["reviewed_by"], "alice");
     assert_eq!(client.call(2, "runs", json!({})).await["content"][0]["text"], "0");
 
+    let mut client = client_of(host.patient_server("server-a")).await;
     let result = client.call(3, "guarded_plain", json!({ "text": "x" })).await;
     assert_eq!((text(&result), &governance(&result)["action_id"]), ("x", &json!(id)));
     // The outcome is reported off the call's path.
