@@ -1,5 +1,8 @@
 //! The center: policy, database and waiting, behind one handle.
 
+#[cfg(feature = "http")]
+mod several;
+
 use std::{
     fmt,
     path::{Path, PathBuf},

@@ -103,6 +103,18 @@ impl Store {
         Ok(record.map(|record| record.at(Timestamp::now())))
     }
 
+    /// Those of these actions that there are, as they stand now.
+    #[cfg(feature = "http")]
+    pub(crate) async fn actions_of(&self, ids: &[i64]) -> Result<Vec<Record>, StoreError> {
+        let records: Vec<Record> =
+            sqlx::query_as(select!("WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"))
+                .bind(serde_json::to_string(ids)?)
+                .fetch_all(&self.readers)
+                .await?;
+        let now = Timestamp::now();
+        Ok(records.into_iter().map(|record| record.at(now)).collect())
+    }
+
     /// The newest actions, oldest first: those in `state`, or all.
     pub(crate) async fn actions(
         &self,

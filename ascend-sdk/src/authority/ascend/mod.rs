@@ -12,31 +12,27 @@ mod problem;
 mod standing;
 mod text;
 mod verdict;
+mod waiting;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 pub use self::config::{AscendBuilder, ConfigError, Paths};
 use self::{
-    client::{Answer, Client, Patience, Question, jittered},
+    client::{Answer, Client, Patience, Question},
     memory::{ClaimMode, Entry, Memory},
     problem::Problem,
     verdict::Evaluated,
+    waiting::Waiting,
     wire::{Agent, EvaluateRequest},
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,
     Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
 };
-
-/// How long a server is asked to hold the question about a pending action.
-const LONG_POLL: Duration = Duration::from_secs(25);
-/// How many refused or unreadable status answers in a row end a wait.
-const STRIKES: u32 = 3;
 
 /// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
 /// one's own.
@@ -65,6 +61,7 @@ struct Core {
     client: Client,
     paths: Paths,
     memory: Memory,
+    waiting: Waiting,
 }
 
 impl Ascend {
@@ -94,7 +91,12 @@ impl Ascend {
         config.check_secrets()?;
         let client = Client::new(&config, &base)?;
         Ok(Self {
-            core: Arc::new(Core { client, paths: config.paths, memory: Memory::default() }),
+            core: Arc::new(Core {
+                waiting: Waiting::new(&client.timing),
+                client,
+                paths: config.paths,
+                memory: Memory::default(),
+            }),
             origin: base.origin().ascii_serialization(),
             agent: config.agent,
             checks_kill_switch: config.checks_kill_switch,
@@ -129,75 +131,6 @@ impl Ascend {
             }
         }
         Ok(evaluation)
-    }
-
-    async fn review_of(&self, id: &ActionId) -> Result<Review, AuthorityError> {
-        let known = self.core.memory.recall(id);
-        let timing = &self.core.client.timing;
-        let (mut pause, most) = timing.polling;
-        // Left out where the request would run into its timeout.
-        let wait = LONG_POLL.min(timing.request.saturating_sub(Duration::from_secs(5))).as_secs();
-        let mut asks_to_wait = wait > 0;
-        let mut strikes = 0;
-        loop {
-            let started = Instant::now();
-            let query = asks_to_wait.then(|| format!("wait={wait}"));
-            let question = Question::get(at(&self.core.paths.status, id)).query(query);
-            let mut held = false;
-            let mut least = Duration::ZERO;
-            match self.core.client.attempt(&question, started + timing.request).await {
-                Err(trouble) if trouble.is_passing() => {
-                    tracing::debug!(action_id = %id, error = %trouble.error, "status not had");
-                    least = trouble.pause();
-                }
-                Err(trouble) => return Err(trouble.error),
-                Ok(answer) => match self.read_review(&answer, id, known) {
-                    Ok(Some(review)) => return Ok(review),
-                    Ok(None) => {
-                        strikes = 0;
-                        asks_to_wait &= answer.waited;
-                        // One that says so and answers at once is polled all the same.
-                        held = answer.waited && started.elapsed().as_secs() * 2 >= wait;
-                    }
-                    Err(StatusError::Strike(error)) => {
-                        strikes += 1;
-                        if strikes == STRIKES {
-                            return Err(error);
-                        }
-                    }
-                    Err(StatusError::Final(error)) => return Err(error),
-                },
-            }
-            if !held {
-                tokio::time::sleep(jittered(pause).max(least)).await;
-                pause = pause.mul_f64(1.5).min(most);
-            }
-        }
-    }
-
-    fn read_review(
-        &self,
-        answer: &Answer,
-        id: &ActionId,
-        known: Option<Entry>,
-    ) -> Result<Option<Review>, StatusError> {
-        if !answer.is_success() {
-            return match self.core.client.problem(answer) {
-                Problem::Governance { reason, .. } => {
-                    Ok(Some(Review::Rejected(rejection(RefusalKind::Denied, reason))))
-                }
-                Problem::Error(error @ AuthorityError::Unauthorized(_)) => {
-                    Err(StatusError::Final(error))
-                }
-                // A status that is not there yet may come a moment later.
-                Problem::Error(error) => Err(StatusError::Strike(error)),
-            };
-        }
-        let fields = self.core.client.fields(answer).map_err(StatusError::Strike)?;
-        let digest = known.map(|entry| entry.digest);
-        let passed = known.is_some_and(|entry| entry.passed);
-        verdict::review(&fields, id, digest.as_ref(), passed, &self.core.client.quoter)
-            .map_err(StatusError::Final)
     }
 
     async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
@@ -305,14 +238,6 @@ impl Ascend {
     }
 }
 
-/// Why a status answer is of no use.
-enum StatusError {
-    /// Enough of these in a row end the wait.
-    Strike(AuthorityError),
-    /// The wait is over.
-    Final(AuthorityError),
-}
-
 fn at(path: &str, id: &ActionId) -> String {
     path.replace("{id}", id.as_str())
 }
@@ -346,7 +271,7 @@ impl Authority for Ascend {
         &'a self,
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
-        Box::pin(self.review_of(id))
+        Box::pin(self.core.review_of(id))
     }
 
     fn claim<'a>(
