@@ -9,7 +9,7 @@ use crate::{
 #[cfg(feature = "ascend")]
 mod ascend;
 #[cfg(feature = "ascend")]
-pub use ascend::{Ascend, AscendBuilder, ConfigError, Paths};
+pub use ascend::{Ascend, AscendBuilder, ConfigError, Delivery, Paths, Webhook, WebhookError};
 
 /// Who decides whether an action may run.
 ///

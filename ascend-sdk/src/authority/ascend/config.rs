@@ -394,6 +394,9 @@ pub enum ConfigError {
     /// The signing secret is empty: anyone could sign.
     #[error("the signing secret is empty; give one, or none at all")]
     SigningSecret,
+    /// The webhook's secret is empty: anyone could sign.
+    #[error("the webhook's secret is empty; give the one that the webhook was set up with")]
+    WebhookSecret,
     /// A path of [`Paths`] cannot be used.
     #[error(
         "the path `{0}` cannot be used; it starts with `/`, has no query, and `{{id}}` once where an action is meant"

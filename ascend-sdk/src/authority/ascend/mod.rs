@@ -9,10 +9,12 @@ mod client;
 mod config;
 mod memory;
 mod problem;
+mod signature;
 mod standing;
 mod text;
 mod verdict;
 mod waiting;
+mod webhook;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -20,7 +22,6 @@ use std::{fmt, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-pub use self::config::{AscendBuilder, ConfigError, Paths};
 use self::{
     client::{Answer, Client, Patience, Question},
     memory::{ClaimMode, Entry, Memory},
@@ -28,6 +29,10 @@ use self::{
     verdict::Evaluated,
     waiting::Waiting,
     wire::{Agent, EvaluateRequest},
+};
+pub use self::{
+    config::{AscendBuilder, ConfigError, Paths},
+    webhook::{Delivery, Webhook, WebhookError},
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,

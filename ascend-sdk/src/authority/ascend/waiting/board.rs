@@ -502,3 +502,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
