@@ -24,6 +24,8 @@ const BATCH_BYTES: usize = 4_000;
 /// Held questions follow each other no faster than this, so that those who come
 /// in a burst share one.
 const GATHER: Duration = Duration::from_millis(10);
+/// When a server that took no question about many is asked again whether it does.
+const RECONSIDER: Duration = Duration::from_secs(60);
 
 /// How the wait for an action ended.
 pub(super) type Ending = Result<Review, AuthorityError>;
@@ -110,7 +112,8 @@ enum Batches {
     /// It is being asked.
     Probing,
     Yes,
-    No,
+    /// Not until this time, when it is asked again: it may be another by then.
+    No(Instant),
 }
 
 #[derive(Debug)]
@@ -247,10 +250,13 @@ impl Board {
         if let Some(until) = self.quiet_until.filter(|until| now < *until) {
             return (orders, Some(until));
         }
+        if matches!(self.batches, Batches::No(until) if until <= now) {
+            self.batches = Batches::Unknown;
+        }
         let batching = match self.batches {
             Batches::Yes | Batches::Probing => true,
             Batches::Unknown => self.entries.len() > 1,
-            Batches::No => false,
+            Batches::No(_) => false,
         };
         let mut again = None;
         if batching {
@@ -434,7 +440,7 @@ impl Board {
             held |= self.batches == Batches::Probing && self.may_hold();
             self.batches = match (report.batches, self.batches) {
                 (Some(true), _) => Batches::Yes,
-                (Some(false), _) => Batches::No,
+                (Some(false), _) => Batches::No(now + RECONSIDER),
                 (None, Batches::Probing) => Batches::Unknown,
                 (None, known) => known,
             };

@@ -112,6 +112,9 @@ impl Core {
                 tracing::debug!(actions = ids.len(), error = %trouble.error, "statuses not had");
                 let pause = trouble.pause();
                 let _ = report.trouble(&trouble);
+                // Perhaps it only fails at this question.
+                let failed = matches!(trouble.error, AuthorityError::Failed(_));
+                report.batches = (failed && order.wait.is_none()).then_some(false);
                 report.told =
                     order.ids.iter().map(|id| (id.clone(), Told::Passing(pause))).collect();
                 return report;
