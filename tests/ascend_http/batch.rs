@@ -184,8 +184,15 @@ async fn a_thousand_waiters_of_a_center_hear_over_a_handful_of_connections() {
     let ids = own.open(MANY).await;
     let before = own.connections.load(Ordering::SeqCst);
     let waits = wait_for(&own.ascend, ids.iter().copied());
-    for id in &ids {
-        own.approve(*id).await;
+    let approver = own.center.local_approver().await.unwrap();
+    let mut approving = JoinSet::new();
+    for id in ids {
+        let (center, approver) = (own.center.clone(), approver.clone());
+        let id = i64::try_from(id).unwrap();
+        approving.spawn(async move { center.approve(id, &approver, None).await.unwrap() });
+        if approving.len() == 16 {
+            approving.join_next().await.unwrap().unwrap();
+        }
     }
     let ended = all(waits).await;
     assert!(ended.iter().all(|(_, review)| review.as_ref().unwrap() == &by_ada()));

@@ -156,12 +156,12 @@ fn visible(
     caller: &crate::credential::Identity,
 ) -> Result<Record, Problem> {
     record
-        .filter(|record| is_visible(record, caller))
+        .filter(|record| may_see(&record.requested_by, caller))
         .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
 }
 
-fn is_visible(record: &Record, caller: &crate::credential::Identity) -> bool {
-    caller.role == Role::Approver || record.requested_by == caller.name
+fn may_see(requested_by: &str, caller: &crate::credential::Identity) -> bool {
+    caller.role == Role::Approver || requested_by == caller.name
 }
 
 /// How long a question is held, by its `wait`.

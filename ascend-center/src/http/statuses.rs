@@ -11,8 +11,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AnyCaller, Face, Problem, WAIT_HEADER, is_visible, standing, wait_of};
-use crate::ActionState;
+use super::{AnyCaller, Face, Problem, WAIT_HEADER, may_see, standing, wait_of};
 
 /// The most actions in one question.
 const MOST: usize = 1_000;
@@ -42,28 +41,22 @@ pub(super) async fn statuses(
     // What is no number is no action of this center.
     let ids: Vec<i64> = given.iter().filter_map(|id| id.parse().ok()).collect();
     let wait = wait_of(query.wait.as_deref())?;
-    let asked = face.center.wait_for_any(&ids, wait, |record| is_visible(record, &caller));
-    let records = tokio::select! {
-        records = asked => records?,
+    let counts = |requested_by: &str| may_see(requested_by, &caller);
+    let several = tokio::select! {
+        several = face.center.wait_for_any(&ids, wait, counts) => several?,
         () = face.closing.cancelled() => {
-            face.center
-                .wait_for_any(&ids, Duration::ZERO, |record| is_visible(record, &caller))
-                .await?
+            face.center.wait_for_any(&ids, Duration::ZERO, counts).await?
         }
     };
-    let (mut actions, mut pending, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for record in records {
-        if record.state == ActionState::Pending {
-            pending.push(record.id);
-            continue;
-        }
-        let action: Value = standing(&record);
+    let (mut actions, mut bytes) = (Vec::new(), 0);
+    for record in &several.decided {
+        let action: Value = standing(record);
         bytes += action.to_string().len();
         if bytes <= ANSWER_LIMIT || actions.is_empty() {
             actions.push(action);
         }
     }
-    let answer = Json(json!({ "actions": actions, "pending": pending }));
+    let answer = Json(json!({ "actions": actions, "pending": several.pending }));
     if wait.is_zero() {
         return Ok(answer.into_response());
     }
