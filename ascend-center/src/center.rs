@@ -1,5 +1,8 @@
 //! The center: policy, database and waiting, behind one handle.
 
+#[cfg(feature = "http")]
+mod several;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -9,7 +12,7 @@ use std::{
 
 use ascend_sdk::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, Evaluation, Outcome,
-    Review, Tools,
+    Review, Standing, Status, Tools,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -599,6 +602,20 @@ impl Authority for Center {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
         Box::pin(async move { self.promise_for(number(id)?, EMBEDDED).await.map_err(failed) })
+    }
+
+    fn status<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
+        Box::pin(async move {
+            // What is no number of this center is no action of it.
+            let record = match number(id) {
+                Ok(number) => self.action(number).await.map_err(failed)?,
+                Err(_) => None,
+            };
+            Ok(Some(record.map_or_else(|| Status::Unknown.into(), |record| record.standing())))
+        })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

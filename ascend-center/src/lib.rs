@@ -11,6 +11,7 @@ mod policy;
 mod record;
 mod replay;
 mod shadow;
+mod standing;
 mod store;
 mod submission;
 

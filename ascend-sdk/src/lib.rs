@@ -47,6 +47,7 @@ mod route;
 #[cfg(feature = "server")]
 pub mod server;
 mod spec;
+mod standing;
 mod state;
 mod template;
 #[cfg(feature = "testing")]
@@ -71,6 +72,7 @@ pub use route::{Route, Tools};
 #[doc(inline)]
 pub use server::GovernedServer;
 pub use spec::{Floor, Hints, Location, Parameter, ToolSpec};
+pub use standing::{Standing, Status};
 pub use state::{MissingState, State, StateRequirement};
 pub use template::{Segment, Template, is_invisible};
 pub use tool::{Permit, Tool, ToolParameter};

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{ActionId, Decision, decision::governance_object};
+use crate::{ActionId, Decision, Rejection, decision::governance_object};
 
 /// Which refusal it is. Every one means: *the body did not run*.
 ///
@@ -206,6 +206,15 @@ impl Refusal {
             reviewed_by: None,
             wait: None,
         }))
+    }
+
+    /// What an authority says to a call that will not run.
+    pub(crate) fn rejected(rejection: Rejection) -> Self {
+        let Rejection { kind, reason, reviewed_by } = rejection;
+        let mut refusal = Self::new(kind);
+        refusal.0.reason = reason;
+        refusal.0.reviewed_by = reviewed_by;
+        refusal
     }
 
     pub(crate) fn with_wait(mut self, wait: Wait) -> Self {

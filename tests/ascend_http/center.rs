@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,6 +14,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, Method, StatusCode, Uri, response::Parts},
     response::Response,
+    serve::ListenerExt as _,
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
@@ -89,6 +93,9 @@ type Script = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 
 pub struct Center {
     pub url: String,
+    /// How many connections were opened, and the most requests at once.
+    pub connections: Arc<AtomicUsize>,
+    pub most: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
     server: JoinHandle<()>,
 }
@@ -103,10 +110,14 @@ impl Center {
         let script: Arc<Script> = Arc::new(script);
         let counts = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
         let log = seen.clone();
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let peak = most.clone();
         let app = Router::new().fallback(
             move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
                 let (script, log, counts) = (script.clone(), log.clone(), counts.clone());
+                let (open, most) = (open.clone(), peak.clone());
                 async move {
+                    most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     let path = uri.path().to_owned();
                     let nth = {
                         let mut counts = counts.lock().unwrap();
@@ -123,14 +134,20 @@ impl Center {
                         notify.notified().await;
                     }
                     let (mut parts, ()): (Parts, ()) = Response::new(()).into_parts();
+                    open.fetch_sub(1, Ordering::SeqCst);
                     parts.status = reply.status;
                     parts.headers = reply.headers;
                     Response::from_parts(parts, Body::from(reply.body))
                 }
             },
         );
+        let connections = Arc::new(AtomicUsize::new(0));
+        let opened = connections.clone();
+        let listener = listener.tap_io(move |_| {
+            opened.fetch_add(1, Ordering::SeqCst);
+        });
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, seen, server }
+        Self { url, connections, most, seen, server }
     }
 
     /// One that gives `evaluation` to every evaluation, the `statuses` one

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails; nobody else reads its items"
 )]
 
+mod batch;
 mod center;
 mod flow;
 mod hostile;
@@ -15,3 +16,4 @@ mod patience;
 mod rogue;
 mod tool;
 mod trust;
+mod webhook;

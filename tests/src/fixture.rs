@@ -429,8 +429,13 @@ pub fn server(script: Script) -> GovernedServer {
 
 /// A server of the fixture's tools under `governor`, whose tools know `script`.
 pub fn server_under(governor: Governor, script: Script) -> GovernedServer {
+    server_named("fixture-001", governor, script)
+}
+
+/// The same, under another id.
+pub fn server_named(server_id: &str, governor: Governor, script: Script) -> GovernedServer {
     let fixture = Fixture { script, runs: Runs::default() };
-    GovernedServer::new("fixture-001", governor)
+    GovernedServer::new(server_id, governor)
         .title("Fixture")
         .version("1.2.3")
         .instructions("Use it for tests.")

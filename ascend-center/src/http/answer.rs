@@ -28,6 +28,7 @@ pub(super) fn standing(record: &Record) -> Value {
     json!({
         "action_id": record.id,
         "id": record.id,
+        "server_id": record.server_id,
         "decision": record.current_decision(),
         "status": status_word(record),
         "state": record.state,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `POST /mcp/governance/evaluate` | agents | asks for a decision |
 //! | `GET /api/v1/actions/{id}/status?wait=S` | both | where it stands; held up to 30 s while it is pending |
+//! | `GET /api/v1/actions/status?ids=7,8&wait=S` | both | where many stand; held until one is decided |
 //! | `POST /api/v1/actions/{id}/claim` | agents | claims the decision for one run |
 //! | `POST /api/v1/actions/{id}/withdraw` | agents | gives it up |
 //! | `POST /api/v1/actions/{id}/promise` | agents | keeps it, while it is pending, for an identical call |
@@ -19,6 +20,7 @@ mod evaluate;
 mod fields;
 mod policies;
 mod problem;
+mod statuses;
 
 use std::{io, time::Duration};
 
@@ -125,6 +127,7 @@ fn router(face: Face) -> Router {
     Router::new()
         .route("/mcp/governance/evaluate", post(evaluate::evaluate))
         .route("/api/v1/actions", get(list))
+        .route("/api/v1/actions/status", get(statuses::statuses))
         .route("/api/v1/actions/{id}", get(details))
         .route("/api/v1/actions/{id}/status", get(status))
         .route("/api/v1/actions/{id}/claim", post(claim))
@@ -154,8 +157,23 @@ fn visible(
     caller: &crate::credential::Identity,
 ) -> Result<Record, Problem> {
     record
-        .filter(|record| caller.role == Role::Approver || record.requested_by == caller.name)
+        .filter(|record| may_see(&record.requested_by, caller))
         .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
+}
+
+fn may_see(requested_by: &str, caller: &crate::credential::Identity) -> bool {
+    caller.role == Role::Approver || requested_by == caller.name
+}
+
+/// How long a question is held, by its `wait`.
+fn wait_of(wait: Option<&str>) -> Result<Duration, Problem> {
+    match wait.map(str::parse::<u64>) {
+        None => Ok(Duration::ZERO),
+        Some(Ok(seconds)) => Ok(Duration::from_secs(seconds).min(LONGEST_WAIT)),
+        Some(Err(_)) => {
+            Err(Problem::invalid("query", "wait", "a whole number of seconds", "int_type"))
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -171,13 +189,7 @@ async fn status(
 ) -> Result<Response, Problem> {
     let id = number(&id)?;
     let record = visible(face.center.action(id).await?, id, &caller)?;
-    let wait = match query.wait.as_deref().map(str::parse::<u64>) {
-        None => Duration::ZERO,
-        Some(Ok(seconds)) => Duration::from_secs(seconds).min(LONGEST_WAIT),
-        Some(Err(_)) => {
-            return Err(Problem::invalid("query", "wait", "a whole number of seconds", "int_type"));
-        }
-    };
+    let wait = wait_of(query.wait.as_deref())?;
     let mut record = record;
     if !wait.is_zero() && record.state == ActionState::Pending {
         let later = tokio::select! {

@@ -63,6 +63,16 @@ pub(crate) enum Judged {
 /// Judges a submission at a time, by what was counted.
 type Judge = Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>;
 
+/// What a question about many has to know of one that is pending.
+#[cfg(feature = "http")]
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct PendingAction {
+    pub(crate) id: i64,
+    pub(crate) requested_by: String,
+    /// Milliseconds since 1970, UTC.
+    pub(crate) expires_at: i64,
+}
+
 /// Why a submission was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
@@ -137,6 +147,35 @@ impl Store {
         let record: Option<Record> =
             sqlx::query_as(select!("WHERE id = ?")).bind(id).fetch_optional(&self.readers).await?;
         Ok(record.map(|record| record.at(Timestamp::now())))
+    }
+
+    /// Those of these actions that are pending now.
+    #[cfg(feature = "http")]
+    pub(crate) async fn pending_of(&self, ids: &[i64]) -> Result<Vec<PendingAction>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT id, requested_by, expires_at FROM actions WHERE \
+             id IN (SELECT value FROM json_each(?)) AND state = 'pending' AND expires_at > ? \
+             ORDER BY id",
+        )
+        .bind(serde_json::to_string(ids)?)
+        .bind(super::now())
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    /// Those of these actions that are not pending, as they stand now.
+    #[cfg(feature = "http")]
+    pub(crate) async fn decided_of(&self, ids: &[i64]) -> Result<Vec<Record>, StoreError> {
+        let now = Timestamp::now();
+        let records: Vec<Record> = sqlx::query_as(select!(
+            "WHERE id IN (SELECT value FROM json_each(?)) AND \
+             NOT (state = 'pending' AND expires_at > ?) ORDER BY id"
+        ))
+        .bind(serde_json::to_string(ids)?)
+        .bind(now.as_millisecond())
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
     /// The newest actions, oldest first: those in `state`, or all.

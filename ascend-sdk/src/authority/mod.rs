@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Action, ActionId, BoxFuture, Claim, Digest, Evaluation, Outcome, RefusalKind, Review};
+use crate::{
+    Action, ActionId, BoxFuture, Claim, Digest, Evaluation, Outcome, RefusalKind, Review, Standing,
+};
 
 #[cfg(feature = "ascend")]
 mod ascend;
 #[cfg(feature = "ascend")]
-pub use ascend::{Ascend, AscendBuilder, ConfigError, Paths};
+pub use ascend::{Ascend, AscendBuilder, ConfigError, Delivery, Paths, Webhook, WebhookError};
 
 /// Who decides whether an action may run.
 ///
@@ -84,6 +86,23 @@ pub trait Authority: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Looks up how action `id` stands now, without waiting for anything. It
+    /// decides nothing and changes nothing: an action that reads as approved
+    /// here still has to be claimed.
+    ///
+    /// The default is `None`: this authority cannot say.
+    ///
+    /// # Errors
+    ///
+    /// When no answer can be had.
+    fn status<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
+        let _ = id;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Asks whether the authority is there and accepts this caller.
     ///
     /// # Errors
@@ -131,6 +150,13 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
         (**self).promise(id)
+    }
+
+    fn status<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
+        (**self).status(id)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
-    RefusalKind, Rejection, Review,
+    RefusalKind, Review,
     context::{Waiting, Wish},
     refusal::Wait,
     room::{Open, Place},
@@ -62,7 +62,11 @@ impl Governor {
         let Open { id, evaluation, .. } = &*open;
         if evaluation.decision == Decision::Deny {
             let kind = evaluation.refusal.unwrap_or(RefusalKind::Denied);
-            return Err(with_reason(open.refusal(kind), evaluation.reason.clone()));
+            let refusal = open.refusal(kind);
+            return Err(match &evaluation.reason {
+                Some(reason) => refusal.with_reason(reason),
+                None => refusal,
+            });
         }
 
         // From here on the authority holds something open for us.
@@ -90,7 +94,7 @@ impl Governor {
             Ok(Claim::Granted) => {}
             Ok(Claim::Refused(rejection)) => {
                 pending.decided();
-                return Err(rejected(&open, rejection));
+                return Err(open.describe(Refusal::rejected(rejection)));
             }
             Err(error) => {
                 pending.reason = "the decision could not be claimed";
@@ -241,7 +245,7 @@ impl Governor {
             }
             Ok(Ok(Review::Rejected(rejection))) => {
                 pending.decided();
-                Err(rejected(open, rejection))
+                Err(open.describe(Refusal::rejected(rejection)))
             }
             Ok(Ok(Review::Approved(approval))) => Ok(Some(approval)),
             Ok(Ok(Review::AutoApproved)) => Ok(None),
@@ -271,7 +275,11 @@ impl Governor {
 impl Open {
     /// A refusal that names the action.
     fn refusal(&self, kind: RefusalKind) -> Refusal {
-        Refusal::new(kind)
+        self.describe(Refusal::new(kind))
+    }
+
+    fn describe(&self, refusal: Refusal) -> Refusal {
+        refusal
             .with_action_id(self.id.clone())
             .with_risk_score(self.evaluation.risk_score)
             .with_decision(self.evaluation.decision)
@@ -280,19 +288,4 @@ impl Open {
 
 fn unanswered(open: &Open, error: &AuthorityError) -> Refusal {
     open.refusal(error.refusal_kind()).with_reason(error.to_string())
-}
-
-fn with_reason(refusal: Refusal, reason: Option<String>) -> Refusal {
-    match reason {
-        Some(reason) => refusal.with_reason(reason),
-        None => refusal,
-    }
-}
-
-fn rejected(open: &Open, rejection: Rejection) -> Refusal {
-    let refusal = with_reason(open.refusal(rejection.kind), rejection.reason);
-    match rejection.reviewed_by {
-        Some(reviewer) => refusal.with_reviewed_by(reviewer),
-        None => refusal,
-    }
 }

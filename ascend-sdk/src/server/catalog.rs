@@ -7,7 +7,10 @@ use std::{
 
 use rmcp::model::{JsonObject, Tool as Listing, ToolAnnotations};
 
-use super::error::{Mistake, Mistakes, ServeError, nearest};
+use super::{
+    error::{Mistake, Mistakes, ServeError, nearest},
+    status_tool::{self, StatusTool},
+};
 use crate::{Governor, Location, Route, State, Tools};
 
 /// Which of a server's tools clients may use.
@@ -85,6 +88,8 @@ impl Offer {
 /// A tool as clients find it.
 pub(crate) enum Entry<'a> {
     Open(&'a Offer),
+    /// The server's own `approval_status`.
+    StatusTool,
     Blocked,
     Unknown,
 }
@@ -93,17 +98,27 @@ pub(crate) enum Entry<'a> {
 pub(crate) struct Catalog {
     offers: HashMap<&'static str, Offer>,
     lists: Lists,
+    has_status_tool: bool,
     /// In the order in which the tools were given.
     listed: Vec<Listing>,
 }
 
 impl Catalog {
-    pub(crate) fn new(tools: &Tools, state: &State, lists: Lists) -> Result<Self, ServeError> {
+    pub(crate) fn new(
+        tools: &Tools,
+        state: &State,
+        lists: Lists,
+        has_status_tool: bool,
+    ) -> Result<Self, ServeError> {
+        let own = has_status_tool.then_some(status_tool::NAME);
         let mut mistakes = Vec::new();
         let mut offers = HashMap::new();
         let mut places: HashMap<&str, Location> = HashMap::new();
         for route in tools.routes() {
             let spec = route.spec();
+            if own == Some(spec.name) {
+                mistakes.push(Mistake::NameTaken { name: spec.name, location: spec.location });
+            }
             match places.get(spec.name) {
                 Some(&first) => mistakes.push(Mistake::DuplicateTool {
                     name: spec.name,
@@ -131,9 +146,9 @@ impl Catalog {
             .map(|name| ("allow_tools", name))
             .chain(lists.blocked.iter().map(|name| ("block_tools", name)));
         for (list, name) in named {
-            if !offers.contains_key(name.as_str()) {
-                let suggestion =
-                    nearest(name, tools.routes().iter().map(|route| route.spec().name));
+            if !offers.contains_key(name.as_str()) && own != Some(name.as_str()) {
+                let names = tools.routes().iter().map(|route| route.spec().name).chain(own);
+                let suggestion = nearest(name, names);
                 mistakes.push(Mistake::UnknownTool { list, name: name.clone(), suggestion });
             }
         }
@@ -143,15 +158,22 @@ impl Catalog {
             .iter()
             .filter(|route| lists.permits(route.spec().name))
             .map(listing)
+            .chain(own.filter(|name| lists.permits(name)).map(|_| StatusTool::listing()))
             .collect();
-        Ok(Self { offers, lists, listed })
+        Ok(Self { offers, lists, has_status_tool, listed })
+    }
+
+    /// Whether clients may use the server's own `approval_status`.
+    pub(crate) fn offers_status_tool(&self) -> bool {
+        matches!(self.find(status_tool::NAME), Entry::StatusTool)
     }
 
     pub(crate) fn find(&self, name: &str) -> Entry<'_> {
         match self.offers.get(name) {
-            None => Entry::Unknown,
-            Some(_) if !self.lists.permits(name) => Entry::Blocked,
+            None if !(self.has_status_tool && name == status_tool::NAME) => Entry::Unknown,
+            _ if !self.lists.permits(name) => Entry::Blocked,
             Some(offer) => Entry::Open(offer),
+            None => Entry::StatusTool,
         }
     }
 

@@ -64,6 +64,16 @@ pub enum Mistake {
         /// Where the second is written.
         second: Location,
     },
+    /// A tool has the name of one that the server was told to offer itself.
+    #[error(
+        "the tool at {location} is named `{name}`, as one of the server's own; give it another name with `name = \"…\"`, or leave out `.offer_{name}()`"
+    )]
+    NameTaken {
+        /// The name.
+        name: &'static str,
+        /// Where the tool is written.
+        location: Location,
+    },
     /// A tool takes state that the server was not given.
     #[error("`{tool}` takes state of type `{type_name}`; give it with `.state(…)`")]
     MissingState {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode,
-        Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-        Tool as Listing,
+        CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult,
+        ErrorCode, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerConfig, Tool as Listing,
     },
     service::RequestContext,
 };
@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Server,
-    answer::{self, failed, refused},
+    answer::{self, Ended, failed, refused},
     call::{Asked, Ongoing},
-    catalog::Entry,
+    catalog::{Entry, Offer},
     clients,
     message::{HiddenArguments, fault_of_request},
     session,
@@ -48,6 +48,7 @@ impl Handler {
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
+            Entry::StatusTool => return Ok(self.approval_status(request, context).await.into()),
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
                 return Ok(refused(&Refusal::new(RefusalKind::Blocked)).into());
@@ -67,12 +68,7 @@ impl Handler {
             let text = "the server is busy: too many calls are in flight; try again later";
             return Err(ErrorData::new(ErrorCode(-32000), text, None));
         }
-        let arguments = context
-            .extensions
-            .remove::<HiddenArguments>()
-            .map(|hidden| hidden.0)
-            .or(request.arguments)
-            .unwrap_or_default();
+        let arguments = arguments(&mut context, request.arguments);
         let arguments = match offer.check(arguments) {
             Ok(arguments) => arguments,
             Err(fault) => {
@@ -102,8 +98,46 @@ impl Handler {
             }
         };
         let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
-        Ok(answer::result(ended, offer, is_legacy(&context)).into())
+        Ok(self.result(ended, offer, &context).into())
     }
+
+    fn result(
+        &self,
+        ended: Ended,
+        offer: &Offer,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        let pending = answer::pending(&ended).cloned();
+        let mut result = answer::result(ended, offer, is_legacy(context));
+        if let (Some(tool), Some(pending)) = (&self.server.status_tool, pending) {
+            let governor = offer.route.governor();
+            tool.mention(&pending, governor.as_ref().unwrap_or(&self.server.governor), &mut result);
+        }
+        result
+    }
+
+    async fn approval_status(
+        &self,
+        request: CallToolRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        let Some(tool) = &self.server.status_tool else {
+            return refused(&Refusal::new(RefusalKind::Blocked));
+        };
+        let _in_flight = self.server.calls.token();
+        let arguments = arguments(&mut context, request.arguments);
+        tokio::select! {
+            result = tool.call(&arguments) => result,
+            () = self.ended.cancelled() => failed("the server ends", None),
+            () = context.ct.cancelled() => failed("the call was cancelled", None),
+        }
+    }
+}
+
+/// A call's arguments, where the transport hid them or where they came.
+fn arguments(context: &mut RequestContext<RoleServer>, given: Option<JsonObject>) -> JsonObject {
+    let hidden = context.extensions.remove::<HiddenArguments>().map(|hidden| hidden.0);
+    hidden.or(given).unwrap_or_default()
 }
 
 /// Whether the request is of a version before 2026-07-28.

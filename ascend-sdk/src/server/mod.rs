@@ -74,6 +74,7 @@ mod progress;
 mod salvage;
 mod session;
 mod signals;
+mod status_tool;
 mod stdio;
 mod transport;
 
@@ -89,6 +90,7 @@ pub use logging::log_filter;
 
 use self::{
     catalog::{Catalog, Lists},
+    status_tool::StatusTool,
     stdio::Sink,
 };
 use crate::{Governor, Manifest, State, Tools};
@@ -106,6 +108,7 @@ pub struct GovernedServer {
     lists: Lists,
     limits: Limits,
     hold: Option<Option<Duration>>,
+    has_status_tool: bool,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -148,6 +151,8 @@ pub(crate) struct Server {
     limits: Limits,
     /// `None`: by the client's name.
     hold: Option<Option<Duration>>,
+    /// `None`: not offered.
+    status_tool: Option<StatusTool>,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -167,6 +172,7 @@ impl GovernedServer {
             lists: Lists::default(),
             limits: Limits::default(),
             hold: None,
+            has_status_tool: false,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -266,6 +272,17 @@ impl GovernedServer {
         self
     }
 
+    /// Also offers the tool `approval_status`, by which an agent asks how an action
+    /// stands that was answered as pending. It takes the `action_id`, answers in
+    /// one sentence and the governance object, and only looks: it neither approves
+    /// nor runs anything, so nobody is asked whether it may. It tells of this
+    /// server's actions alone. The allow and block lists hold for it too.
+    /// Default: not offered.
+    pub fn offer_approval_status(mut self) -> Self {
+        self.has_status_tool = true;
+        self
+    }
+
     /// How often a client that asked for progress is told that its call waits
     /// for a person, and where to approve; the first time at once. Default, and
     /// the longest: 15 s. The shortest is 10 ms.
@@ -317,8 +334,13 @@ impl GovernedServer {
     }
 
     fn check(self) -> Result<Arc<Server>, ServeError> {
+        let catalog = Catalog::new(&self.tools, &self.state, self.lists, self.has_status_tool)?;
+        let status_tool = catalog.offers_status_tool().then(|| {
+            StatusTool::new(std::iter::once(self.governor.clone()).chain(catalog.governors()))
+        });
         Ok(Arc::new(Server {
-            catalog: Catalog::new(&self.tools, &self.state, self.lists)?,
+            catalog,
+            status_tool,
             governor: self.governor,
             title: self.title,
             version: self.version,

@@ -83,11 +83,16 @@ impl Fields {
     /// The action's id: a text or a whole number (`docs/ascend-api.md`, row 4).
     /// `None` when it is missing, or nothing that can stand in a path.
     pub(super) fn action_id(&self, quoter: &Quoter) -> Option<ActionId> {
-        match self.field("action_id").or_else(|| self.field("id"))? {
-            Value::String(text) if !quoter.holds_secret(text) => ActionId::new(text),
-            Value::Number(number) => ActionId::new(number.as_u64()?.to_string()),
-            _ => None,
-        }
+        action_id(self.field("action_id").or_else(|| self.field("id"))?, quoter)
+    }
+}
+
+/// The id that a value is.
+pub(super) fn action_id(value: &Value, quoter: &Quoter) -> Option<ActionId> {
+    match value {
+        Value::String(text) if !quoter.holds_secret(text) => ActionId::new(text),
+        Value::Number(number) => ActionId::new(number.as_u64()?.to_string()),
+        _ => None,
     }
 }
 

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{
     Method, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use sha2::Sha256;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    answer::Fields,
     breaker::{Breaker, Health},
     config::{AscendBuilder, ConfigError, Timing, is_loopback},
-    problem,
+    problem::{self, Problem},
+    signature,
     text::{ERROR_LIMIT, Quoter},
     wire,
 };
@@ -301,6 +301,24 @@ impl Client {
         Ok(Answer { status, body, waited })
     }
 
+    pub(super) fn fields(&self, answer: &Answer) -> Result<Fields, AuthorityError> {
+        Fields::parse(&answer.body).map_err(AuthorityError::Malformed)
+    }
+
+    pub(super) fn problem(&self, answer: &Answer) -> Problem {
+        Problem::read(answer.status, &answer.body, &self.quoter)
+    }
+
+    /// What is wrong with an answer that is no success.
+    pub(super) fn error(&self, answer: &Answer) -> AuthorityError {
+        match self.problem(answer) {
+            Problem::Error(error) => error,
+            Problem::Governance { reason, .. } => AuthorityError::InvalidRequest(
+                reason.unwrap_or_else(|| "denied by governance".to_owned()),
+            ),
+        }
+    }
+
     fn request(&self, question: &Question) -> Result<reqwest::Request, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
         let mut url = Url::parse(&format!("{}{}", self.base, question.path))
@@ -321,7 +339,12 @@ impl Client {
         insert("x-correlation-id", question.correlation.clone(), false)?;
         let timestamp = wire::timestamp();
         if let Some(secret) = &self.signing_secret {
-            let signature = sign(secret, &timestamp, &question.body);
+            // The bytes sent are what is signed, of every request, also of those
+            // without a body: a signature over anything else, or over some
+            // requests only, would leave room for a request that was changed on
+            // its way.
+            let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", &question.body];
+            let signature = signature::sign(secret, &parts);
             insert("x-signature", format!("v1={signature}"), true)?;
         }
         insert("x-request-timestamp", timestamp, false)?;
@@ -359,19 +382,6 @@ fn innermost(error: &reqwest::Error) -> String {
         source = error.source();
     }
     text.unwrap_or_else(|| "the request failed".to_owned())
-}
-
-/// The bytes sent are what is signed, of every request, also of those without
-/// a body: a signature over anything else, or over some requests only, would
-/// leave room for a request that was changed on its way.
-fn sign(secret: &SecretString, timestamp: &str, body: &[u8]) -> String {
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
-        .expect("a key of any length");
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    hex::encode(mac.finalize().into_bytes())
 }
 
 enum BodyError {
@@ -415,13 +425,6 @@ pub(super) fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `printf '2026-11-22T14:00:00.000000+00:00.{"a": 1}' | openssl dgst -sha256 -hmac secret`
-    #[test]
-    fn signatures_are_those_of_openssl() {
-        let signature = sign(&"secret".into(), "2026-11-22T14:00:00.000000+00:00", br#"{"a": 1}"#);
-        assert_eq!(signature, "b3938f17dc890056f75aa7964777411330187c900bd352b12c03c2c0b74289fa");
-    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

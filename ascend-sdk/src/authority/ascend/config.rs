@@ -27,6 +27,9 @@ pub struct Paths {
     pub evaluate: Cow<'static, str>,
     /// `GET`, with `{id}`: how a pending action stands.
     pub status: Cow<'static, str>,
+    /// `GET`, with a query `ids=7,8,9`: how many pending actions stand. Called only
+    /// while several calls wait; a server that does not have it is asked about each.
+    pub statuses: Cow<'static, str>,
     /// `POST`, with `{id}`: the body returned a value.
     pub complete: Cow<'static, str>,
     /// `POST`, with `{id}`: the body failed.
@@ -50,6 +53,7 @@ impl Default for Paths {
         Self {
             evaluate: "/mcp/governance/evaluate".into(),
             status: "/api/v1/actions/{id}/status".into(),
+            statuses: "/api/v1/actions/status".into(),
             complete: "/api/agent-action/{id}/complete".into(),
             fail: "/api/agent-action/{id}/fail".into(),
             claim: "/api/v1/actions/{id}/claim".into(),
@@ -79,7 +83,7 @@ impl Paths {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let plain = [&self.evaluate, &self.kill_switch, &self.health];
+        let plain = [&self.evaluate, &self.statuses, &self.kill_switch, &self.health];
         let with_id =
             [&self.status, &self.complete, &self.fail, &self.claim, &self.withdraw, &self.promise];
         let sound = |path: &str| {
@@ -390,6 +394,9 @@ pub enum ConfigError {
     /// The signing secret is empty: anyone could sign.
     #[error("the signing secret is empty; give one, or none at all")]
     SigningSecret,
+    /// The webhook's secret is empty: anyone could sign.
+    #[error("the webhook's secret is empty; give the one that the webhook was set up with")]
+    WebhookSecret,
     /// A path of [`Paths`] cannot be used.
     #[error(
         "the path `{0}` cannot be used; it starts with `/`, has no query, and `{{id}}` once where an action is meant"

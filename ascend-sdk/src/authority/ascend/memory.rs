@@ -27,7 +27,8 @@ pub(super) struct Entry {
     pub(super) claim: ClaimMode,
     /// Whether the evaluation let it pass without a person.
     pub(super) passed: bool,
-    claimed: bool,
+    /// Whether it was used up here.
+    pub(super) claimed: bool,
 }
 
 /// Who keeps track of a decision being used only once.

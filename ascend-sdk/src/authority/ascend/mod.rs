@@ -9,34 +9,35 @@ mod client;
 mod config;
 mod memory;
 mod problem;
+mod signature;
+mod standing;
 mod text;
 mod verdict;
+mod waiting;
+mod webhook;
 mod wire;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-pub use self::config::{AscendBuilder, ConfigError, Paths};
 use self::{
-    answer::Fields,
-    client::{Answer, Client, Patience, Question, jittered},
+    client::{Answer, Client, Patience, Question},
     memory::{ClaimMode, Entry, Memory},
     problem::Problem,
     verdict::Evaluated,
+    waiting::Waiting,
     wire::{Agent, EvaluateRequest},
+};
+pub use self::{
+    config::{AscendBuilder, ConfigError, Paths},
+    webhook::{Delivery, Webhook, WebhookError},
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,
-    Outcome, RefusalKind, Rejection, Review, RiskLevel,
+    Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
 };
-
-/// How long a server is asked to hold the question about a pending action.
-const LONG_POLL: Duration = Duration::from_secs(25);
-/// How many refused or unreadable status answers in a row end a wait.
-const STRIKES: u32 = 3;
 
 /// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
 /// one's own.
@@ -54,12 +55,18 @@ const STRIKES: u32 = 3;
 /// Redirects are not followed. The proxies of the environment are used for
 /// `https`, never for this machine.
 pub struct Ascend {
-    client: Client,
-    paths: Paths,
+    core: Arc<Core>,
     agent: Agent,
-    memory: Memory,
     checks_kill_switch: bool,
     origin: String,
+}
+
+/// What calls share with the task that asks for all of them.
+struct Core {
+    client: Client,
+    paths: Paths,
+    memory: Memory,
+    waiting: Waiting,
 }
 
 impl Ascend {
@@ -87,12 +94,16 @@ impl Ascend {
     fn new(config: AscendBuilder) -> Result<Self, ConfigError> {
         let base = config.checked_url()?;
         config.check_secrets()?;
+        let client = Client::new(&config, &base)?;
         Ok(Self {
-            client: Client::new(&config, &base)?,
+            core: Arc::new(Core {
+                waiting: Waiting::new(&client.timing),
+                client,
+                paths: config.paths,
+                memory: Memory::default(),
+            }),
             origin: base.origin().ascii_serialization(),
-            paths: config.paths,
             agent: config.agent,
-            memory: Memory::default(),
             checks_kill_switch: config.checks_kill_switch,
         })
     }
@@ -100,25 +111,26 @@ impl Ascend {
     async fn evaluate_action(&self, action: &Action) -> Result<Evaluation, AuthorityError> {
         let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent))
             .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
-        let question = Question::post(&*self.paths.evaluate, body, action.idempotency_key.clone());
+        let question =
+            Question::post(&*self.core.paths.evaluate, body, action.idempotency_key.clone());
         let correlation = ActionId::new(&*question.correlation)
             .ok_or_else(|| AuthorityError::Malformed("no correlation id".to_owned()))?;
-        let answer = self.client.ask(&question, Patience::Caller).await?;
+        let answer = self.core.client.ask(&question, Patience::Caller).await?;
 
         if !answer.is_success() {
-            return match self.problem(&answer) {
+            return match self.core.client.problem(&answer) {
                 Problem::Governance { reason, correlation: named } => {
                     Ok(denial(named.unwrap_or(correlation), reason, None))
                 }
                 Problem::Error(error) => Err(error),
             };
         }
-        let fields = self.fields(&answer)?;
+        let fields = self.core.client.fields(&answer)?;
         let Evaluated { evaluation, claim, passed } =
-            verdict::evaluation(&fields, &action.digest, &correlation, &self.client.quoter)?;
+            verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
         if evaluation.decision != Decision::Deny {
             let entry = Entry::new(action.digest, claim, passed);
-            if let Err(kind) = self.memory.open(&evaluation.action_id, entry) {
+            if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
                 return Ok(denial(evaluation.action_id, Some(reason), Some(kind)));
             }
@@ -126,78 +138,9 @@ impl Ascend {
         Ok(evaluation)
     }
 
-    async fn review_of(&self, id: &ActionId) -> Result<Review, AuthorityError> {
-        let known = self.memory.recall(id);
-        let timing = &self.client.timing;
-        let (mut pause, most) = timing.polling;
-        // Left out where the request would run into its timeout.
-        let wait = LONG_POLL.min(timing.request.saturating_sub(Duration::from_secs(5))).as_secs();
-        let mut asks_to_wait = wait > 0;
-        let mut strikes = 0;
-        loop {
-            let started = Instant::now();
-            let query = asks_to_wait.then(|| format!("wait={wait}"));
-            let question = Question::get(at(&self.paths.status, id)).query(query);
-            let mut held = false;
-            let mut least = Duration::ZERO;
-            match self.client.attempt(&question, started + timing.request).await {
-                Err(trouble) if trouble.is_passing() => {
-                    tracing::debug!(action_id = %id, error = %trouble.error, "status not had");
-                    least = trouble.pause();
-                }
-                Err(trouble) => return Err(trouble.error),
-                Ok(answer) => match self.read_review(&answer, id, known) {
-                    Ok(Some(review)) => return Ok(review),
-                    Ok(None) => {
-                        strikes = 0;
-                        asks_to_wait &= answer.waited;
-                        // One that says so and answers at once is polled all the same.
-                        held = answer.waited && started.elapsed().as_secs() * 2 >= wait;
-                    }
-                    Err(StatusError::Strike(error)) => {
-                        strikes += 1;
-                        if strikes == STRIKES {
-                            return Err(error);
-                        }
-                    }
-                    Err(StatusError::Final(error)) => return Err(error),
-                },
-            }
-            if !held {
-                tokio::time::sleep(jittered(pause).max(least)).await;
-                pause = pause.mul_f64(1.5).min(most);
-            }
-        }
-    }
-
-    fn read_review(
-        &self,
-        answer: &Answer,
-        id: &ActionId,
-        known: Option<Entry>,
-    ) -> Result<Option<Review>, StatusError> {
-        if !answer.is_success() {
-            return match self.problem(answer) {
-                Problem::Governance { reason, .. } => {
-                    Ok(Some(Review::Rejected(rejection(RefusalKind::Denied, reason))))
-                }
-                Problem::Error(error @ AuthorityError::Unauthorized(_)) => {
-                    Err(StatusError::Final(error))
-                }
-                // A status that is not there yet may come a moment later.
-                Problem::Error(error) => Err(StatusError::Strike(error)),
-            };
-        }
-        let fields = self.fields(answer).map_err(StatusError::Strike)?;
-        let digest = known.map(|entry| entry.digest);
-        let passed = known.is_some_and(|entry| entry.passed);
-        verdict::review(&fields, id, digest.as_ref(), passed, &self.client.quoter)
-            .map_err(StatusError::Final)
-    }
-
     async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
         // First and in any case: a server that grants twice is not believed.
-        let entry = match self.memory.claim(id, digest) {
+        let entry = match self.core.memory.claim(id, digest) {
             Ok(entry) => entry,
             Err(kind) => return Ok(Claim::Refused(rejection(kind, None))),
         };
@@ -210,18 +153,23 @@ impl Ascend {
             return Ok(Claim::Granted);
         }
         let answer = self
-            .post(&self.paths.claim, id, &json!({ "digest": digest }), Patience::Caller)
+            .post(&self.core.paths.claim, id, &json!({ "digest": digest }), Patience::Caller)
             .await?;
         // A refusal may come as 200 or as 409.
         if !answer.is_success() && answer.status != 409 {
-            return match self.problem(&answer) {
+            return match self.core.client.problem(&answer) {
                 Problem::Governance { reason, .. } => {
                     Ok(Claim::Refused(rejection(RefusalKind::Denied, reason)))
                 }
                 Problem::Error(error) => Err(error),
             };
         }
-        match verdict::claim(&self.fields(&answer)?, id, digest, &self.client.quoter)? {
+        match verdict::claim(
+            &self.core.client.fields(&answer)?,
+            id,
+            digest,
+            &self.core.client.quoter,
+        )? {
             Claim::Granted if !answer.is_success() => Err(AuthorityError::Malformed(
                 "it grants the claim and answers with an error".to_owned(),
             )),
@@ -230,58 +178,59 @@ impl Ascend {
     }
 
     async fn kill_switch(&self) -> Result<Option<Rejection>, AuthorityError> {
-        let question = Question::get(&*self.paths.kill_switch);
-        let answer = self.client.ask(&question, Patience::Caller).await?;
+        let question = Question::get(&*self.core.paths.kill_switch);
+        let answer = self.core.client.ask(&question, Patience::Caller).await?;
         if !answer.is_success() {
-            return Err(self.error(&answer));
+            return Err(self.core.client.error(&answer));
         }
-        Ok(verdict::kill_switch(&self.fields(&answer)?, &self.client.quoter))
+        Ok(verdict::kill_switch(&self.core.client.fields(&answer)?, &self.core.client.quoter))
     }
 
     async fn report_outcome(&self, id: &ActionId, outcome: &Outcome) -> Result<(), AuthorityError> {
         let has_claims =
-            self.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
         let (path, body) = match outcome {
             Outcome::Completed { duration } => {
-                (&self.paths.complete, wire::completed(id, *duration))
+                (&self.core.paths.complete, wire::completed(id, *duration))
             }
             Outcome::Failed { duration, error } => {
-                (&self.paths.fail, wire::failed(id, Some(*duration), error))
+                (&self.core.paths.fail, wire::failed(id, Some(*duration), error))
             }
             Outcome::Withdrawn { reason } if has_claims => {
-                (&self.paths.withdraw, json!({ "reason": reason }))
+                (&self.core.paths.withdraw, json!({ "reason": reason }))
             }
             Outcome::Abandoned { reason } if has_claims => {
-                (&self.paths.withdraw, json!({ "reason": reason, "abandoned": true }))
+                (&self.core.paths.withdraw, json!({ "reason": reason, "abandoned": true }))
             }
             Outcome::Withdrawn { reason } | Outcome::Abandoned { reason } => {
-                (&self.paths.fail, wire::withdrawn_as_failure(id, reason))
+                (&self.core.paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };
         let answer = self.post(path, id, &body, Patience::Background).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
+        if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn promise_action(&self, id: &ActionId) -> Result<Option<Duration>, AuthorityError> {
         let has_claims =
-            self.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
         if !has_claims {
             return Ok(None);
         }
-        let answer = self.post(&self.paths.promise, id, &json!({}), Patience::Caller).await?;
+        let answer = self.post(&self.core.paths.promise, id, &json!({}), Patience::Caller).await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
             return Ok(None);
         }
         if !answer.is_success() {
-            return Err(self.error(&answer));
+            return Err(self.core.client.error(&answer));
         }
         wire::promised(&answer.body).map_err(AuthorityError::Malformed)
     }
 
     async fn check_health(&self) -> Result<(), AuthorityError> {
-        let answer = self.client.ask(&Question::get(&*self.paths.health), Patience::Once).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
+        let answer =
+            self.core.client.ask(&Question::get(&*self.core.paths.health), Patience::Once).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn post(
@@ -293,33 +242,8 @@ impl Ascend {
     ) -> Result<Answer, AuthorityError> {
         let key = format!("{:032x}", rand::random::<u128>());
         let question = Question::post(at(path, id), body.to_string(), key);
-        self.client.ask(&question, patience).await
+        self.core.client.ask(&question, patience).await
     }
-
-    fn fields(&self, answer: &Answer) -> Result<Fields, AuthorityError> {
-        Fields::parse(&answer.body).map_err(AuthorityError::Malformed)
-    }
-
-    fn problem(&self, answer: &Answer) -> Problem {
-        Problem::read(answer.status, &answer.body, &self.client.quoter)
-    }
-
-    fn error(&self, answer: &Answer) -> AuthorityError {
-        match self.problem(answer) {
-            Problem::Error(error) => error,
-            Problem::Governance { reason, .. } => AuthorityError::InvalidRequest(
-                reason.unwrap_or_else(|| "denied by governance".to_owned()),
-            ),
-        }
-    }
-}
-
-/// Why a status answer is of no use.
-enum StatusError {
-    /// Enough of these in a row end the wait.
-    Strike(AuthorityError),
-    /// The wait is over.
-    Final(AuthorityError),
 }
 
 fn at(path: &str, id: &ActionId) -> String {
@@ -355,7 +279,7 @@ impl Authority for Ascend {
         &'a self,
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
-        Box::pin(self.review_of(id))
+        Box::pin(self.core.review_of(id))
     }
 
     fn claim<'a>(
@@ -379,6 +303,13 @@ impl Authority for Ascend {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
         Box::pin(self.promise_action(id))
+    }
+
+    fn status<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
+        Box::pin(async move { self.core.status_of(id).await.map(Some) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
