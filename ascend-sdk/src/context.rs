@@ -1,6 +1,9 @@
 //! What a tool's body may know of its call.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,8 @@ pub(crate) struct Patience {
     pub(crate) wish: watch::Receiver<Wish>,
     /// Where the server sees what the call waits for.
     pub(crate) waiting: watch::Sender<Option<Waiting>>,
+    /// Filled when the body begins: who approved, where that is known.
+    pub(crate) begun: Arc<OnceLock<Option<String>>>,
     /// The action that this call goes on waiting for; it opens no other.
     pub(crate) resumes: Option<ActionId>,
 }
@@ -60,10 +65,25 @@ pub(crate) struct Waiting {
     pub(crate) until: Instant,
     /// Who decides, and how to approve.
     pub(crate) approvers: String,
+    /// Whether its action lives on without it.
+    pub(crate) promised: bool,
 }
 
 /// Ends a wait in the eyes of whoever watches, however it ends.
 pub(crate) struct Watched<'a>(Option<&'a watch::Sender<Option<Waiting>>>);
+
+impl Watched<'_> {
+    /// The action lives on without the call.
+    pub(crate) fn promised(&self) {
+        if let Some(watched) = self.0 {
+            watched.send_modify(|waiting| {
+                if let Some(waiting) = waiting {
+                    waiting.promised = true;
+                }
+            });
+        }
+    }
+}
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
@@ -130,6 +150,10 @@ impl CallContext {
     pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {
         self.action_id = Some(id.clone());
         self.approval = approval.cloned();
+        if let Some(patience) = self.patience() {
+            // Only the call's own body is told, not those that it calls.
+            let _ = patience.begun.set(self.reviewed_by().map(str::to_owned));
+        }
         self
     }
 

@@ -73,6 +73,7 @@ mod progress;
 mod salvage;
 mod signals;
 mod stdio;
+mod tasks;
 mod transport;
 
 use std::{sync::Arc, time::Duration};
@@ -88,6 +89,7 @@ pub use logging::log_filter;
 use self::{
     catalog::{Catalog, Lists},
     stdio::Sink,
+    tasks::Tasks,
 };
 use crate::{Governor, State, Tools};
 
@@ -148,6 +150,7 @@ pub(crate) struct Server {
     hold: Option<Option<Duration>>,
     /// Calls that have not returned.
     calls: TaskTracker,
+    tasks: Tasks,
 }
 
 impl GovernedServer {
@@ -309,6 +312,7 @@ impl GovernedServer {
             limits: self.limits,
             hold: self.hold,
             calls: TaskTracker::new(),
+            tasks: Tasks::default(),
         }))
     }
 }
