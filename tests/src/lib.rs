@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod fixture;
+pub mod host;
 pub mod raw_client;
 
 use std::{
