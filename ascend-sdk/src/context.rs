@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -73,11 +74,12 @@ pub(crate) struct Waiting {
 pub(crate) struct Watched<'a>(Option<&'a watch::Sender<Option<Waiting>>>);
 
 impl Watched<'_> {
-    /// The action lives on without the call.
-    pub(crate) fn promised(&self) {
+    /// The action lives on without the call, for so long.
+    pub(crate) fn promised(&self, left: Duration) {
         if let Some(watched) = self.0 {
             watched.send_modify(|waiting| {
                 if let Some(waiting) = waiting {
+                    waiting.until = waiting.until.min(Instant::now() + left);
                     waiting.promised = true;
                 }
             });

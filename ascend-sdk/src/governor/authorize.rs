@@ -227,7 +227,7 @@ impl Governor {
                 promised = self.promise(open) => promised,
             };
             let Some(left) = promised else { continue };
-            watched.promised();
+            watched.promised(left);
             if wish == Wish::Leave {
                 let wait = Wait { what: open.what.clone(), left };
                 return Err(open.refusal(RefusalKind::Pending).with_wait(wait));

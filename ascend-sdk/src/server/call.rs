@@ -152,22 +152,26 @@ impl Ongoing {
             }
         };
         tokio::pin!(promised, gone);
+        let mut found = None;
         let ended = loop {
             tokio::select! {
-                ended = &mut self.call => break Ok(ended),
+                ended = &mut self.call => break ended,
                 () = &mut self.progress => {}
                 () = &mut gone, if !self.cancellation.is_cancelled() => self.cancellation.cancel(),
-                waiting = &mut promised, if !self.cancellation.is_cancelled() => break Err(waiting),
+                waiting = &mut promised, if found.is_none() => {
+                    found = Some(waiting);
+                    self.answered.cancel();
+                }
+            }
+            if self.progress.is_terminated()
+                && !self.cancellation.is_cancelled()
+                && let Some(waiting) = found.take()
+            {
+                return Err((self, waiting));
             }
         };
         self.told().await;
-        match ended {
-            Ok(ended) => Ok(ended),
-            Err(waiting) => {
-                self.progress = Fuse::terminated();
-                Err((self, waiting))
-            }
-        }
+        Ok(ended)
     }
 
     /// What was reported before the answer is sent before it, unless the caller

@@ -85,7 +85,7 @@ enum Stage {
         cancellation: CancellationToken,
     },
     Ended {
-        payload: TaskPayload,
+        payload: Arc<TaskPayload>,
         bytes: usize,
     },
 }
@@ -117,7 +117,8 @@ impl Tasks {
         let id = format!("task-{}", super::handler::uuid());
         let entry = Entry::new(id.clone(), session_id, &call, waiting);
         let task = entry.task.clone();
-        tracing::info!(task = %id, action_id = %waiting.action_id, "answered with a task");
+        // Whoever knows the id has the task: it is not for the log.
+        tracing::info!(action_id = %waiting.action_id, "answered with a task");
         server.tasks.table().tasks.insert(id.clone(), entry);
         tokio::spawn(async move {
             let ended = call.end(None, ended.cancelled_owned()).await;
@@ -132,26 +133,19 @@ impl Tasks {
             Ok(Err(Unanswered::Refused(refusal))) if refusal.kind() == RefusalKind::Cancelled
         );
         let result = to_object(&answer::result(ended, output, false));
+        let bytes = serde_json::to_vec(&result).map_or(0, |json| json.len());
         let mut table = self.table();
         let Some(entry) = table.tasks.get_mut(id) else { return };
-        let payload = if was_withdrawn && entry.was_abandoned() {
-            entry.task.status_message =
-                Some("cancelled; it was not executed, and will not be".to_owned());
-            TaskPayload::Cancelled
+        let (payload, bytes, message) = if was_withdrawn && entry.was_abandoned() {
+            let message = "cancelled; it was not executed, and will not be".to_owned();
+            (TaskPayload::Cancelled, 0, Some(message))
         } else {
-            entry.task.status_message = None;
-            TaskPayload::Completed { result }
+            (TaskPayload::Completed { result }, bytes, None)
         };
-        let bytes = match &payload {
-            TaskPayload::Completed { result } => {
-                serde_json::to_vec(result).map_or(0, |bytes| bytes.len())
-            }
-            _ => 0,
-        };
-        tracing::info!(task = id, status = ?payload.status(), "a task ended");
+        entry.task.status_message = message;
         entry.task.last_updated_at = shown(Timestamp::now());
         entry.lives = entry.lives.max(entry.created.elapsed() + TIME_TO_FETCH);
-        entry.stage = Stage::Ended { payload, bytes };
+        entry.stage = Stage::Ended { payload: Arc::new(payload), bytes };
         let end = entry.created + entry.lives;
         table.bytes += bytes;
         table.ends.insert((end, id.to_owned()));
@@ -171,7 +165,7 @@ impl Tasks {
                     entry.task.status_message = message;
                     entry.task.last_updated_at = shown(Timestamp::now());
                 }
-                TaskPayload::Working
+                Arc::new(TaskPayload::Working)
             }
             Stage::Ended { payload, .. } => {
                 entry.lives = entry.lives.min(age + TIME_TO_FETCH_AGAIN);
@@ -179,13 +173,15 @@ impl Tasks {
             }
         };
         entry.task.ttl_ms = Some(milliseconds(entry.lives));
-        let detailed = DetailedTask::new(entry.task.clone(), payload);
+        let task = entry.task.clone();
         let earlier = entry.created + entry.lives;
         let moved = (end, id.to_owned());
         if earlier < end && table.ends.remove(&moved) {
             table.ends.insert((earlier, moved.1));
         }
-        Ok(detailed)
+        // A result can be large, and others wait for the lock.
+        drop(table);
+        Ok(DetailedTask::new(task, Arc::unwrap_or_clone(payload)))
     }
 
     /// Its agent does not want it any more. What waits is given up, though it was
@@ -193,7 +189,6 @@ impl Tasks {
     pub(super) fn abandon(&self, id: &str, session_id: &str) -> Result<(), ErrorData> {
         let mut table = self.table();
         if let Stage::Ongoing { wish, cancellation, .. } = &table.of(id, session_id)?.stage {
-            tracing::info!(task = id, "a task is cancelled");
             wish.send_replace(Wish::Abandon);
             cancellation.cancel();
         }
