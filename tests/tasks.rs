@@ -9,6 +9,7 @@ use ascend_center::ActionState;
 use ascend_sdk::{Governor, server::GovernedServer};
 use ascend_tests::{
     Scripted,
+    client::{Approver, Client, Server, call, program},
     fixture::{self, Script},
     host::Host,
     raw_client::{Process, RawClient},
@@ -663,4 +664,33 @@ async fn rmcps_client_over_http_comes_back_on_another_connection() {
         client.get_task(GetTaskParams::new(guess)).await.unwrap_err();
     }
     server.shutdown().await;
+}
+
+/// It declares the extension, and polls until the task has ended.
+#[tokio::test]
+async fn fastmcps_client() {
+    let center = tempfile::tempdir().unwrap();
+    let approver = Approver::of(center.path());
+    let server = Server::at(&program("governed_fixture"))
+        .env("CENTER", &center.path().display().to_string())
+        // Without tasks, every call would be pending at once.
+        .env("HOLD", "1");
+    let mut session = Client::FastMcp.start(
+        &server,
+        &[call("guarded", guarded("x")), call("guarded", guarded("y")), call("runs", json!({}))],
+    );
+    assert_eq!(session.next().await["protocol"], "2026-07-28");
+    session.next().await;
+    let id = approver.pending().await[0]["id"].to_string();
+    approver.run(&["approve", &id]).await;
+    let result = session.result(0).await;
+    assert_eq!(result["structuredContent"]["text"], "x", "{result}");
+    assert_eq!(governance(&result)["action_id"], *id);
+    let id = approver.pending().await[0]["id"].to_string();
+    approver.run(&["reject", &id, "--comment", "not today"]).await;
+    let result = session.result(1).await;
+    assert_eq!(result["isError"], true, "{result}");
+    assert_eq!(governance(&result)["refusal"], "rejected");
+    assert_eq!(text(&session.result(2).await), "1");
+    session.finished().await;
 }

@@ -1,4 +1,4 @@
-//! The official MCP clients, each a program of its own, and the approver's
+//! The official MCP clients and FastMCP's, each a program of its own, and the approver's
 //! command line beside them.
 
 use std::{
@@ -16,13 +16,15 @@ use tokio::{
 /// How long anything here may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An official MCP client.
+/// An MCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// `mcp` 1.x from PyPI.
     Python1,
     /// `mcp` 2.x from PyPI.
     Python2,
+    /// `fastmcp` with `fastmcp-tasks` from PyPI.
+    FastMcp,
     /// `@modelcontextprotocol/sdk` from npm.
     TypeScript1,
     /// `@modelcontextprotocol/client` from npm.
@@ -107,8 +109,8 @@ impl Client {
     #[must_use]
     pub fn start(self, server: &Server, calls: &[Value]) -> Session {
         let clients = clients();
-        let python = |major: &str| {
-            let environment = clients.join(format!("python-{major}"));
+        let python = |name: &str| {
+            let environment = clients.join(format!("python-{name}"));
             let mut command = Command::new(environment.join("bin/python"));
             command.arg(clients.join("drive.py"));
             command
@@ -121,6 +123,7 @@ impl Client {
         let mut command = match self {
             Self::Python1 => python("v1"),
             Self::Python2 => python("v2"),
+            Self::FastMcp => python("fastmcp"),
             Self::TypeScript1 => node("1"),
             Self::TypeScript2 => node("2"),
         };
