@@ -3,17 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use ascend_center::{ActionState, ServeConfig};
+use ascend_center::{ActionState, Center, CenterConfig, Record, ServeConfig};
 use ascend_sdk::{Governor, authority::Ascend, server::GovernedServer};
 use ascend_tests::{
     fixture::{self, Script},
-    host::Host,
-    raw_client::RawClient,
+    raw_client::{PATIENCE, Process, RawClient},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{process::Command, time::Instant};
 
 fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("a text: {result}"))
@@ -249,6 +248,60 @@ async fn of_identical_calls_in_one_instant_one_runs() {
         }
     }
     assert_eq!(ran, 1);
+}
+
+struct Host {
+    directory: tempfile::TempDir,
+    center: Center,
+}
+
+impl Host {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+        Self { directory, center }
+    }
+
+    async fn server(&self, hold: u64) -> Process {
+        let mut process = Process::start(command(self.directory.path(), hold));
+        process.client.initialize().await;
+        process
+    }
+
+    async fn decide(&self, id: &str, approve: bool) {
+        let approver = self.center.local_approver().await.unwrap();
+        let id = id.parse().unwrap();
+        if approve {
+            self.center.approve(id, &approver, None).await.unwrap();
+        } else {
+            self.center.reject(id, &approver, Some("not today".to_owned())).await.unwrap();
+        }
+    }
+
+    async fn record(&self, id: &str) -> Record {
+        self.center.action(id.parse().unwrap()).await.unwrap().unwrap()
+    }
+
+    /// Waits until the action is in `state`.
+    async fn until(&self, id: &str, state: ActionState) {
+        let changes = self.center.changes();
+        let reached = async {
+            loop {
+                let changed = changes.next();
+                if self.record(id).await.state == state {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+    }
+}
+
+fn command(center: &Path, hold: u64) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_governed_fixture"));
+    command.env_remove("RUST_LOG").env("CENTER", center).env("HOLD", hold.to_string());
+    command
 }
 
 #[tokio::test]

@@ -3,13 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ascend_center::ActionState;
 use ascend_sdk::{Governor, server::GovernedServer};
 use ascend_tests::{
     Scripted,
-    client::{Approver, Client, Server, call, program},
+    client::{Approver, Client, Server, call},
     fixture::{self, Script},
     host::Host,
     raw_client::{Process, RawClient},
@@ -481,6 +481,13 @@ async fn the_end_of_input_ends_what_only_the_process_promised() {
     assert_eq!(reports[1], "act-2 Completed", "it was offered to stop, and did");
 }
 
+/// A server over the center's files.
+fn server_of(host: &Host) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_governed_fixture"));
+    command.env_remove("RUST_LOG").env("CENTER", host.directory());
+    command
+}
+
 /// Starts a server, and reads its log: it would stop when nobody does.
 fn start(command: Command) -> (Child, Agent) {
     let Process { child, mut stderr, client } = Process::start(command);
@@ -491,7 +498,7 @@ fn start(command: Command) -> (Child, Agent) {
 #[tokio::test]
 async fn a_task_survives_kill_9_as_an_action_that_the_call_joins() {
     let host = Host::new().await;
-    let (mut first, mut agent) = start(host.command());
+    let (mut first, mut agent) = start(server_of(&host));
     let call = agent.call("guarded_plain", guarded("x")).await;
     let (lost, action) = (id_of(&call), action_in(&call["statusMessage"]));
     first.kill().await.unwrap();
@@ -499,7 +506,7 @@ async fn a_task_survives_kill_9_as_an_action_that_the_call_joins() {
     assert!(record.promised && record.state == ActionState::Pending, "{record:?}");
 
     // The next one ends in good order, with the task in it.
-    let (mut second, mut agent) = start(host.command());
+    let (mut second, mut agent) = start(server_of(&host));
     let answer = agent.ask("tasks/get", json!({ "taskId": lost })).await;
     assert!(answer["error"]["message"].as_str().unwrap().contains("Call the tool again"));
     let call = agent.call("guarded_plain", guarded("x")).await;
@@ -509,7 +516,7 @@ async fn a_task_survives_kill_9_as_an_action_that_the_call_joins() {
     assert_eq!(host.record(&action).await.state, ActionState::Pending);
 
     host.decide(&action, true).await;
-    let (_third, mut agent) = start(host.command());
+    let (_third, mut agent) = start(server_of(&host));
     let result = agent.call("guarded_plain", guarded("x")).await;
     let result = match result["taskId"].as_str() {
         Some(task) => agent.end(task).await["result"].take(),
@@ -525,7 +532,7 @@ async fn a_task_survives_kill_9_as_an_action_that_the_call_joins() {
 #[tokio::test]
 async fn a_cancelled_task_ends_its_promised_action_in_the_center() {
     let host = Host::new().await;
-    let (_process, mut agent) = start(host.command());
+    let (_process, mut agent) = start(server_of(&host));
     let call = agent.call("guarded_plain", guarded("x")).await;
     let (task, action) = (id_of(&call), action_in(&call["statusMessage"]));
     agent.cancel(&task).await;
@@ -671,7 +678,7 @@ async fn rmcps_client_over_http_comes_back_on_another_connection() {
 async fn fastmcps_client() {
     let center = tempfile::tempdir().unwrap();
     let approver = Approver::of(center.path());
-    let server = Server::at(&program("governed_fixture"))
+    let server = Server::at(Path::new(env!("CARGO_BIN_EXE_governed_fixture")))
         .env("CENTER", &center.path().display().to_string())
         // Without tasks, every call would be pending at once.
         .env("HOLD", "1");

@@ -109,10 +109,10 @@ impl Client {
     #[must_use]
     pub fn start(self, server: &Server, calls: &[Value]) -> Session {
         let clients = clients();
-        let python = |name: &str| {
+        let python = |name: &str, driver: &str| {
             let environment = clients.join(format!("python-{name}"));
             let mut command = Command::new(environment.join("bin/python"));
-            command.arg(clients.join("drive.py"));
+            command.arg(clients.join(driver));
             command
         };
         let node = |major: &str| {
@@ -121,9 +121,9 @@ impl Client {
             command
         };
         let mut command = match self {
-            Self::Python1 => python("v1"),
-            Self::Python2 => python("v2"),
-            Self::FastMcp => python("fastmcp"),
+            Self::Python1 => python("v1", "drive.py"),
+            Self::Python2 => python("v2", "drive.py"),
+            Self::FastMcp => python("fastmcp", "drive_fastmcp.py"),
             Self::TypeScript1 => node("1"),
             Self::TypeScript2 => node("2"),
         };

@@ -75,7 +75,9 @@ fn clients() -> Result<PathBuf> {
 
     node_packages(&sources, &clients, "typescript", "drive.mjs")?;
     node_packages(&sources, &clients, "conformance", "run.mjs")?;
-    fs::copy(sources.join("python/drive.py"), clients.join("drive.py"))?;
+    for driver in ["drive.py", "drive_fastmcp.py"] {
+        fs::copy(sources.join("python").join(driver), clients.join(driver))?;
+    }
     Ok(clients)
 }
 

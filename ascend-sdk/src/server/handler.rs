@@ -124,23 +124,11 @@ impl Handler {
         let client = context.client_info();
         let (client_name, client_version) =
             client.map(|client| (shortened(client.name), shortened(client.version))).unzip();
-        SessionContext { session_id: self.session_id(context), client_name, client_version }
-    }
-
-    fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
-        http_session_id(context).unwrap_or_else(|| self.session_id.to_string())
-    }
-
-    /// The tasks of the server, and whose request this is.
-    fn tasks<M: ConstString>(
-        &self,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<(&Tasks, String), ErrorData> {
-        // Earlier versions have methods of the same names, for other tasks.
-        if is_legacy(context) {
-            return Err(ErrorData::method_not_found::<M>());
+        SessionContext {
+            session_id: http_session_id(context).unwrap_or_else(|| self.session_id.to_string()),
+            client_name,
+            client_version,
         }
-        Ok((&self.server.tasks, self.session_id(context)))
     }
 }
 
@@ -175,6 +163,24 @@ fn random_session_id() -> String {
 
 pub(super) fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
+}
+
+impl Handler {
+    fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
+        self.session(context).session_id
+    }
+
+    /// The tasks of the server, and whose request this is.
+    fn tasks<M: ConstString>(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(&Tasks, String), ErrorData> {
+        // Earlier versions have methods of the same names, for other tasks.
+        if is_legacy(context) {
+            return Err(ErrorData::method_not_found::<M>());
+        }
+        Ok((&self.server.tasks, self.session_id(context)))
+    }
 }
 
 impl ServerHandler for Handler {

@@ -1,12 +1,11 @@
-"""Drives an MCP server over stdio with the official Python client, or FastMCP's.
+"""Drives an MCP server over stdio with the official Python client.
 
 usage: drive.py '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
 
 Prints one JSON object a line: the negotiated protocol, the tools, then the
 result of each call as it arrives. Calls run one after another, except those
 with "concurrent": true, which run together with the ones that follow.
-Works with both major versions of the official client, and with FastMCP's, which
-takes tasks, where that is installed.
+Works with both major versions of the client.
 """
 
 import asyncio
@@ -15,12 +14,6 @@ import json
 import sys
 
 from mcp import StdioServerParameters
-
-try:
-    import fastmcp
-    import fastmcp_tasks  # makes the client declare the extension
-except ImportError:
-    fastmcp = None
 
 try:
     from mcp import Client, stdio_client
@@ -36,11 +29,7 @@ except ImportError:
 @contextlib.asynccontextmanager
 async def connect(server):
     parameters = StdioServerParameters(**server)
-    if fastmcp:
-        transport = fastmcp.client.transports.StdioTransport(**server, keep_alive=False)
-        async with fastmcp.Client(transport) as client:
-            yield FastMcp(client), client.protocol_version
-    elif VERSION == 2:
+    if VERSION == 2:
         async with Client(stdio_client(parameters)) as client:
             yield client, client.protocol_version
     else:
@@ -48,14 +37,6 @@ async def connect(server):
             async with ClientSession(read, write) as client:
                 initialized = await client.initialize()
                 yield client, initialized.protocolVersion
-
-
-class FastMcp:
-    """FastMCP's client, with the methods of the official one."""
-
-    def __init__(self, client):
-        self.list_tools = client.list_tools_mcp
-        self.call_tool = client.call_tool_mcp
 
 
 def show(**fields):
