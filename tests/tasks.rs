@@ -6,7 +6,10 @@
 use std::{path::Path, time::Duration};
 
 use ascend_center::ActionState;
-use ascend_sdk::{Governor, server::GovernedServer};
+use ascend_sdk::{
+    Governor,
+    server::{GovernedServer, HttpServer},
+};
 use ascend_tests::{
     Scripted,
     client::{Approver, Client, Server, call},
@@ -44,6 +47,15 @@ fn guarded(text: &str) -> Value {
     json!({ "text": text })
 }
 
+/// What a client of 2026-07-28 that takes tasks says of itself in each request.
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "raw", "version": "9" },
+        "io.modelcontextprotocol/clientCapabilities": { "extensions": { EXTENSION: {} } },
+    })
+}
+
 /// A client of 2026-07-28 that writes its own lines.
 struct Agent {
     client: RawClient,
@@ -53,12 +65,7 @@ struct Agent {
 
 impl Agent {
     fn new(client: RawClient) -> Self {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": { "name": "raw", "version": "9" },
-            "io.modelcontextprotocol/clientCapabilities": { "extensions": { EXTENSION: {} } },
-        });
-        Self { client, requests: 0, meta }
+        Self { client, requests: 0, meta: meta() }
     }
 
     fn of(server: GovernedServer) -> Self {
@@ -367,6 +374,34 @@ async fn of_two_tasks_for_one_action_one_runs_and_one_cancels_alone() {
     assert!(!reports.iter().any(|report| report.contains("Abandoned")), "{reports:?}");
 }
 
+/// Each may have been evaluated, but they wait for one of the actions alone.
+#[tokio::test]
+async fn of_identical_tasks_in_one_instant_one_runs() {
+    let script = Script::new(false);
+    let mut agent = Agent::of(fixture::server(script.clone()));
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        calls.push(agent.begin_call("guarded", guarded("x")).await);
+    }
+    let mut tasks = Vec::new();
+    for call in calls {
+        tasks.push(id_of(&agent.client.answer(call).await["result"]));
+    }
+    let waiting = script.waiting(1).await;
+    assert_eq!(waiting.len(), 1);
+    script.approve(&waiting[0]);
+    let mut ran = 0;
+    for task in tasks {
+        let result = agent.end(&task).await["result"].take();
+        match governance(&result)["refusal"].as_str() {
+            None => ran += 1,
+            refusal => assert_eq!(refusal, Some("already_executed"), "{result}"),
+        }
+    }
+    assert_eq!(ran, 1);
+    assert_eq!(agent.runs().await, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_of_two_tasks_for_one_action_gives_it_up() {
     let script = Script::new(false);
@@ -671,6 +706,49 @@ async fn rmcps_client_over_http_comes_back_on_another_connection() {
         client.get_task(GetTaskParams::new(guess)).await.unwrap_err();
     }
     server.shutdown().await;
+}
+
+/// A request of 2026-07-28 as it is posted, in a session where there is one.
+async fn post(
+    server: &HttpServer,
+    session: Option<&str>,
+    method: &str,
+    name: &str,
+    mut params: Value,
+) -> Value {
+    params["_meta"] = meta();
+    let mut request = reqwest::Client::new()
+        .post(server.url())
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", method)
+        .header("mcp-name", name)
+        .json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }));
+    if let Some(session) = session {
+        request = request.header("mcp-session-id", session);
+    }
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let json =
+        text.lines().find_map(|line| line.strip_prefix("data: ").filter(|it| !it.is_empty()));
+    serde_json::from_str(json.unwrap_or(&text)).unwrap_or_else(|_| panic!("JSON: {text}"))
+}
+
+#[tokio::test]
+async fn a_task_belongs_to_its_session_where_there_is_one() {
+    let script = Script::new(false);
+    let server = fixture::server(script.clone()).serve_http(([127, 0, 0, 1], 0)).await.unwrap();
+    let call = json!({ "name": "guarded", "arguments": guarded("x") });
+    let created = post(&server, Some("a"), "tools/call", "guarded", call).await;
+    let task = id_of(&created["result"]);
+    for session in [Some("b"), None] {
+        for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
+            let params = json!({ "taskId": task, "inputResponses": {} });
+            let answer = post(&server, session, method, &task, params).await;
+            assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        }
+    }
+    let shown = post(&server, Some("a"), "tasks/get", &task, json!({ "taskId": task })).await;
+    assert_eq!(shown["result"]["status"], "working", "{shown}");
 }
 
 /// It declares the extension, and polls until the task has ended.
