@@ -17,9 +17,10 @@ use tokio::{
 };
 
 /// The installed suites, and the versions of the protocol to run each at; `None`
-/// for a suite that knows one by itself.
-const RUNS: [(&str, Option<&str>); 5] = [
+/// for a suite's own choice, with its scenarios for extensions.
+const RUNS: [(&str, Option<&str>); 6] = [
     ("@modelcontextprotocol/conformance", None),
+    ("conformance-next", None),
     ("conformance-next", Some("2025-03-26")),
     ("conformance-next", Some("2025-06-18")),
     ("conformance-next", Some("2025-11-25")),

@@ -373,7 +373,9 @@ async fn a_modern_session_begins_with_any_request_and_takes_no_initialize() {
     let script = Script::new(false);
     let (mut client, _serving) = RawClient::in_memory(fixture::server(script.clone()));
     let discovered = client.request(0, "server/discover", json!({ "_meta": modern_meta() })).await;
-    assert_eq!(discovered["result"]["capabilities"], json!({ "tools": {} }), "{discovered}");
+    let capabilities =
+        json!({ "tools": {}, "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    assert_eq!(discovered["result"]["capabilities"], capabilities, "{discovered}");
     let listed = modern_list(&mut client, 1).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     // Here a schema may be of any type …

@@ -3,7 +3,8 @@
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -39,6 +40,8 @@ pub(crate) struct Patience {
     pub(crate) wish: watch::Receiver<Wish>,
     /// Where the server sees what the call waits for.
     pub(crate) waiting: watch::Sender<Option<Waiting>>,
+    /// Filled when the body begins: who approved, where that is known.
+    pub(crate) begun: Arc<OnceLock<Option<String>>>,
     /// The action that this call goes on waiting for; it opens no other.
     pub(crate) resumes: Option<ActionId>,
 }
@@ -68,10 +71,26 @@ pub(crate) struct Waiting {
     pub(crate) until: Instant,
     /// Who decides, and how to approve.
     pub(crate) approvers: String,
+    /// Whether its action lives on without it.
+    pub(crate) promised: bool,
 }
 
 /// Ends a wait in the eyes of whoever watches, however it ends.
 pub(crate) struct Watched<'a>(Option<&'a watch::Sender<Option<Waiting>>>);
+
+impl Watched<'_> {
+    /// The action lives on without the call, for so long.
+    pub(crate) fn promised(&self, left: Duration) {
+        if let Some(watched) = self.0 {
+            watched.send_modify(|waiting| {
+                if let Some(waiting) = waiting {
+                    waiting.until = waiting.until.min(Instant::now() + left);
+                    waiting.promised = true;
+                }
+            });
+        }
+    }
+}
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
@@ -162,6 +181,10 @@ impl CallContext {
     pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {
         self.action_id = Some(id.clone());
         self.approval = approval.cloned();
+        if let Some(patience) = self.patience() {
+            // Only the call's own body is told, not those that it calls.
+            let _ = patience.begun.set(self.reviewed_by().map(str::to_owned));
+        }
         self
     }
 

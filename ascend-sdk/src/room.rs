@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{ActionId, Digest, Evaluation, digest::CallKey};
 
@@ -21,6 +22,8 @@ pub(crate) struct Open {
     pub(crate) until: Instant,
     /// `None` for one that no other call joins.
     pub(crate) place: Option<Place>,
+    /// Cancelled when nobody can join it any more.
+    pub(crate) over: CancellationToken,
 }
 
 /// Who may join.
@@ -42,6 +45,7 @@ struct Seat {
     /// Whether an agent was told that it waits on, and may come back from
     /// another session.
     promised: bool,
+    _over: DropGuard,
 }
 
 impl Seat {
@@ -78,7 +82,8 @@ impl Room {
             return seat.open.clone();
         }
         let open = Arc::new(open);
-        row.push(Seat { open: open.clone(), calls: 1, promised: false });
+        let _over = open.over.clone().drop_guard();
+        row.push(Seat { open: open.clone(), calls: 1, promised: false, _over });
         open
     }
 

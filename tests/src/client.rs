@@ -1,4 +1,4 @@
-//! The official MCP clients, each a program of its own, and the approver's
+//! The official MCP clients and FastMCP's, each a program of its own, and the approver's
 //! command line beside them.
 
 use std::{
@@ -16,13 +16,15 @@ use tokio::{
 /// How long anything here may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// An official MCP client.
+/// An MCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// `mcp` 1.x from PyPI.
     Python1,
     /// `mcp` 2.x from PyPI.
     Python2,
+    /// `fastmcp` with `fastmcp-tasks` from PyPI.
+    FastMcp,
     /// `@modelcontextprotocol/sdk` from npm.
     TypeScript1,
     /// `@modelcontextprotocol/client` from npm.
@@ -143,10 +145,10 @@ impl Client {
     #[must_use]
     pub fn start(self, server: &Server, calls: &[Value]) -> Session {
         let clients = clients();
-        let python = |major: &str| {
-            let environment = clients.join(format!("python-{major}"));
+        let python = |name: &str, driver: &str| {
+            let environment = clients.join(format!("python-{name}"));
             let mut command = Command::new(environment.join("bin/python"));
-            command.arg(clients.join("drive.py"));
+            command.arg(clients.join(driver));
             command
         };
         let node = |major: &str| {
@@ -155,8 +157,9 @@ impl Client {
             command
         };
         let mut command = match self {
-            Self::Python1 => python("v1"),
-            Self::Python2 => python("v2"),
+            Self::Python1 => python("v1", "drive.py"),
+            Self::Python2 => python("v2", "drive.py"),
+            Self::FastMcp => python("fastmcp", "drive_fastmcp.py"),
             Self::TypeScript1 => node("1"),
             Self::TypeScript2 => node("2"),
         };

@@ -304,6 +304,16 @@ tool!(
 );
 
 tool!(
+    #[doc = "Waits until so many actions wait for a person, and approves them."]
+    approve_all, Floor::NONE, { count: usize } -> usize,
+    |arguments, fixture, context| {
+        let waiting = fixture.script.waiting(arguments.count).await;
+        waiting.iter().for_each(|id| fixture.script.approve(id));
+        Ok(waiting.len())
+    }
+);
+
+tool!(
     #[doc = "Waits until so many actions wait for a person."]
     await_waiting, Floor::NONE, { count: usize } -> usize,
     |arguments, fixture, context| { Ok(fixture.script.waiting(arguments.count).await.len()) }
@@ -347,6 +357,23 @@ tool!(
         context.cancelled().await;
         Ok(Text { text: "cancelled".to_owned() })
     }
+);
+
+tool!(
+    #[doc = "Runs, once a person has approved, until it is cancelled."]
+    guarded_linger, Floor::HIGH_RISK, {} -> Text,
+    |arguments, fixture, context| {
+        fixture.runs.0.fetch_add(1, Ordering::SeqCst);
+        context.report_progress(1.0, None, Some("lingering"));
+        context.cancelled().await;
+        Ok(Text { text: "stopped half-way".to_owned() })
+    }
+);
+
+tool!(
+    #[doc = "Returns so many bytes, once a person has approved."]
+    guarded_big, Floor::HIGH_RISK, { bytes: usize } -> Text,
+    |arguments, fixture, context| { Ok(Text { text: "x".repeat(arguments.bytes) }) }
 );
 
 tool!(
@@ -406,6 +433,7 @@ pub fn tools() -> Tools {
         guarded_plain,
         guarded_steps,
         approve_next,
+        approve_all,
         await_waiting,
         reports,
         runs,
@@ -413,6 +441,8 @@ pub fn tools() -> Tools {
         panics,
         panics_early,
         linger,
+        guarded_linger,
+        guarded_big,
         stubborn,
         steps,
         big,

@@ -60,9 +60,9 @@ fn clients() -> Result<PathBuf> {
     let clients = target.join("clients");
     let sources = root.join("tests/clients");
 
-    for major in ["v1", "v2"] {
-        let environment = clients.join(format!("python-{major}"));
-        let requirements = sources.join(format!("python/requirements-{major}.txt"));
+    for name in ["v1", "v2", "fastmcp"] {
+        let environment = clients.join(format!("python-{name}"));
+        let requirements = sources.join(format!("python/requirements-{name}.txt"));
         once(&environment, &requirements, || {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment)).map_err(
                 |error| format!("{error}\nThe tests need Python 3.10 or newer with its venv module (Debian: python3-venv)."),
@@ -75,7 +75,9 @@ fn clients() -> Result<PathBuf> {
 
     node_packages(&sources, &clients, "typescript", "drive.mjs")?;
     node_packages(&sources, &clients, "conformance", "run.mjs")?;
-    fs::copy(sources.join("python/drive.py"), clients.join("drive.py"))?;
+    for driver in ["drive.py", "drive_fastmcp.py"] {
+        fs::copy(sources.join("python").join(driver), clients.join(driver))?;
+    }
     Ok(clients)
 }
 

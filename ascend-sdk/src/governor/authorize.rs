@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
 use crate::{
@@ -171,6 +172,7 @@ impl Governor {
             what,
             until: Instant::now() + timeout,
             place: place.filter(|_| waits),
+            over: CancellationToken::new(),
         });
         let is_joined = open.id != id;
         if is_joined {
@@ -201,13 +203,14 @@ impl Governor {
         let now = Instant::now();
         let until = if is_joined { open.until.max(now + TIME_TO_LOOK) } else { open.until };
         tracing::info!(action_id = %id, time = ?(until - now), "waiting for approval");
-        let _watched = context.waits(|| Waiting {
+        let watched = context.waits(|| Waiting {
             action_id: id.clone(),
             what: open.what.clone(),
             risk_score: evaluation.risk_score,
             risk_level: evaluation.risk_level,
             until,
             approvers: authority.describe(),
+            promised: false,
         });
         let mut gone = pin!(self.gone(context));
         let mut reviewing = pin!(timeout_at(until, authority.await_review(id)));
@@ -227,9 +230,9 @@ impl Governor {
                 () = &mut gone => None,
                 promised = self.promise(open) => promised,
             };
-            if let Some(left) = promised
-                && wish == Wish::Leave
-            {
+            let Some(left) = promised else { continue };
+            watched.promised(left);
+            if wish == Wish::Leave {
                 let wait = Wait { what: open.what.clone(), left };
                 return Err(open.refusal(RefusalKind::Pending).with_wait(wait));
             }

@@ -99,6 +99,7 @@ impl Governor {
         let mut end = open.until + TIME_TO_JOIN;
         loop {
             let closing = tokio::select! {
+                () = open.over.cancelled() => return,
                 () = inner.closing.cancelled() => true,
                 () = sleep_until(end) => false,
             };

@@ -8,7 +8,7 @@ use rmcp::model::{
 };
 use serde_json::Value;
 
-use super::catalog::{Offer, Output};
+use super::catalog::Output;
 use crate::{
     ContentBlock, Refusal, RefusalKind, ResourceContents,
     output::Rendered,
@@ -30,10 +30,10 @@ pub(super) fn pending(ended: &Ended) -> Option<&Refusal> {
     }
 }
 
-pub(super) fn result(ended: Ended, offer: &Offer, is_legacy: bool) -> CallToolResult {
+pub(super) fn result(ended: Ended, output: Output, is_legacy: bool) -> CallToolResult {
     match ended {
-        Ok(Ok(answer)) => answered_with(answer, is_legacy, offer.output != Output::Content),
-        Ok(Err(unanswered)) => unanswered_with(&unanswered, offer.output.is_listed(is_legacy)),
+        Ok(Ok(answer)) => answered_with(answer, is_legacy, output != Output::Content),
+        Ok(Err(unanswered)) => unanswered_with(&unanswered, output.is_listed(is_legacy)),
         Err(_) => {
             failed("the call failed with a panic before the tool ran; it was not executed", None)
         }

@@ -1,8 +1,14 @@
 //! Calls under way.
 
-use std::panic::AssertUnwindSafe;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
-use futures_util::FutureExt as _;
+use futures_util::{
+    FutureExt as _,
+    future::{Fuse, FusedFuture as _},
+};
 use rmcp::{RoleServer, model::ProgressToken};
 use serde_json::{Map, Value};
 use tokio::{
@@ -32,14 +38,16 @@ const PROGRESS_QUEUE: usize = 32;
 /// A call that was accepted. Dropped, it is cancelled.
 pub(super) struct Ongoing {
     call: BoxFuture<'static, Ended>,
-    /// What its client hears of it; done when the client asked for nothing.
-    progress: BoxFuture<'static, ()>,
+    /// What its client hears of it.
+    progress: Fuse<BoxFuture<'static, ()>>,
     answered: CancellationToken,
     /// What it waits for.
     pub(super) waiting: watch::Receiver<Option<Waiting>>,
+    /// Filled when its body begins: who approved, where that is known.
+    pub(super) begun: Arc<OnceLock<Option<String>>>,
     /// What becomes of it while it waits.
     pub(super) wish: watch::Sender<Wish>,
-    cancellation: CancellationToken,
+    pub(super) cancellation: CancellationToken,
     _cancels: DropGuard,
     _in_flight: TaskTrackerToken,
 }
@@ -59,23 +67,28 @@ impl Ongoing {
         let Asked { arguments, session, progress, resumes } = asked;
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (sender, waiting) = watch::channel(None);
+        let begun = Arc::default();
         let cancellation = CancellationToken::new();
         let mut context = CallContext::new(session, cancellation.clone()).with_patience(Patience {
             wish: wishes,
             waiting: sender,
+            begun: Arc::clone(&begun),
             resumes,
         });
         let answered = CancellationToken::new();
-        let progress: BoxFuture<'static, ()> = match progress {
+        let progress = match progress {
             Some((peer, token)) => {
                 let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
                 context = context.on_progress(move |report| {
                     let _ = sender.try_send(report);
                 });
                 let heartbeat = Heartbeat::new(waiting.clone(), server.limits.heartbeat);
-                Box::pin(Channel::new(peer, token).carry(heartbeat, reports, answered.clone()))
+                let carrying =
+                    Channel::new(peer, token).carry(heartbeat, reports, answered.clone());
+                let carrying: BoxFuture<'static, ()> = Box::pin(carrying);
+                carrying.fuse()
             }
-            None => Box::pin(std::future::ready(())),
+            None => Fuse::terminated(),
         };
         let call = offer.route.call(Call {
             governor: server.governor.clone(),
@@ -88,6 +101,7 @@ impl Ongoing {
             progress,
             answered,
             waiting,
+            begun,
             wish,
             _cancels: cancellation.clone().drop_guard(),
             cancellation,
@@ -103,11 +117,10 @@ impl Ongoing {
         gone: impl Future<Output = ()>,
     ) -> Ended {
         tokio::pin!(gone);
-        let mut forwarding = true;
         let ended = loop {
             tokio::select! {
                 ended = &mut self.call => break ended,
-                () = &mut self.progress, if forwarding => forwarding = false,
+                () = &mut self.progress => {}
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     until = None;
                     self.wish.send_replace(Wish::Leave);
@@ -115,15 +128,61 @@ impl Ongoing {
                 () = &mut gone, if !self.cancellation.is_cancelled() => self.cancellation.cancel(),
             }
         };
-        self.answered.cancel();
-        if forwarding {
-            // What was reported before the answer is sent before it, unless the
-            // caller no longer listens.
+        self.told().await;
+        ended
+    }
+
+    /// Waits for the call to end, or else until it waits for a person and its
+    /// action is promised: then it is to go on without its request, of which it
+    /// tells no more. It is cancelled when `gone` resolves.
+    pub(super) async fn end_unless_promised(
+        mut self,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Ended, (Self, Waiting)> {
+        self.wish.send_replace(Wish::Keep);
+        let mut waiting = self.waiting.clone();
+        let promised = async {
+            let is_promised = |waiting: &Option<Waiting>| {
+                waiting.as_ref().is_some_and(|waiting| waiting.promised)
+            };
+            let found = waiting.wait_for(is_promised).await.ok().and_then(|found| found.clone());
+            match found {
+                Some(waiting) => waiting,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(promised, gone);
+        let mut found = None;
+        let ended = loop {
             tokio::select! {
-                () = self.progress => {}
+                ended = &mut self.call => break ended,
+                () = &mut self.progress => {}
+                () = &mut gone, if !self.cancellation.is_cancelled() => self.cancellation.cancel(),
+                waiting = &mut promised, if found.is_none() => {
+                    found = Some(waiting);
+                    self.answered.cancel();
+                }
+            }
+            if self.progress.is_terminated()
+                && !self.cancellation.is_cancelled()
+                && let Some(waiting) = found.take()
+            {
+                return Err((self, waiting));
+            }
+        };
+        self.told().await;
+        Ok(ended)
+    }
+
+    /// What was reported before the answer is sent before it, unless the caller
+    /// no longer listens.
+    async fn told(&mut self) {
+        self.answered.cancel();
+        if !self.progress.is_terminated() {
+            tokio::select! {
+                () = &mut self.progress => {}
                 () = self.cancellation.cancelled() => {}
             }
         }
-        ended
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult,
-        ErrorCode, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
-        ServerCapabilities, ServerConfig, Tool as Listing,
+        CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskMethod,
+        CancelTaskParams, ConstString, CreateTaskResult, CustomRequest, CustomResult, ErrorCode,
+        GetTaskMethod, GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams,
+        InitializeResult, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+        ServerConfig, TASKS_EXTENSION_ID, Tool as Listing, UpdateTaskMethod, UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -22,6 +24,7 @@ use super::{
     clients,
     message::{HiddenArguments, fault_of_request},
     session,
+    tasks::{self, Tasks},
 };
 use crate::{Refusal, RefusalKind};
 
@@ -97,18 +100,26 @@ impl Handler {
                 () = self.ended.cancelled() => {}
             }
         };
+        let is_legacy = is_legacy(&context);
+        if tasks::may_answer(&context, is_legacy) && server.tasks.have_room(&server.limits) {
+            return Ok(match call.end_unless_promised(gone).await {
+                Ok(ended) => self.result(ended, offer, is_legacy).into(),
+                Err((call, waiting)) => {
+                    let (server, ended) = (self.server.clone(), self.ended.clone());
+                    let session = self.session_id(&context);
+                    let task =
+                        Tasks::take_over(server, call, &waiting, offer.output, session, ended);
+                    CreateTaskResult::new(task).into()
+                }
+            });
+        }
         let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
-        Ok(self.result(ended, offer, &context).into())
+        Ok(self.result(ended, offer, is_legacy).into())
     }
 
-    fn result(
-        &self,
-        ended: Ended,
-        offer: &Offer,
-        context: &RequestContext<RoleServer>,
-    ) -> CallToolResult {
+    fn result(&self, ended: Ended, offer: &Offer, is_legacy: bool) -> CallToolResult {
         let pending = answer::pending(&ended).cloned();
-        let mut result = answer::result(ended, offer, is_legacy(context));
+        let mut result = answer::result(ended, offer.output, is_legacy);
         if let (Some(tool), Some(pending)) = (&self.server.status_tool, pending) {
             let governor = offer.route.governor();
             tool.mention(&pending, governor.as_ref().unwrap_or(&self.server.governor), &mut result);
@@ -149,8 +160,26 @@ fn random_session_id() -> String {
     format!("mcp-{}", uuid())
 }
 
-fn uuid() -> String {
+pub(super) fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
+}
+
+impl Handler {
+    fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
+        session::of(context, &self.session_id).session_id
+    }
+
+    /// The tasks of the server, and whose request this is.
+    fn tasks<M: ConstString>(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(&Tasks, String), ErrorData> {
+        // Earlier versions have methods of the same names, for other tasks.
+        if is_legacy(context) {
+            return Err(ErrorData::method_not_found::<M>());
+        }
+        Ok((&self.server.tasks, self.session_id(context)))
+    }
 }
 
 impl ServerHandler for Handler {
@@ -159,10 +188,26 @@ impl ServerHandler for Handler {
         let mut implementation =
             Implementation::new(server.governor.server_id(), server.version.clone());
         implementation.title.clone_from(&server.title);
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-            .with_server_info(implementation);
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_tasks().build();
+        let mut info = ServerConfig::new(capabilities).with_server_info(implementation);
         info.instructions.clone_from(&server.instructions);
         info
+    }
+
+    /// Of tasks it says nothing: the versions that have this method know others.
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        let extensions = &mut result.capabilities.extensions;
+        *extensions = extensions.take().and_then(|mut extensions| {
+            extensions.remove(TASKS_EXTENSION_ID);
+            (!extensions.is_empty()).then_some(extensions)
+        });
+        Ok(result)
     }
 
     async fn list_tools(
@@ -185,6 +230,34 @@ impl ServerHandler for Handler {
         self.call(request, context).await
     }
 
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let (tasks, session_id) = self.tasks::<GetTaskMethod>(&context)?;
+        tasks.show(&request.task_id, &session_id).map(GetTaskResult::new)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (tasks, session_id) = self.tasks::<CancelTaskMethod>(&context)?;
+        tasks.abandon(&request.task_id, &session_id)
+    }
+
+    /// No task asks its client for anything, so that no answer has a taker.
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (tasks, session_id) = self.tasks::<UpdateTaskMethod>(&context)?;
+        tasks.check(&request.task_id, &session_id)
+    }
+
     /// By this rmcp holds the `Mcp-Param-*` headers of a call against its
     /// arguments: what decides by the headers, and what runs, must agree.
     fn get_tool(&self, name: &str) -> Option<Listing> {
@@ -203,6 +276,7 @@ impl ServerHandler for Handler {
             "tools/call" | "tools/list" | "server/discover" => true,
             // 2026-07-28 has them no more, however their params look.
             "initialize" | "ping" => is_legacy(&context),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => !is_legacy(&context),
             _ => false,
         };
         Err(if is_known {

@@ -1,7 +1,7 @@
 //! The calls of governed methods, which a plain rmcp server serves: while one
 //! waits for a person, its client is kept as a server of ours keeps it.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use rmcp::{RoleServer, service::RequestContext};
 use tokio::{
@@ -45,7 +45,7 @@ pub(crate) fn context(request: &RequestContext<RoleServer>) -> CallContext {
         }
         std::future::pending::<Infallible>().await
     };
-    let patience = Patience { wish: wishes, waiting: sender, resumes: None };
+    let patience = Patience { wish: wishes, waiting: sender, begun: Arc::default(), resumes: None };
     CallContext::new(session, request.ct.clone()).with_patience(patience).attended_by(async move {
         tokio::select! {
             never = leave => never,

@@ -24,15 +24,22 @@
 //!   refused is a result with `isError` and one sentence.
 //! - While a call waits, a client that asked for its progress is told so every
 //!   15 s, with where to approve.
-//! - A call that waits longer than its client would is answered as pending
+//! - A call that waits, of a client that takes tasks (2026-07-28 with the extension
+//!   `io.modelcontextprotocol/tasks`, declared in the request), is a task at once.
+//!   `tasks/get` says what it waits for and until when, then who approved, and at
+//!   the end the very result that the call would have had: a refusal too is a
+//!   task that is `completed`. `tasks/cancel` gives the action up. A task outlives
+//!   its connection, but not the server: after a restart the same call joins its
+//!   action.
+//! - Another call that waits longer than its client would is answered as pending
 //!   before; an identical call joins its action, and runs once it is approved.
 //!   Such an answer is no error, except where the tool has an output schema:
 //!   clients would refuse it for its lack of structured content.
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
-//! - A cancelled call is withdrawn, unless its action was answered as pending
-//!   before, and its body, if it has begun, is offered to
+//! - A cancelled call is withdrawn, unless its action was answered as pending or
+//!   with a task before, and its body, if it has begun, is offered to
 //!   stop through its [`CallContext`](crate::CallContext).
 //!
 //! # Where it ends
@@ -76,6 +83,7 @@ mod session;
 mod signals;
 mod status_tool;
 mod stdio;
+mod tasks;
 mod transport;
 
 use std::{sync::Arc, time::Duration};
@@ -92,6 +100,7 @@ use self::{
     catalog::{Catalog, Lists},
     status_tool::StatusTool,
     stdio::Sink,
+    tasks::Tasks,
 };
 use crate::{Governor, Manifest, State, Tools};
 
@@ -155,6 +164,7 @@ pub(crate) struct Server {
     status_tool: Option<StatusTool>,
     /// Calls that have not returned.
     calls: TaskTracker,
+    tasks: Tasks,
 }
 
 impl GovernedServer {
@@ -247,14 +257,16 @@ impl GovernedServer {
     }
 
     /// How many bytes of answers may wait for a stdio client that does not read
-    /// them. While more wait, none of its messages are read. Default: 64 MiB.
+    /// them. While more wait, none of its messages are read. As many may the
+    /// results of tasks take; while they take more, calls that wait are no tasks.
+    /// Default: 64 MiB.
     pub fn max_unread_bytes(mut self, bytes: usize) -> Self {
         self.limits.unread_bytes = bytes;
         self
     }
 
-    /// How many calls may be in flight, waiting ones included. One more is
-    /// answered with the error -32000. Default: 16,384.
+    /// How many calls may be in flight, waiting ones and tasks included. One more
+    /// is answered with the error -32000. Default: 16,384.
     pub fn max_concurrent_calls(mut self, calls: usize) -> Self {
         self.limits.concurrent_calls = calls;
         self
@@ -349,6 +361,7 @@ impl GovernedServer {
             limits: self.limits,
             hold: self.hold,
             calls: TaskTracker::new(),
+            tasks: Tasks::default(),
         }))
     }
 }

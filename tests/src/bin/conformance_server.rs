@@ -2,13 +2,19 @@
 //! that its scenarios call, by their names, over Streamable HTTP on a free port
 //! of this machine. Its first line on stderr is its URL.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::{sync::Mutex, time::Duration};
+
 use ascend_sdk::{
-    CallContext, Content, ContentBlock, Floor, Governor, Hints, Location, MissingState, Permit,
-    Refusal, ResourceContents, Segment, State, Template, Tool, ToolSpec, mcp_governance,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
+    ContentBlock, Decision, Digest, Evaluation, Floor, Governor, Hints, Location, MissingState,
+    Outcome, Permit, Refusal, ResourceContents, Review, Segment, State, Template, Tool, ToolSpec,
+    high_risk_action, mcp_governance,
     server::{GovernedServer, ServeError},
     tools,
 };
-use ascend_tests::Scripted;
+use ascend_tests::{approved, evaluation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -111,6 +117,48 @@ async fn test_custom_headers(
     Ok(region)
 }
 
+/// Greets, and waits for nobody.
+#[mcp_governance(action_type = "conformance.read", resource = "conformance")]
+async fn greet(name: String) -> Result<String, Refusal> {
+    Ok(format!("Hello, {name}!"))
+}
+
+/// Takes as long as its approver.
+#[high_risk_action(action_type = "conformance.read", resource = "conformance")]
+async fn slow_compute(seconds: u32, label: Option<String>) -> Result<Content, Refusal> {
+    Ok(Content::text(format!("{} after {seconds} s", label.unwrap_or_default())))
+}
+
+/// Fails, once it is approved.
+#[high_risk_action(action_type = "conformance.read", resource = "conformance")]
+async fn failing_job() -> Result<Content, TestError> {
+    Err(TestError::Intended)
+}
+
+/// Panics, once it is approved.
+#[high_risk_action(action_type = "conformance.read", resource = "conformance")]
+async fn protocol_error_job() -> Result<Content, Refusal> {
+    panic!("This tool intentionally panics for testing")
+}
+
+/// Deletes nothing, once it is approved: no client is asked to confirm.
+#[high_risk_action(action_type = "conformance.delete", resource = "conformance")]
+async fn confirm_delete(filename: String) -> Result<Content, Refusal> {
+    Ok(Content::text(filename))
+}
+
+/// Asks for no input.
+#[high_risk_action(action_type = "conformance.read", resource = "conformance")]
+async fn multi_input() -> Result<Content, Refusal> {
+    Ok(Content::text("done"))
+}
+
+/// Asks for no input.
+#[high_risk_action(action_type = "conformance.read", resource = "conformance")]
+async fn test_tool_with_task() -> Result<Content, Refusal> {
+    Ok(Content::text("done"))
+}
+
 /// The arguments of a tool whose schema says more than Rust's types can. By
 /// hand, as the attribute would write it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -178,13 +226,77 @@ impl Tool for Contact {
     }
 }
 
+/// A person who approves all that must be, after as many seconds as the call
+/// says, or one.
+#[derive(Default)]
+struct Approver {
+    /// How long each action takes.
+    actions: Mutex<Vec<Duration>>,
+}
+
+impl Authority for Approver {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        let seconds = action.parameters.get("seconds").and_then(serde_json::Value::as_u64);
+        let mut actions = self.actions.lock().unwrap();
+        actions.push(Duration::from_secs(seconds.unwrap_or(1)));
+        let action_id = ActionId::new(actions.len().to_string()).unwrap();
+        let waits = action.floor.require_human_approval;
+        Box::pin(async move {
+            Ok(Evaluation {
+                decision: if waits { Decision::RequireApproval } else { Decision::Allow },
+                action_id,
+                ..evaluation(Decision::Allow)
+            })
+        })
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        let number: usize = id.as_str().parse().unwrap();
+        let delay = self.actions.lock().unwrap()[number - 1];
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            Ok(approved())
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        _: &'a ActionId,
+        _: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        Box::pin(async { Ok(Claim::Granted) })
+    }
+
+    fn report<'a>(
+        &'a self,
+        _: &'a ActionId,
+        _: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn describe(&self) -> String {
+        "an obliging person".to_owned()
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), ServeError> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::ERROR)
         .init();
-    let server = GovernedServer::new("conformance-001", Governor::new(Scripted::allow()))
+    let server = GovernedServer::new("conformance-001", Governor::new(Approver::default()))
         .version("1.0.0")
         .tools(tools![
             test_simple_text,
@@ -198,6 +310,13 @@ async fn main() -> Result<(), ServeError> {
             test_streaming_elicitation,
             test_reconnection,
             test_custom_headers,
+            greet,
+            slow_compute,
+            failing_job,
+            protocol_error_job,
+            confirm_delete,
+            multi_input,
+            test_tool_with_task,
             Contact
         ])
         .serve_http(([127, 0, 0, 1], 0))
