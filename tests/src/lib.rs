@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod fixture;
+pub mod modern;
 pub mod raw_client;
 
 use std::{

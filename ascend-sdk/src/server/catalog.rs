@@ -98,8 +98,13 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new(tools: &Tools, state: &State, lists: Lists) -> Result<Self, ServeError> {
-        let mut mistakes = Vec::new();
+    /// The tools, unless they or the rest of the server have `mistakes`.
+    pub(crate) fn new(
+        tools: &Tools,
+        state: &State,
+        lists: Lists,
+        mut mistakes: Vec<Mistake>,
+    ) -> Result<Self, ServeError> {
         let mut offers = HashMap::new();
         let mut places: HashMap<&str, Location> = HashMap::new();
         for route in tools.routes() {

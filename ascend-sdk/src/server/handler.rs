@@ -20,6 +20,7 @@ use super::{
     call::{Asked, Ongoing},
     catalog::Entry,
     clients,
+    legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
 };
 use crate::{Refusal, RefusalKind, SessionContext};
@@ -40,7 +41,7 @@ impl Handler {
 
     async fn call(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
@@ -70,7 +71,7 @@ impl Handler {
             .extensions
             .remove::<HiddenArguments>()
             .map(|hidden| hidden.0)
-            .or(request.arguments)
+            .or(request.arguments.take())
             .unwrap_or_default();
         let arguments = match offer.check(arguments) {
             Ok(arguments) => arguments,
@@ -78,6 +79,13 @@ impl Handler {
                 let text = format!("invalid arguments for `{}`: {fault}", request.name);
                 return Ok(failed(text, None).into());
             }
+        };
+        let is_legacy = is_legacy(&context);
+        let brought = Brought::take(&mut request);
+        let what = (&*request.name, &arguments);
+        let leg = match Leg::of(server, &context, &self.session_id, is_legacy, what, brought) {
+            Ok(leg) => leg,
+            Err(fault) => return fault.answer(),
         };
         let session = self.session(&context);
         let token = context.meta.get_progress_token();
@@ -91,7 +99,7 @@ impl Handler {
                 arguments,
                 session,
                 progress: token.map(|token| (context.peer.clone(), token)),
-                resumes: None,
+                resumes: leg.resumes.clone(),
             },
         );
         let gone = async {
@@ -100,8 +108,12 @@ impl Handler {
                 () = self.ended.cancelled() => {}
             }
         };
-        let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
-        Ok(answer::result(ended, offer, is_legacy(&context)).into())
+        let until = leg.hold(server, hold).map(|hold| arrived + hold);
+        let ended = call.end(until, gone).await;
+        if let Some(next) = answer::pending(&ended).and_then(|it| leg.next(server, it, None)) {
+            return Ok(next.into());
+        }
+        Ok(answer::result(ended, offer, is_legacy).into())
     }
 
     fn session(&self, context: &RequestContext<RoleServer>) -> SessionContext {

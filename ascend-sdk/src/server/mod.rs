@@ -65,6 +65,7 @@ mod error;
 mod handler;
 #[cfg(feature = "streamable-http")]
 mod http;
+mod legs;
 mod lines;
 mod logging;
 mod message;
@@ -77,6 +78,7 @@ mod transport;
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
@@ -87,6 +89,7 @@ pub use logging::log_filter;
 
 use self::{
     catalog::{Catalog, Lists},
+    legs::Legs,
     stdio::Sink,
 };
 use crate::{Governor, State, Tools};
@@ -104,6 +107,7 @@ pub struct GovernedServer {
     lists: Lists,
     limits: Limits,
     hold: Option<Option<Duration>>,
+    state_key: Option<SecretString>,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -146,6 +150,7 @@ pub(crate) struct Server {
     limits: Limits,
     /// `None`: by the client's name.
     hold: Option<Option<Duration>>,
+    legs: Legs,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -165,6 +170,7 @@ impl GovernedServer {
             lists: Lists::default(),
             limits: Limits::default(),
             hold: None,
+            state_key: None,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -242,9 +248,20 @@ impl GovernedServer {
     /// decided or the time for its approval is over.
     ///
     /// By default that depends on the client, by the name that it gives itself:
-    /// a bit less than the client would wait, 50 s for an unknown one.
+    /// a bit less than the client would wait, 50 s for an unknown one. A client
+    /// of 2026-07-28 is held for 45 s or less, and comes back nine times by
+    /// itself, before it is answered so; unless this is `None`.
     pub fn hold_calls_for(mut self, longest: impl Into<Option<Duration>>) -> Self {
         self.hold = Some(longest.into());
+        self
+    }
+
+    /// The key under which the state of a waiting call is sealed for clients of
+    /// 2026-07-28, which bring it back with their next request: 32 bytes or more.
+    /// Default: a random one of this process. Give several servers over one
+    /// authority the same, where a call may come back to another of them.
+    pub fn request_state_key(mut self, key: SecretString) -> Self {
+        self.state_key = Some(key);
         self
     }
 
@@ -299,8 +316,10 @@ impl GovernedServer {
     }
 
     fn check(self) -> Result<Arc<Server>, ServeError> {
+        let mut mistakes = Vec::new();
+        let legs = Legs::new(self.state_key.as_ref(), &mut mistakes);
         Ok(Arc::new(Server {
-            catalog: Catalog::new(&self.tools, &self.state, self.lists)?,
+            catalog: Catalog::new(&self.tools, &self.state, self.lists, mistakes)?,
             governor: self.governor,
             title: self.title,
             version: self.version,
@@ -308,6 +327,7 @@ impl GovernedServer {
             state: self.state,
             limits: self.limits,
             hold: self.hold,
+            legs,
             calls: TaskTracker::new(),
         }))
     }
