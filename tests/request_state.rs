@@ -328,7 +328,7 @@ impl Replicas {
         let serve = async |key: &str| {
             let governor = Governor::new(center.clone());
             let server = fixture::server_under(governor, Script::new(false))
-                .hold_calls_for(Duration::from_millis(1))
+                .hold_calls_for(Duration::from_secs(1))
                 .request_state_key(key.into());
             server.serve_http(([127, 0, 0, 1], 0)).await.unwrap()
         };

@@ -71,6 +71,8 @@ pub struct Record {
     pub reviewed_at: Option<Timestamp>,
     /// Whether an agent was told that it waits on, and is to come back for it.
     pub promised: bool,
+    /// Whether the word of the client's user counts as an approval.
+    pub in_client: bool,
 }
 
 /// A policy that matched an action.
@@ -107,6 +109,7 @@ impl Record {
             digest: self.digest,
             expires_at: self.expires_at.as_millisecond(),
             promised: self.promised,
+            in_client: self.in_client,
         }
     }
 
@@ -210,7 +213,13 @@ impl Record {
             refusal: self.current_refusal(),
             approval: (self.state == ActionState::Approved).then(|| self.approval()).flatten(),
             estimated_approval_time: None,
+            in_client_approval: self.takes_word_of_client(),
         }
+    }
+
+    /// Whether the client's user can decide on it now.
+    pub(crate) fn takes_word_of_client(&self) -> bool {
+        self.in_client && self.state == ActionState::Pending
     }
 
     /// How the wait for a person ended; `None` while it has not.
@@ -257,6 +266,7 @@ impl FromRow<'_, SqliteRow> for Record {
                 .map(|at| timestamp("reviewed_at", at))
                 .transpose()?,
             promised: row.try_get("promised")?,
+            in_client: row.try_get("in_client")?,
         })
     }
 }

@@ -38,6 +38,7 @@ mod exact;
 mod facts;
 mod governor;
 mod output;
+mod recent;
 mod refusal;
 #[cfg(feature = "server")]
 mod rmcp_return;
@@ -54,7 +55,9 @@ pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
 #[doc(inline)]
 pub use authority::{Authority, AuthorityError};
 pub use context::CallContext;
-pub use decision::{Approval, Claim, Decision, Evaluation, Outcome, Rejection, Review};
+pub use decision::{
+    Approval, Claim, ClientAnswer, Confirmation, Decision, Evaluation, Outcome, Rejection, Review,
+};
 pub use digest::Digest;
 #[cfg(feature = "server")]
 pub(crate) use digest::Salt;
@@ -68,7 +71,7 @@ pub use route::{Route, Tools};
 pub use server::GovernedServer;
 pub use spec::{Floor, Hints, Location, Parameter, ToolSpec};
 pub use state::{MissingState, State, StateRequirement};
-pub use template::{Segment, Template, is_invisible};
+pub use template::{Segment, Template, is_invisible, shown};
 pub use tool::{Permit, Tool, ToolParameter};
 
 #[doc = include_str!("../docs/high_risk_action.md")]

@@ -58,6 +58,7 @@ pub fn evaluation(decision: Decision) -> Evaluation {
         refusal: None,
         approval: None,
         estimated_approval_time: None,
+        in_client_approval: false,
     }
 }
 

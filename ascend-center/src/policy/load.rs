@@ -34,6 +34,8 @@ pub(super) struct About {
     pub(super) effect: Effect,
     pub(super) reason: Option<String>,
     pub(super) risk: Option<u8>,
+    /// Whether it takes the word of the client's user for the approval it asks for.
+    pub(super) in_client: bool,
 }
 
 /// A policy set that has passed every check.
@@ -225,7 +227,7 @@ fn annotation_at(source: &Source, start: usize, key: &str) -> usize {
     start + at.map_or(0, |(at, _)| at)
 }
 
-const ANNOTATIONS: [&str; 4] = ["id", "risk", "decision", "reason"];
+const ANNOTATIONS: [&str; 5] = ["id", "risk", "decision", "in_client_approval", "reason"];
 
 fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -238,7 +240,9 @@ fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Pro
             let problem = source.problem(at(key), format!("unknown annotation `@{key}`"));
             problems.push(match nearest(key, ANNOTATIONS) {
                 Some(meant) => problem.with_help(format!("did you mean `@{meant}`?")),
-                None => problem.with_help("a policy has `@id`, `@risk`, `@decision` and `@reason`"),
+                None => problem.with_help(
+                    "a policy has `@id`, `@risk`, `@decision`, `@in_client_approval` and `@reason`",
+                ),
             });
         }
     }
@@ -302,6 +306,27 @@ fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Pro
         }
     };
 
+    let in_client = policy.annotation("in_client_approval");
+    if let Some(word) = in_client {
+        let place = at("in_client_approval");
+        if word != "allow" {
+            problems.push(
+                source
+                    .problem(place, format!("unknown `@in_client_approval({word:?})`"))
+                    .with_help("the only one is `@in_client_approval(\"allow\")`; without it an approval is the approvers' own"),
+            );
+        } else if policy.annotation("decision") != Some("require_approval") {
+            problems.push(
+                source
+                    .problem(
+                        place,
+                        "`@in_client_approval` stands on a policy that asks for no approval",
+                    )
+                    .with_help("write it beside `@decision(\"require_approval\")`"),
+            );
+        }
+    }
+
     let reason = policy.annotation("reason");
     if reason.is_some_and(|reason| reason.trim().is_empty()) {
         problems.push(
@@ -317,6 +342,7 @@ fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Pro
             effect,
             reason: reason.map(str::to_owned),
             risk: risk.and_then(Result::ok),
+            in_client: in_client.is_some(),
         })
     } else {
         Err(problems)
@@ -427,6 +453,16 @@ mod tests {
                 "@id(\"a\") @decision(\"require_approval\") permit (principal, action, resource);",
                 "p.cedar:1:10: `@decision(\"require_approval\")` stands on a `permit`\n  \
                  help: write `permit` without it, and a `forbid` with it for what needs a person",
+            ),
+            (
+                "@id(\"a\") @in_client_approval(\"yes\") forbid (principal, action, resource);",
+                "p.cedar:1:10: unknown `@in_client_approval(\"yes\")`\n  \
+                 help: the only one is `@in_client_approval(\"allow\")`",
+            ),
+            (
+                "@id(\"a\") @in_client_approval(\"allow\") forbid (principal, action, resource);",
+                "p.cedar:1:10: `@in_client_approval` stands on a policy that asks for no approval\n  \
+                 help: write it beside `@decision(\"require_approval\")`",
             ),
             (
                 "@id(\"a\") @reason(\" \") forbid (principal, action, resource);",

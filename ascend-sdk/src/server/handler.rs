@@ -20,6 +20,7 @@ use super::{
     call::{Asked, Ongoing},
     catalog::Entry,
     clients,
+    in_client::Asking,
     legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
 };
@@ -92,6 +93,7 @@ impl Handler {
         let hold = server
             .hold
             .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
+        let asking = Asking::of(server, offer, &context, &session, is_legacy, &leg);
         let call = Ongoing::start(
             server,
             offer,
@@ -100,6 +102,7 @@ impl Handler {
                 session,
                 progress: token.map(|token| (context.peer.clone(), token)),
                 resumes: leg.resumes.clone(),
+                needs_card: asking.needs_card(),
             },
         );
         let gone = async {
@@ -109,8 +112,14 @@ impl Handler {
             }
         };
         let until = leg.hold(server, hold).map(|hold| arrived + hold);
-        let ended = call.end(until, gone).await;
-        if let Some(next) = answer::pending(&ended).and_then(|it| leg.next(server, it, None)) {
+        let mut asks = None;
+        let asking = asking.run(call.waiting.clone(), call.wish.clone(), &mut asks);
+        let ended = tokio::select! {
+            biased;
+            ended = call.end(until, gone) => ended,
+            never = asking => match never {},
+        };
+        if let Some(next) = answer::pending(&ended).and_then(|it| leg.next(server, it, asks)) {
             return Ok(next.into());
         }
         Ok(answer::result(ended, offer, is_legacy).into())

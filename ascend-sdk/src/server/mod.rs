@@ -56,6 +56,7 @@
 
 mod answer;
 mod call;
+mod card;
 mod catalog;
 mod clients;
 mod connection;
@@ -65,6 +66,7 @@ mod error;
 mod handler;
 #[cfg(feature = "streamable-http")]
 mod http;
+mod in_client;
 mod legs;
 mod lines;
 mod logging;
@@ -89,10 +91,11 @@ pub use logging::log_filter;
 
 use self::{
     catalog::{Catalog, Lists},
+    in_client::InClient,
     legs::Legs,
     stdio::Sink,
 };
-use crate::{Governor, State, Tools};
+use crate::{Governor, RiskLevel, State, Tools};
 
 /// A server of governed tools, being put together.
 #[derive(Debug)]
@@ -108,6 +111,7 @@ pub struct GovernedServer {
     limits: Limits,
     hold: Option<Option<Duration>>,
     state_key: Option<SecretString>,
+    in_client: Option<RiskLevel>,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -151,6 +155,7 @@ pub(crate) struct Server {
     /// `None`: by the client's name.
     hold: Option<Option<Duration>>,
     legs: Legs,
+    in_client: InClient,
     /// Calls that have not returned.
     calls: TaskTracker,
 }
@@ -171,6 +176,7 @@ impl GovernedServer {
             limits: Limits::default(),
             hold: None,
             state_key: None,
+            in_client: None,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -265,6 +271,18 @@ impl GovernedServer {
         self
     }
 
+    /// Lets the user of a client that can show forms approve a call there, where
+    /// its risk is at most `max_risk` and the authority takes their word for it:
+    /// a convenience, since it is the client that says what its user said. The
+    /// authority's own approvers can decide meanwhile. Never enough for a tool
+    /// that requires a person's approval, such as a `#[high_risk_action]`.
+    ///
+    /// Default: nobody is asked in a client.
+    pub fn in_client_approval(mut self, max_risk: RiskLevel) -> Self {
+        self.in_client = Some(max_risk);
+        self
+    }
+
     /// How often a client that asked for progress is told that its call waits
     /// for a person, and where to approve; the first time at once. Default, and
     /// the longest: 15 s. The shortest is 10 ms.
@@ -328,6 +346,7 @@ impl GovernedServer {
             limits: self.limits,
             hold: self.hold,
             legs,
+            in_client: InClient::new(self.in_client),
             calls: TaskTracker::new(),
         }))
     }

@@ -66,7 +66,7 @@ impl Heartbeat {
 
 /// For the person who watches the client.
 fn message(waiting: &Waiting, now: Instant) -> String {
-    let Waiting { action_id, what, risk_score, risk_level, until, approvers } = waiting;
+    let Waiting { action_id, what, risk_score, risk_level, until, approvers, .. } = waiting;
     let left = spoken(until.duration_since(now));
     format!(
         "Waiting for approval of action {action_id}: {what}. \

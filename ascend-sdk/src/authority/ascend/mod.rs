@@ -29,8 +29,8 @@ use self::{
     wire::{Agent, EvaluateRequest},
 };
 use crate::{
-    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,
-    Outcome, RefusalKind, Rejection, Review, RiskLevel,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Decision, Digest,
+    Evaluation, Outcome, RefusalKind, Rejection, Review, RiskLevel,
 };
 
 /// How long a server is asked to hold the question about a pending action.
@@ -279,6 +279,22 @@ impl Ascend {
         wire::promised(&answer.body).map_err(AuthorityError::Malformed)
     }
 
+    async fn confirm_action(
+        &self,
+        id: &ActionId,
+        confirmation: &Confirmation,
+    ) -> Result<(), AuthorityError> {
+        let has_claims =
+            self.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+        if !has_claims {
+            let reason = "plain ASCEND takes no approvals from clients".to_owned();
+            return Err(AuthorityError::InvalidRequest(reason));
+        }
+        let body = wire::confirmed(confirmation);
+        let answer = self.post(&self.paths.confirm, id, &body, Patience::Caller).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
+    }
+
     async fn check_health(&self) -> Result<(), AuthorityError> {
         let answer = self.client.ask(&Question::get(&*self.paths.health), Patience::Once).await?;
         if answer.is_success() { Ok(()) } else { Err(self.error(&answer)) }
@@ -340,6 +356,7 @@ fn denial(action_id: ActionId, reason: Option<String>, refusal: Option<RefusalKi
         refusal,
         approval: None,
         estimated_approval_time: None,
+        in_client_approval: false,
     }
 }
 
@@ -379,6 +396,14 @@ impl Authority for Ascend {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
         Box::pin(self.promise_action(id))
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ActionId,
+        confirmation: &'a Confirmation,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(self.confirm_action(id, confirmation))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
