@@ -19,7 +19,9 @@ use ascend_sdk::{
     server::GovernedServer, tools,
 };
 use ascend_tests::{
-    Scripted, evaluation,
+    Scripted,
+    client::{Client, Server, call, program},
+    evaluation,
     modern::{self, Retry},
     raw_client::RawClient,
 };
@@ -643,4 +645,79 @@ async fn earlier_clients_are_not_asked_what_is_reserved() {
         }
         assert_eq!(client.kept(), 0, "nobody was asked");
     }
+}
+
+/// What an official client's user is asked, and what comes of the answer.
+async fn with_client(client: Client, options: Value) -> (Value, Record, usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = directory.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("notes.cedar"), POLICIES.replace("\"write\"", "\"read\""))
+        .unwrap();
+    let center = directory.path().join("center");
+    let server = Server::at(&program("governed_fixture"))
+        .env("CENTER", center.to_str().unwrap())
+        .env("POLICIES", policies.to_str().unwrap())
+        .env("IN_CLIENT", "yes")
+        .env("HOLD", "4000");
+    let calls = [call("length", json!({ "text": "four" }))];
+    let mut session = client.start_with(&server, &calls, &options);
+    let mut questions = 0;
+    let result = loop {
+        let mut seen = session.next().await;
+        if let Some(question) = seen.get("asked") {
+            let card = question["message"].as_str().unwrap();
+            assert!(card.contains("\narguments  \"text\": \"four\"\n"), "{card}");
+            questions += 1;
+        } else if seen.get("call").is_some() {
+            break seen["result"].take();
+        }
+        if options["elicit"]["action"] == "decline" && questions == 1 {
+            // The approvers are still there.
+            let center = Center::open(CenterConfig::new(&center)).await.unwrap();
+            let approver = center.local_approver().await.unwrap();
+            center.approve(1, &approver, None).await.unwrap();
+        }
+    };
+    session.finished().await;
+    let center = Center::open(CenterConfig::new(&center)).await.unwrap();
+    let record = center.action(1).await.unwrap().unwrap();
+    (result, record, questions)
+}
+
+async fn approves_and_declines(client: Client, modern: bool) {
+    let approve = json!({ "action": "accept", "content": { "decision": "approve" }, "after": 1.2 });
+    let options = json!({ "modern": modern, "elicit": approve });
+    let (result, record, questions) = with_client(client, options).await;
+    assert_eq!((text(&result), questions), ("4", 1), "{result}");
+    assert_eq!(record.state, ActionState::Completed);
+    let reviewer = record.reviewed_by.unwrap();
+    assert!(reviewer.starts_with("the user of "), "{reviewer}");
+    assert!(reviewer.ends_with(" (in client)"), "{reviewer}");
+
+    let options = json!({ "modern": modern, "elicit": { "action": "decline", "after": 1.2 } });
+    let (result, record, questions) = with_client(client, options).await;
+    assert_eq!((text(&result), questions), ("4", 1), "{result}");
+    let reviewer = record.reviewed_by.unwrap();
+    assert!(!reviewer.contains("in client"), "{reviewer}");
+}
+
+#[tokio::test]
+async fn the_users_of_the_typescript_client_2_approve() {
+    approves_and_declines(Client::TypeScript2, true).await;
+}
+
+#[tokio::test]
+async fn the_users_of_the_python_client_2_approve() {
+    approves_and_declines(Client::Python2, true).await;
+}
+
+#[tokio::test]
+async fn the_users_of_the_typescript_client_1_approve() {
+    approves_and_declines(Client::TypeScript1, false).await;
+}
+
+#[tokio::test]
+async fn the_users_of_the_python_client_1_approve() {
+    approves_and_declines(Client::Python1, false).await;
 }

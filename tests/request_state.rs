@@ -11,11 +11,16 @@ use ascend_sdk::{
     server::{GovernedServer, HttpServer, ServeError},
 };
 use ascend_tests::{
+    client::{Client, Server, call, program},
     fixture::{self, Script},
     modern::{self, Retry},
     raw_client::RawClient,
 };
 use proptest::prelude::*;
+use rmcp::{
+    model::{CallToolRequestParams, ClientConfig, Implementation, ProtocolVersion},
+    service::{ClientLifecycleMode, serve_client_with_lifecycle},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -376,4 +381,87 @@ async fn servers_of_different_keys_do_not() {
     let answer = replicas.call(1, "alice", Some(&first)).await;
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert_eq!(replicas.center.actions(None, 10).await.unwrap().len(), 1);
+}
+
+/// A fixture whose requests are held for 300 ms each, under a center of its own.
+fn fixture_over(center: &Center) -> Server {
+    let directory = center.directory().to_str().unwrap();
+    Server::at(&program("governed_fixture")).env("CENTER", directory).env("HOLD", "300")
+}
+
+/// The action after `earlier`, once it is promised: a request of its call was
+/// answered, and the next is to come.
+async fn promised_after(earlier: i64, center: &Center) -> i64 {
+    let changes = center.changes();
+    loop {
+        let changed = changes.next();
+        let actions = center.actions(None, 10).await.unwrap();
+        if let Some(action) = actions.iter().find(|it| it.promised && it.id > earlier) {
+            return action.id;
+        }
+        changed.await;
+    }
+}
+
+/// Ten requests without an approval, and then an approval after some of them.
+async fn with_client(client: Client) {
+    let directory = tempfile::tempdir().unwrap();
+    let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+    let calls = [
+        call("guarded_plain", json!({ "text": "never" })),
+        call("guarded_plain", json!({ "text": "approved" })),
+    ];
+    let mut session = client.start_with(&fixture_over(&center), &calls, &json!({ "modern": true }));
+    assert_eq!(session.next().await["protocol"], "2026-07-28");
+    session.next().await;
+    let began = Instant::now();
+    let result = session.result(0).await;
+    assert_eq!(governance(&result)["status"], "pending", "{result}");
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(3), "ten requests of 300 ms, and not {took:?}");
+    let never = center.actions(None, 10).await.unwrap()[0].id;
+    let approved = promised_after(never, &center).await;
+    let approver = center.local_approver().await.unwrap();
+    center.approve(approved, &approver, None).await.unwrap();
+    let result = session.result(1).await;
+    assert_eq!(text(&result), "approved", "{result}");
+    assert_eq!(governance(&result)["action_id"], approved.to_string());
+    session.finished().await;
+    assert_eq!(center.actions(None, 10).await.unwrap().len(), 2, "one action each");
+}
+
+#[tokio::test]
+async fn the_typescript_client_2_waits_over_ten_requests() {
+    with_client(Client::TypeScript2).await;
+}
+
+#[tokio::test]
+async fn the_python_client_2_waits_over_ten_requests() {
+    with_client(Client::Python2).await;
+}
+
+#[tokio::test]
+async fn rmcps_client_waits_over_ten_requests() {
+    let script = Script::new(false);
+    let server = server(&script).hold_calls_for(Duration::from_millis(50));
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (reader, writer) = tokio::io::split(theirs);
+    tokio::spawn(server.serve(reader, writer));
+    let info = ClientConfig::new(Default::default(), Implementation::new("rmcp", "3"));
+    let mode =
+        ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
+    let client = serve_client_with_lifecycle(info, ours, mode).await.unwrap();
+    let call = || {
+        let arguments = json!({ "text": "x" }).as_object().unwrap().clone();
+        CallToolRequestParams::new("guarded_plain").with_arguments(arguments)
+    };
+    let result = serde_json::to_value(client.call_tool(call()).await.unwrap()).unwrap();
+    assert_eq!(governance(&result)["status"], "pending", "{result}");
+    let approved = async {
+        script.approve(&script.waiting(1).await[0]);
+    };
+    let (result, ()) = tokio::join!(client.call_tool(call()), approved);
+    let result = serde_json::to_value(result.unwrap()).unwrap();
+    assert_eq!(text(&result), "x");
+    assert_eq!(script.actions().len(), 1);
 }

@@ -106,6 +106,12 @@ impl Client {
     /// Starts `server`, and makes the calls.
     #[must_use]
     pub fn start(self, server: &Server, calls: &[Value]) -> Session {
+        self.start_with(server, calls, &json!({}))
+    }
+
+    /// The same, with the `modern` and `elicit` of the drivers.
+    #[must_use]
+    pub fn start_with(self, server: &Server, calls: &[Value], options: &Value) -> Session {
         let clients = clients();
         let python = |major: &str| {
             let environment = clients.join(format!("python-{major}"));
@@ -127,6 +133,7 @@ impl Client {
         let mut child = command
             .arg(server.0.to_string())
             .arg(Value::from(calls).to_string())
+            .arg(options.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,10 +1,12 @@
 """Drives an MCP server over stdio with the official Python client.
 
-usage: drive.py '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
+usage: drive.py '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]' ['{"modern": true, "elicit": {…}}']
 
 Prints one JSON object a line: the negotiated protocol, the tools, then the
 result of each call as it arrives. Calls run one after another, except those
 with "concurrent": true, which run together with the ones that follow.
+With "modern" it speaks 2026-07-28, where it can. With "elicit" it shows what its
+user is asked, {"asked": …}, and answers with that, "after" so many seconds.
 Works with both major versions of the client.
 """
 
@@ -17,24 +19,42 @@ from mcp import StdioServerParameters
 
 try:
     from mcp import Client, stdio_client
+    from mcp_types import ElicitResult
 
     VERSION = 2
 except ImportError:
     from mcp import ClientSession
     from mcp.client.stdio import stdio_client
+    from mcp.types import ElicitResult
 
     VERSION = 1
 
 
+def answering(elicit):
+    """What answers the server's questions; nothing where there is no answer."""
+    if elicit is None:
+        return {}
+    after = elicit.pop("after")
+
+    async def answer(_, params):
+        show(asked=dump(params))
+        await asyncio.sleep(after)
+        return ElicitResult(**elicit)
+
+    return {"elicitation_callback": answer}
+
+
 @contextlib.asynccontextmanager
-async def connect(server):
+async def connect(server, options):
     parameters = StdioServerParameters(**server)
+    handlers = answering(options.get("elicit"))
     if VERSION == 2:
-        async with Client(stdio_client(parameters)) as client:
+        mode = "2026-07-28" if options.get("modern") else "auto"
+        async with Client(stdio_client(parameters), mode=mode, **handlers) as client:
             yield client, client.protocol_version
     else:
         async with stdio_client(parameters) as (read, write):
-            async with ClientSession(read, write) as client:
+            async with ClientSession(read, write, **handlers) as client:
                 initialized = await client.initialize()
                 yield client, initialized.protocolVersion
 
@@ -54,8 +74,8 @@ async def call(client, index, tool, arguments):
         show(call=index, error=f"{type(error).__name__}: {error}")
 
 
-async def main(server, calls):
-    async with connect(server) as (client, protocol):
+async def main(server, calls, options):
+    async with connect(server, options) as (client, protocol):
         show(protocol=protocol)
         show(tools=[dump(tool) for tool in (await client.list_tools()).tools])
         running = []
@@ -68,4 +88,4 @@ async def main(server, calls):
         await asyncio.gather(*running)
 
 
-asyncio.run(main(json.loads(sys.argv[1]), json.loads(sys.argv[2])))
+asyncio.run(main(*map(json.loads, [*sys.argv[1:], "{}"][:3])))

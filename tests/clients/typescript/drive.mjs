@@ -1,13 +1,16 @@
 // Drives an MCP server over stdio with the official TypeScript client.
 //
-// usage: drive.mjs MAJOR '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
+// usage: drive.mjs MAJOR '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]' ['{"modern": true, "elicit": {…}}']
 //
 // MAJOR is 1 (@modelcontextprotocol/sdk) or 2 (@modelcontextprotocol/client).
 // Prints one JSON object a line: the negotiated protocol, the tools, then the
 // result of each call as it arrives. Calls run one after another, except those
 // with "concurrent": true, which run together with the ones that follow.
+// With "modern" it speaks 2026-07-28, where MAJOR can. With "elicit" it shows what
+// its user is asked, {"asked": …}, and answers with that, "after" so many seconds.
 
-const [major, serverText, callsText] = process.argv.slice(2);
+const [major, serverText, callsText, optionsText] = process.argv.slice(2);
+const { modern, elicit } = JSON.parse(optionsText ?? "{}");
 const [{ Client }, { StdioClientTransport, getDefaultEnvironment }] =
   major === "1"
     ? [
@@ -26,7 +29,25 @@ const transport = new StdioClientTransport({
   env: { ...getDefaultEnvironment(), ...server.env },
   stderr: "inherit",
 });
-const client = new Client({ name: "drive", version: "1.0.0" }, { capabilities: {} });
+const client = new Client(
+  { name: "drive", version: "1.0.0" },
+  {
+    capabilities: elicit ? { elicitation: {} } : {},
+    ...(modern && { versionNegotiation: { mode: { pin: "2026-07-28" } } }),
+  },
+);
+if (elicit) {
+  const { after, ...answer } = elicit;
+  const kind =
+    major === "1"
+      ? (await import("@modelcontextprotocol/sdk/types.js")).ElicitRequestSchema
+      : "elicitation/create";
+  client.setRequestHandler(kind, async ({ params }) => {
+    show({ asked: params });
+    await new Promise((resolve) => setTimeout(resolve, after * 1000));
+    return answer;
+  });
+}
 await client.connect(transport);
 show({ protocol: client.getNegotiatedProtocolVersion?.() ?? transport._protocolVersion ?? null });
 show({ tools: (await client.listTools()).tools });
