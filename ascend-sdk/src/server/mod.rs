@@ -28,6 +28,13 @@
 //!   before; an identical call joins its action, and runs once it is approved.
 //!   Such an answer is no error, except where the tool has an output schema:
 //!   clients would refuse it for its lack of structured content.
+//! - A client of 2026-07-28 is answered with `input_required` and a sealed
+//!   `requestState` after 45 s, and comes back with it to wait on: ten requests at
+//!   most, then the call is answered as pending. A state that was changed, or is of
+//!   another call, session or server, is the error -32602, and nothing runs.
+//! - Where [`in_client_approval`](GovernedServer::in_client_approval) and the
+//!   authority allow it, the client's user is shown the call in a form, and can
+//!   approve or reject it there; the authority's approvers can meanwhile.
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.

@@ -2,9 +2,13 @@
 //! that its scenarios call, by their names, over Streamable HTTP on a free port
 //! of this machine. Its first line on stderr is its URL.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use ascend_sdk::{
-    CallContext, Content, ContentBlock, Floor, Governor, Hints, Location, MissingState, Permit,
-    Refusal, ResourceContents, Segment, State, Template, Tool, ToolSpec, mcp_governance,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
+    ContentBlock, Decision, Digest, Evaluation, Floor, Governor, Hints, Location, MissingState,
+    Outcome, Permit, Refusal, ResourceContents, Review, RiskLevel, Segment, State, Template, Tool,
+    ToolSpec, mcp_governance,
     server::{GovernedServer, ServeError},
     tools,
 };
@@ -12,6 +16,7 @@ use ascend_tests::Scripted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// The smallest PNG: one pixel.
 const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
@@ -101,6 +106,87 @@ async fn test_reconnection() -> Result<Content, Refusal> {
     Ok(Content::text("done"))
 }
 
+/// Needs an approval, for which the client's user is asked.
+#[mcp_governance(action_type = "conformance.ask", resource = "conformance/state")]
+async fn test_input_required_result_request_state() -> Result<Content, Refusal> {
+    Ok(Content::text("state-ok"))
+}
+
+/// Needs an approval too.
+#[mcp_governance(action_type = "conformance.ask", resource = "conformance/tampered")]
+async fn test_input_required_result_tampered_state() -> Result<Content, Refusal> {
+    Ok(Content::text("ran"))
+}
+
+/// Allows everything, but for what asks: that it takes a client's user's word for,
+/// and it has an approver of its own, who approves while the client asks. (The
+/// suite answers at once, which no person does, so that its answers do not count.)
+struct Approver {
+    scripted: Scripted,
+    promised: watch::Sender<BTreeSet<ActionId>>,
+}
+
+impl Authority for Approver {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        Box::pin(async move {
+            let evaluation = self.scripted.evaluate(action).await?;
+            if action.verb != "ask" {
+                return Ok(evaluation);
+            }
+            let decision = Decision::RequireApproval;
+            Ok(Evaluation { decision, in_client_approval: true, ..evaluation })
+        })
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        Box::pin(async move {
+            let mut promised = self.promised.subscribe();
+            drop(promised.wait_for(|promised| promised.contains(id)).await);
+            Ok(ascend_tests::approved())
+        })
+    }
+
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        self.promised.send_modify(|promised| {
+            promised.insert(id.clone());
+        });
+        Box::pin(async { Ok(Some(Duration::from_secs(60))) })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        self.scripted.claim(id, digest)
+    }
+
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        self.scripted.report(id, outcome)
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        self.scripted.health()
+    }
+
+    fn describe(&self) -> String {
+        self.scripted.describe()
+    }
+}
+
 /// Has an argument that clients repeat in a header.
 #[mcp_governance(action_type = "conformance.read", resource = "conformance")]
 async fn test_custom_headers(
@@ -184,8 +270,10 @@ async fn main() -> Result<(), ServeError> {
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::ERROR)
         .init();
-    let server = GovernedServer::new("conformance-001", Governor::new(Scripted::allow()))
+    let authority = Approver { scripted: Scripted::allow(), promised: watch::Sender::default() };
+    let server = GovernedServer::new("conformance-001", Governor::new(authority))
         .version("1.0.0")
+        .in_client_approval(RiskLevel::Medium)
         .tools(tools![
             test_simple_text,
             test_image_content,
@@ -197,6 +285,8 @@ async fn main() -> Result<(), ServeError> {
             test_logging_tool,
             test_streaming_elicitation,
             test_reconnection,
+            test_input_required_result_request_state,
+            test_input_required_result_tampered_state,
             test_custom_headers,
             Contact
         ])
