@@ -253,6 +253,11 @@ async fn the_user_of_a_client_rejects() {
     let result = settled(&mut client, "plans", with(&state, reject)).await;
     assert_eq!(governance(&result)["refusal"], "rejected", "{result}");
     assert_eq!(governance(&result)["reviewed_by"], "the user of modern 3 (in client)");
+    // The same state again opens nothing.
+    let result = write(&mut client, 2, "plans", Retry::of(Some(&state))).await;
+    assert_eq!(result["isError"], true);
+    assert!(text(&result).starts_with("the action that the call waited for is over"), "{result}");
+    assert_eq!(host.center.actions(None, 10).await.unwrap().len(), 1);
     assert_eq!(host.notes.count(), 0);
 }
 

@@ -119,7 +119,7 @@ impl Handler {
             ended = call.end(until, gone) => ended,
             never = asking => match never {},
         };
-        if let Some(next) = answer::pending(&ended).and_then(|it| leg.next(server, it, asks)) {
+        if let Some(next) = leg.next(server, &ended, asks) {
             return Ok(next.into());
         }
         Ok(answer::result(ended, offer, is_legacy).into())

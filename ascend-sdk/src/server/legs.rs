@@ -2,7 +2,10 @@
 //! request is held for a while, and then answered with a sealed state, which the
 //! client's next request brings back to go on waiting for the very same action.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rmcp::{
@@ -17,10 +20,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Server, answer, error::Mistake};
+use super::{
+    Server,
+    answer::{self, Ended},
+    error::Mistake,
+};
 use crate::{
-    ActionId, Refusal,
+    ActionId, RefusalKind,
     digest::{self, Salt},
+    recent::Recent,
+    route::Unanswered,
 };
 
 /// How long one request of a call is held: the clients' 60 s for each, less a
@@ -33,19 +42,29 @@ const LAST: u8 = 10;
 
 /// Seals the states.
 #[derive(Debug)]
-pub(crate) struct Legs(RequestStateCodec);
+pub(crate) struct Legs {
+    codec: RequestStateCodec,
+    /// The actions whose end was told to a call that came back for it. One that
+    /// ran the governor knows.
+    over: Mutex<Recent>,
+}
 
 impl Legs {
     /// With a key that other processes may have too, or one of this process.
     pub(crate) fn new(key: Option<&SecretString>, mistakes: &mut Vec<Mistake>) -> Self {
         let own = || RequestStateCodec::new_unchecked(Salt::random().into_secret());
-        Self(key.map_or_else(own, |key| {
+        let codec = key.map_or_else(own, |key| {
             let key = key.expose_secret();
             RequestStateCodec::try_new(key).unwrap_or_else(|_| {
                 mistakes.push(Mistake::ShortStateKey { bytes: key.len() });
                 own()
             })
-        }))
+        });
+        Self { codec, over: Mutex::default() }
+    }
+
+    fn over(&self) -> MutexGuard<'_, Recent> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +100,10 @@ pub(super) enum Fault {
         "the time for an approval was over before the call came back. It was not executed; call again without `requestState` to ask anew"
     )]
     Expired,
+    #[error(
+        "the action that the call waited for is over, which an earlier request was told. It was not executed; call again without `requestState` to ask anew"
+    )]
+    Over,
 }
 
 impl Fault {
@@ -90,7 +113,9 @@ impl Fault {
         tracing::warn!(fault = ?self, "refused a call that came back");
         match self {
             Self::Forged => Err(ErrorData::invalid_params(self.to_string(), None)),
-            Self::Legacy | Self::Expired => Ok(answer::failed(self.to_string(), None).into()),
+            Self::Legacy | Self::Expired | Self::Over => {
+                Ok(answer::failed(self.to_string(), None).into())
+            }
         }
     }
 }
@@ -146,10 +171,13 @@ impl Leg {
         // Answers to what nobody asked are no answers: the call is a first one.
         let Some(state) = brought.state else { return Ok(first) };
         let sealed: Sealed =
-            server.legs.0.open_json_with(&state, &binding).map_err(|error| match error {
+            server.legs.codec.open_json_with(&state, &binding).map_err(|error| match error {
                 RequestStateError::Expired => Fault::Expired,
                 _ => Fault::Forged,
             })?;
+        if server.legs.over().contains(&sealed.action) {
+            return Err(Fault::Over);
+        }
         let answers = sealed.asked_at.map(|asked_at| Answers {
             answers: brought.answers.unwrap_or_default(),
             after: Duration::from_millis(u64::try_from(now() - asked_at).unwrap_or_default()),
@@ -165,14 +193,20 @@ impl Leg {
         }
     }
 
-    /// What the client is answered instead of `pending`; `None` where it must do
-    /// with that.
+    /// What the client is answered instead of how its request ended; `None` where
+    /// it must do with that.
     pub(super) fn next(
         &self,
         server: &Server,
-        pending: &Refusal,
+        ended: &Ended,
         asks: Option<InputRequests>,
     ) -> Option<InputRequiredResult> {
+        let Some(pending) = answer::pending(ended) else {
+            if let (Some(action), true) = (&self.resumes, has_ended_unexecuted(ended)) {
+                server.legs.over().insert(action);
+            }
+            return None;
+        };
         let (Some(binding), true) = (&self.binding, self.number < LAST) else { return None };
         let sealed = Sealed {
             action: pending.action_id()?.clone(),
@@ -180,7 +214,7 @@ impl Leg {
             asked_at: asks.is_some().then(now),
         };
         let options = SealOptions::new().associated_data(binding).ttl(pending.left()?);
-        match server.legs.0.seal_json_with(&sealed, &options) {
+        match server.legs.codec.seal_json_with(&sealed, &options) {
             Ok(state) => Some(InputRequiredResult::new(asks, Some(state))),
             Err(error) => {
                 tracing::error!(%error, "a state could not be sealed");
@@ -188,6 +222,12 @@ impl Leg {
             }
         }
     }
+}
+
+/// Whether the action will never run.
+fn has_ended_unexecuted(ended: &Ended) -> bool {
+    let Ok(Err(Unanswered::Refused(refusal))) = ended else { return false };
+    matches!(refusal.kind(), RefusalKind::Rejected | RefusalKind::TimedOut | RefusalKind::Expired)
 }
 
 fn now() -> i64 {
