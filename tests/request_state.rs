@@ -11,7 +11,7 @@ use ascend_sdk::{
     server::{GovernedServer, HttpServer, ServeError},
 };
 use ascend_tests::{
-    client::{Client, Server, call, program},
+    client::{Client, Server, call, call_tampering, program},
     fixture::{self, Script},
     modern::{self, Retry},
     raw_client::RawClient,
@@ -410,6 +410,7 @@ async fn with_client(client: Client) {
     let calls = [
         call("guarded_plain", json!({ "text": "never" })),
         call("guarded_plain", json!({ "text": "approved" })),
+        call_tampering("guarded_plain", json!({ "text": "forged" })),
     ];
     let mut session = client.start_with(&fixture_over(&center), &calls, &json!({ "modern": true }));
     assert_eq!(session.next().await["protocol"], "2026-07-28");
@@ -426,8 +427,11 @@ async fn with_client(client: Client) {
     let result = session.result(1).await;
     assert_eq!(text(&result), "approved", "{result}");
     assert_eq!(governance(&result)["action_id"], approved.to_string());
+    let refused = session.next().await;
+    let error = refused["error"].as_str().unwrap_or_else(|| panic!("an error: {refused}"));
+    assert!(error.contains("none that this server gave for this call"), "{error}");
     session.finished().await;
-    assert_eq!(center.actions(None, 10).await.unwrap().len(), 2, "one action each");
+    assert_eq!(center.actions(None, 10).await.unwrap().len(), 3, "one action each");
 }
 
 #[tokio::test]

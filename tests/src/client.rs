@@ -95,6 +95,12 @@ pub fn call_aside(tool: &str, arguments: Value) -> Value {
     json!({ "tool": tool, "arguments": arguments, "concurrent": true })
 }
 
+/// A call of `tool` that comes back with a `requestState` which is not the server's.
+#[must_use]
+pub fn call_tampering(tool: &str, arguments: Value) -> Value {
+    json!({ "tool": tool, "arguments": arguments, "tamper": true })
+}
+
 /// A running client. What it sees comes as one JSON object after another.
 #[derive(Debug)]
 pub struct Session {

@@ -5,6 +5,7 @@ usage: drive.py '{"command": …, "args": […], "env": {…}}' '[{"tool": …, 
 Prints one JSON object a line: the negotiated protocol, the tools, then the
 result of each call as it arrives. Calls run one after another, except those
 with "concurrent": true, which run together with the ones that follow.
+A call with "tamper" comes back with a changed requestState.
 With "modern" it speaks 2026-07-28, where it can. With "elicit" it shows what its
 user is asked, {"asked": …}, and answers with that, "after" so many seconds.
 Works with both major versions of the client.
@@ -67,9 +68,18 @@ def dump(model):
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-async def call(client, index, tool, arguments):
+async def tampered(client, tool, arguments):
+    """By hand, with a state that the server did not give."""
+    by_hand = {"allow_input_required": True}
+    first = await client.session.call_tool(tool, arguments, **by_hand)
+    changed = first.request_state[:-1] + "-"
+    return await client.session.call_tool(tool, arguments, request_state=changed, **by_hand)
+
+
+async def call(client, index, tool, arguments, tamper=False, **_):
     try:
-        show(call=index, result=dump(await client.call_tool(tool, arguments)))
+        calling = tampered(client, tool, arguments) if tamper else client.call_tool(tool, arguments)
+        show(call=index, result=dump(await calling))
     except Exception as error:  # whatever the client makes of it is what is tested
         show(call=index, error=f"{type(error).__name__}: {error}")
 
@@ -80,7 +90,7 @@ async def main(server, calls, options):
         show(tools=[dump(tool) for tool in (await client.list_tools()).tools])
         running = []
         for index, spec in enumerate(calls):
-            task = asyncio.create_task(call(client, index, spec["tool"], spec["arguments"]))
+            task = asyncio.create_task(call(client, index, **spec))
             if spec.get("concurrent"):
                 running.append(task)
             else:

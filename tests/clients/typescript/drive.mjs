@@ -6,6 +6,7 @@
 // Prints one JSON object a line: the negotiated protocol, the tools, then the
 // result of each call as it arrives. Calls run one after another, except those
 // with "concurrent": true, which run together with the ones that follow.
+// A call with "tamper" comes back with a changed requestState.
 // With "modern" it speaks 2026-07-28, where MAJOR can. With "elicit" it shows what
 // its user is asked, {"asked": …}, and answers with that, "after" so many seconds.
 
@@ -52,9 +53,17 @@ await client.connect(transport);
 show({ protocol: client.getNegotiatedProtocolVersion?.() ?? transport._protocolVersion ?? null });
 show({ tools: (await client.listTools()).tools });
 
-const call = async (index, { tool, arguments: given }) => {
+// By hand, with a state that the server did not give.
+const tampered = async (params) => {
+  const by = { allowInputRequired: true };
+  const { requestState } = await client.request({ method: "tools/call", params }, by);
+  const changed = { ...params, requestState: requestState.replace(/.$/, "-") };
+  return client.request({ method: "tools/call", params: changed }, by);
+};
+const call = async (index, { tool, arguments: given, tamper }) => {
+  const params = { name: tool, arguments: given };
   try {
-    show({ call: index, result: await client.callTool({ name: tool, arguments: given }) });
+    show({ call: index, result: await (tamper ? tampered(params) : client.callTool(params)) });
   } catch (error) {
     show({ call: index, error: `${error.name}: ${error.message}` });
   }
