@@ -11,8 +11,8 @@ use std::{
 };
 
 use ascend_sdk::{
-    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, Evaluation, Outcome,
-    Review, Standing, Status, Tools,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Digest,
+    Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -21,7 +21,7 @@ use crate::{
     audit::{AuditKey, AuditKeyError},
     credential::{self, Approver, CredentialError, Identity, Role},
     directory,
-    life::ActionState,
+    life::{ActionState, Event},
     policy::{
         self, Engine, Origin, Policies, PolicyError, PolicyStatus, PolicySummary, Recent,
         ToolSchema,
@@ -307,7 +307,7 @@ impl Center {
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        self.0.store.decide(id, true, approver.name().to_owned(), comment).await
+        self.0.store.decide(id, Event::Approve, approver.name().to_owned(), comment).await
     }
 
     /// Rejects a pending action.
@@ -321,7 +321,7 @@ impl Center {
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        self.0.store.decide(id, false, approver.name().to_owned(), comment).await
+        self.0.store.decide(id, Event::Reject, approver.name().to_owned(), comment).await
     }
 
     /// The action as it stands now; `None` when there is none.
@@ -492,6 +492,19 @@ impl Center {
         }))
     }
 
+    /// What the client's user decided, where that counts.
+    pub(crate) async fn confirm_for(
+        &self,
+        id: i64,
+        confirmation: &Confirmation,
+        by: &str,
+    ) -> Result<Record, DecideError> {
+        let session = &confirmation.session.session_id;
+        let comment = format!("told by `{by}`, session {}", shown(session));
+        let event = Event::Confirm(confirmation.answer);
+        self.0.store.decide(id, event, confirmation.reviewer(), Some(comment)).await
+    }
+
     pub(crate) async fn report_for(
         &self,
         id: i64,
@@ -615,6 +628,20 @@ impl Authority for Center {
                 Err(_) => None,
             };
             Ok(Some(record.map_or_else(|| Status::Unknown.into(), |record| record.standing())))
+        })
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ActionId,
+        confirmation: &'a Confirmation,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(async move {
+            match self.confirm_for(number(id)?, confirmation, EMBEDDED).await {
+                Ok(_) => Ok(()),
+                Err(DecideError::Store(error)) => Err(failed(error)),
+                Err(error) => Err(AuthorityError::InvalidRequest(error.to_string())),
+            }
         })
     }
 

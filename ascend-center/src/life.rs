@@ -8,13 +8,16 @@
 //! allowed ───────────────────────────┘            denied: nothing follows
 //! ```
 //!
+//! The client's user can approve or reject like an approver, where policy takes
+//! their word for the action, and the kill switch is not raised.
+//!
 //! A pending action can be promised to its agent: it is not withdrawn any more,
 //! unless the agent itself abandons it, and an identical call joins it, until its
 //! decision is claimed or its end was told once.
 
 use std::{fmt, str::FromStr};
 
-use ascend_sdk::{Digest, RefusalKind};
+use ascend_sdk::{ClientAnswer, Digest, RefusalKind};
 use serde::{Deserialize, Serialize};
 
 /// Where an action stands.
@@ -120,6 +123,8 @@ pub(crate) struct Life {
     pub(crate) digest: Digest,
     pub(crate) expires_at: i64,
     pub(crate) promised: bool,
+    /// Whether the word of the client's user counts.
+    pub(crate) in_client: bool,
 }
 
 /// What can happen to an action.
@@ -127,6 +132,8 @@ pub(crate) struct Life {
 pub(crate) enum Event {
     Approve,
     Reject,
+    /// The client says that its user approves, or rejects.
+    Confirm(ClientAnswer),
     Withdraw,
     /// Its agent does not want it any more, promised or not.
     Abandon,
@@ -144,6 +151,8 @@ pub(crate) enum Refused {
     State(ActionState),
     DigestMismatch,
     KillSwitch,
+    /// The approvers alone decide on it.
+    Reserved,
 }
 
 /// However late a person approves, the caller has this long to run the action.
@@ -162,12 +171,18 @@ impl Life {
         let become_ = |state| (Self { state, ..life }, Ok(()));
         let refused = || (life, Err(Refused::State(life.state)));
         match (event, life.state) {
-            (Event::Approve, ActionState::Pending) => {
+            (Event::Confirm(_), ActionState::Pending) if killed => (life, Err(Refused::KillSwitch)),
+            (Event::Confirm(_), ActionState::Pending) if !life.in_client => {
+                (life, Err(Refused::Reserved))
+            }
+            (Event::Approve | Event::Confirm(ClientAnswer::Approved), ActionState::Pending) => {
                 let expires_at = life.time_to_run(now);
                 (Self { state: ActionState::Approved, expires_at, ..life }, Ok(()))
             }
-            (Event::Reject, ActionState::Pending) => become_(ActionState::Rejected),
-            (Event::Approve | Event::Reject, _) => refused(),
+            (Event::Reject | Event::Confirm(ClientAnswer::Rejected), ActionState::Pending) => {
+                become_(ActionState::Rejected)
+            }
+            (Event::Approve | Event::Reject | Event::Confirm(_), _) => refused(),
 
             (Event::Claim(_), ActionState::Allowed | ActionState::Approved) if killed => {
                 (life, Err(Refused::KillSwitch))
@@ -304,6 +319,8 @@ mod tests {
         prop_oneof![
             3 => Just(Event::Approve),
             1 => Just(Event::Reject),
+            2 => Just(Event::Confirm(ClientAnswer::Approved)),
+            1 => Just(Event::Confirm(ClientAnswer::Rejected)),
             1 => Just(Event::Withdraw),
             1 => Just(Event::Abandon),
             2 => Just(Event::Promise),
@@ -328,10 +345,12 @@ mod tests {
         #[test]
         fn a_claim_is_granted_at_most_once_and_only_under_a_decision(
             state in start(),
+            in_client in any::<bool>(),
             steps in prop::collection::vec((event(), 0_i64..400, prop::bool::weighted(0.2)), 0..24),
         ) {
             const EXPIRES: i64 = 1_000;
-            let mut life = Life { state, digest: digest(1), expires_at: EXPIRES, promised: false };
+            let mut life =
+                Life { state, digest: digest(1), expires_at: EXPIRES, promised: false, in_client };
             let mut now = 0;
             let mut claims = 0;
             let mut approved_at = None;
@@ -341,7 +360,12 @@ mod tests {
                 now += later;
                 let before = life;
                 let (next, answer) = life.after(event, now, killed);
-                if event == Event::Approve && answer.is_ok() {
+                if matches!(event, Event::Confirm(_)) {
+                    prop_assert!(in_client && !killed || answer.is_err(), "a reserved approval");
+                    prop_assert!(answer.is_ok() || next == before.at(now));
+                }
+                let approve = [Event::Approve, Event::Confirm(ClientAnswer::Approved)];
+                if approve.contains(&event) && answer.is_ok() {
                     prop_assert!(now < EXPIRES, "an approval after the expiry is refused");
                     prop_assert_eq!(before.state, ActionState::Pending);
                     prop_assert!(approved_at.replace(now).is_none(), "approved twice");
@@ -380,7 +404,8 @@ mod tests {
                 let finished = matches!(event, Event::Complete | Event::Fail) && answer.is_ok();
                 ended |= finished
                     || answer == Err(Refused::DigestMismatch)
-                    || event == Event::Reject && answer.is_ok()
+                    || matches!(event, Event::Reject | Event::Confirm(ClientAnswer::Rejected))
+                        && answer.is_ok()
                     || matches!(event, Event::Withdraw | Event::Abandon) && answer.is_ok() && !open
                     || matches!(next.state, ActionState::Expired);
                 life = next;
@@ -393,7 +418,9 @@ mod tests {
             event in event(),
             now in 0_i64..2_000,
         ) {
-            let life = Life { state, digest: digest(1), expires_at: 1_000, promised: false };
+            let life = Life {
+                state, digest: digest(1), expires_at: 1_000, promised: false, in_client: true,
+            };
             let (next, answer) = life.after(event, now, false);
             if let Err(Refused::State(told)) = answer {
                 prop_assert_eq!(told, next.state);
@@ -411,6 +438,7 @@ mod tests {
             digest: digest(1),
             expires_at: 1_000,
             promised: false,
+            in_client: false,
         };
         let (life, answer) = life.after(Event::Claim(digest(2)), 0, false);
         assert_eq!(answer, Err(Refused::DigestMismatch));
@@ -425,6 +453,7 @@ mod tests {
             digest: digest(1),
             expires_at: 1_000,
             promised: false,
+            in_client: false,
         };
         let (life, answer) = life.after(Event::Claim(digest(1)), 0, true);
         assert_eq!(answer, Err(Refused::KillSwitch));

@@ -75,6 +75,8 @@ pub struct Record {
     pub outcome: Option<String>,
     /// When retention erased its arguments, and all else that tells of them.
     pub erased_at: Option<Timestamp>,
+    /// Whether the word of the client's user counts as an approval.
+    pub in_client: bool,
 }
 
 /// A policy that matched an action.
@@ -133,6 +135,7 @@ impl Record {
             digest: self.digest,
             expires_at: self.expires_at.as_millisecond(),
             promised: self.promised,
+            in_client: self.in_client,
         }
     }
 
@@ -237,7 +240,13 @@ impl Record {
             refusal: self.current_refusal(),
             approval: (self.state == ActionState::Approved).then(|| self.approval()).flatten(),
             estimated_approval_time: None,
+            in_client_approval: self.takes_word_of_client(),
         }
+    }
+
+    /// Whether the client's user can decide on it now.
+    pub(crate) fn takes_word_of_client(&self) -> bool {
+        self.in_client && self.state == ActionState::Pending
     }
 
     /// How the wait for a person ended; `None` while it has not.
@@ -283,6 +292,7 @@ impl FromRow<'_, SqliteRow> for Record {
             promised: row.try_get("promised")?,
             outcome: row.try_get("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
+            in_client: row.try_get("in_client")?,
         })
     }
 }

@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Value};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ActionId, Approval, BoxFuture, RiskLevel, SessionContext};
+use crate::{Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -44,6 +45,8 @@ pub(crate) struct Patience {
     pub(crate) begun: Arc<OnceLock<Option<String>>>,
     /// The action that this call goes on waiting for; it opens no other.
     pub(crate) resumes: Option<ActionId>,
+    /// Whether the server wants to show what waits to the client's user.
+    pub(crate) needs_card: bool,
 }
 
 /// What is to become of a call that waits for a person.
@@ -73,6 +76,39 @@ pub(crate) struct Waiting {
     pub(crate) approvers: String,
     /// Whether its action lives on without it.
     pub(crate) promised: bool,
+    /// What the client's user may be shown, where the authority takes their word.
+    pub(crate) card: Option<Arc<Card>>,
+}
+
+/// A call, for the person at the client that makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Card {
+    pub(crate) tool: String,
+    pub(crate) action_type: String,
+    pub(crate) resource: String,
+    /// Sensitive values masked.
+    pub(crate) parameters: Map<String, Value>,
+    /// Why a person must decide.
+    pub(crate) reason: Option<String>,
+    /// What the tool and its arguments say of the risk.
+    pub(crate) least_risk: RiskLevel,
+}
+
+impl Card {
+    pub(crate) fn of(action: &Action) -> Self {
+        Self {
+            tool: action.tool.clone(),
+            action_type: action.action_type(),
+            resource: action.resource.clone(),
+            parameters: action.parameters.clone(),
+            reason: None,
+            least_risk: action
+                .floor
+                .risk_level
+                .max(action.facts.risk_level)
+                .unwrap_or(RiskLevel::Low),
+        }
+    }
 }
 
 /// Ends a wait in the eyes of whoever watches, however it ends.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ActionId, RefusalKind, RiskLevel};
+use crate::{ActionId, RefusalKind, RiskLevel, SessionContext, shown};
 
 /// An authority's answer, from the mildest to the strictest, so that
 /// `max` is the stricter of two.
@@ -63,6 +63,9 @@ pub struct Evaluation {
     pub approval: Option<Approval>,
     /// How long an approval is expected to take.
     pub estimated_approval_time: Option<Duration>,
+    /// With [`Decision::RequireApproval`]: whether the authority takes the word of
+    /// the client's user for it, by [`Authority::confirm`](crate::Authority::confirm).
+    pub in_client_approval: bool,
 }
 
 /// A person's consent.
@@ -74,6 +77,48 @@ pub struct Approval {
     /// What they wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comments: Option<String>,
+}
+
+/// What the user of a client answered, when the client asked them about a pending
+/// action. It is the client's word: no proof that a person was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// What they answered.
+    pub answer: ClientAnswer,
+    /// The session in which they were asked.
+    pub session: SessionContext,
+}
+
+/// A user's answer to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAnswer {
+    /// It may run.
+    Approved,
+    /// It may not.
+    Rejected,
+}
+
+impl Confirmation {
+    /// Who decided, in words that cannot be taken for a person's name: `the user
+    /// of claude-code 2.1 (in client)`.
+    ///
+    /// ```
+    /// use ascend_sdk::{ClientAnswer, Confirmation, SessionContext};
+    /// let session = SessionContext {
+    ///     client_name: Some("claude-code".to_owned()),
+    ///     client_version: Some("2.1".to_owned()),
+    ///     ..SessionContext::default()
+    /// };
+    /// let confirmation = Confirmation { answer: ClientAnswer::Approved, session };
+    /// assert_eq!(confirmation.reviewer(), "the user of claude-code 2.1 (in client)");
+    /// ```
+    #[must_use]
+    pub fn reviewer(&self) -> String {
+        let name = self.session.client_name.as_deref().unwrap_or("an unnamed client");
+        let version = self.session.client_version.as_deref().unwrap_or_default();
+        let client = format!("{name} {version}");
+        format!("the user of {} (in client)", shown(client.trim()))
+    }
 }
 
 /// Why a pending action will not run.

@@ -73,6 +73,12 @@ impl Salt {
         Self(bytes)
     }
 
+    /// The secret itself, where it is to be a key.
+    #[cfg(feature = "server")]
+    pub(crate) fn into_secret(self) -> [u8; 32] {
+        self.0
+    }
+
     /// A value that is unique to the action and does not tell the secret.
     pub(crate) fn public(&self) -> [u8; 32] {
         Sha256::new()
@@ -163,6 +169,24 @@ pub(crate) fn of_call(
 /// The digest of a JSON value that holds no secret.
 pub(crate) fn of_value(value: &Value) -> Digest {
     Digest(sha256(&canonical(&injective(value))))
+}
+
+/// What a secret seal of one call's state is bound to: who makes the call, and
+/// all of it. Sensitive values are neither masked nor salted, so it is for use
+/// under a key alone.
+#[cfg(feature = "server")]
+pub(crate) fn of_request(
+    server_id: &str,
+    tool: &str,
+    principal: &str,
+    arguments: &Map<String, Value>,
+) -> [u8; 32] {
+    sha256(&canonical(&injective(&json!({
+        "server_id": server_id,
+        "tool": tool,
+        "principal": principal,
+        "arguments": arguments,
+    }))))
 }
 
 /// Tells identical calls of this process, sensitive values included. It never

@@ -39,6 +39,7 @@ mod facts;
 mod governor;
 mod manifest;
 mod output;
+mod recent;
 mod refusal;
 #[cfg(feature = "server")]
 mod rmcp_return;
@@ -58,7 +59,9 @@ pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
 #[doc(inline)]
 pub use authority::{Authority, AuthorityError};
 pub use context::CallContext;
-pub use decision::{Approval, Claim, Decision, Evaluation, Outcome, Rejection, Review};
+pub use decision::{
+    Approval, Claim, ClientAnswer, Confirmation, Decision, Evaluation, Outcome, Rejection, Review,
+};
 #[cfg(feature = "server")]
 pub(crate) use digest::Salt;
 pub use digest::{Digest, DigestKey, ShortKey};
@@ -74,7 +77,7 @@ pub use server::GovernedServer;
 pub use spec::{Floor, Hints, Location, Parameter, ToolSpec};
 pub use standing::{Standing, Status};
 pub use state::{MissingState, State, StateRequirement};
-pub use template::{Segment, Template, is_invisible};
+pub use template::{Segment, Template, is_invisible, shown};
 pub use tool::{Permit, Tool, ToolParameter};
 
 #[doc = include_str!("../docs/high_risk_action.md")]

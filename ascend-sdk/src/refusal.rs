@@ -222,6 +222,12 @@ impl Refusal {
         self
     }
 
+    /// How long the action that waits can be decided yet.
+    #[cfg(feature = "server")]
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.0.wait.as_ref().map(|wait| wait.left)
+    }
+
     /// Says why, in the authority's or approver's words.
     #[must_use]
     pub fn with_reason(mut self, reason: impl Into<String>) -> Self {

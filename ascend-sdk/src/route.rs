@@ -227,6 +227,7 @@ mod tests {
                     refusal: None,
                     approval: None,
                     estimated_approval_time: None,
+                    in_client_approval: false,
                 })
             })
         }

@@ -139,6 +139,25 @@ fn encode_segment(segment: &str) -> String {
     }
 }
 
+/// `text` on one line, each invisible character as `\u{…}`: what an agent wrote
+/// is shown to people as what it is.
+///
+/// ```
+/// assert_eq!(ascend_sdk::shown("a\u{202e}b\n"), r"a\u{202e}b\u{a}");
+/// ```
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_invisible(character) {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// Whether a character is shown as nothing, or changes how others are shown:
 /// controls, format characters (bidirectional, zero-width, tags), separators
 /// other than the space, private use and fillers.

@@ -90,13 +90,6 @@ impl Server {
         self
     }
 
-    /// Lets a TypeScript 2 client ask for 2026-07-28.
-    #[must_use]
-    pub fn negotiated(mut self) -> Self {
-        self.0["negotiate"] = "auto".into();
-        self
-    }
-
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -133,6 +126,12 @@ pub fn cancelled_on_progress(mut call: Value) -> Value {
     call
 }
 
+/// A call of `tool` that comes back with a `requestState` which is not the server's.
+#[must_use]
+pub fn call_tampering(tool: &str, arguments: Value) -> Value {
+    json!({ "tool": tool, "arguments": arguments, "tamper": true })
+}
+
 /// A running client. What it sees comes as one JSON object after another.
 #[derive(Debug)]
 pub struct Session {
@@ -144,6 +143,12 @@ impl Client {
     /// Starts `server`, and makes the calls.
     #[must_use]
     pub fn start(self, server: &Server, calls: &[Value]) -> Session {
+        self.start_with(server, calls, &json!({}))
+    }
+
+    /// The same, with the `modern` and `elicit` of the drivers.
+    #[must_use]
+    pub fn start_with(self, server: &Server, calls: &[Value], options: &Value) -> Session {
         let clients = clients();
         let python = |name: &str, driver: &str| {
             let environment = clients.join(format!("python-{name}"));
@@ -166,6 +171,7 @@ impl Client {
         let mut child = command
             .arg(server.0.to_string())
             .arg(Value::from(calls).to_string())
+            .arg(options.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod fixture;
 pub mod host;
+pub mod modern;
 pub mod raw_client;
 
 use std::{
@@ -58,6 +59,7 @@ pub fn evaluation(decision: Decision) -> Evaluation {
         refusal: None,
         approval: None,
         estimated_approval_time: None,
+        in_client_approval: false,
     }
 }
 

@@ -5,22 +5,9 @@
 use std::io::{self, Write};
 
 use ascend_center::{ActionState, Center, Effect, Record};
-use ascend_sdk::is_invisible;
+pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
-
-/// One line of text, every invisible character as `\u{…}`.
-pub(crate) fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_invisible(character) {
-            out.extend(character.escape_unicode());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
 
 /// JSON in ASCII: the same to a program, and harmless on a terminal.
 pub(crate) fn ascii_json(json: &str) -> String {

@@ -47,6 +47,7 @@ pub(super) fn standing(record: &Record) -> Value {
         "digest": record.digest,
         "reviewed_by": record.reviewed_by,
         "comments": record.comments,
+        "in_client_approval": record.takes_word_of_client(),
         // Tells our SDK that this center has a claim endpoint.
         "claim": true,
     })

@@ -8,6 +8,7 @@
 //! | `POST /api/v1/actions/{id}/claim` | agents | claims the decision for one run |
 //! | `POST /api/v1/actions/{id}/withdraw` | agents | gives it up |
 //! | `POST /api/v1/actions/{id}/promise` | agents | keeps it, while it is pending, for an identical call |
+//! | `POST /api/v1/actions/{id}/confirm` | agents | tells what the client's user decided, where policy takes their word |
 //! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
 //! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
 //! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
@@ -16,6 +17,7 @@
 
 mod answer;
 mod auth;
+mod confirm;
 mod evaluate;
 mod fields;
 mod policies;
@@ -133,6 +135,7 @@ fn router(face: Face) -> Router {
         .route("/api/v1/actions/{id}/claim", post(claim))
         .route("/api/v1/actions/{id}/withdraw", post(withdraw))
         .route("/api/v1/actions/{id}/promise", post(promise))
+        .route("/api/v1/actions/{id}/confirm", post(confirm::confirm))
         .route("/api/v1/actions/{id}/approve", post(approve))
         .route("/api/v1/actions/{id}/reject", post(reject))
         .route("/api/agent-action/{id}/complete", post(complete))

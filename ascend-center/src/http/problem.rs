@@ -99,7 +99,9 @@ impl From<DecideError> for Problem {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::Unknown(_) => Self::not_found(error.to_string()),
-            DecideError::NotPending(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            DecideError::NotPending(_) | DecideError::Reserved(_) | DecideError::KillSwitch => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
             DecideError::Store(error) => error.into(),
         }
     }

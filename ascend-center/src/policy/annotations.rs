@@ -1,4 +1,5 @@
-//! What a policy says of itself: `@id`, `@risk`, `@decision` and `@reason`.
+//! What a policy says of itself: `@id`, `@risk`, `@decision`,
+//! `@in_client_approval` and `@reason`.
 
 use cedar_policy::{Effect as CedarEffect, Policy};
 
@@ -12,6 +13,8 @@ pub(super) struct About {
     pub(super) effect: Effect,
     pub(super) reason: Option<String>,
     pub(super) risk: Option<u8>,
+    /// Whether it takes the word of the client's user for the approval it asks for.
+    pub(super) in_client: bool,
     pub(super) place: Place,
 }
 
@@ -26,7 +29,7 @@ pub(super) fn annotation_at(source: &Source, start: usize, key: &str) -> usize {
     start + at.map_or(0, |(at, _)| at)
 }
 
-const ANNOTATIONS: [&str; 4] = ["id", "risk", "decision", "reason"];
+const ANNOTATIONS: [&str; 5] = ["id", "risk", "decision", "in_client_approval", "reason"];
 
 /// Reads a policy's annotations; all that is wrong with them is the error.
 pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<About, Vec<Problem>> {
@@ -40,7 +43,9 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
             let problem = source.problem(at(key), format!("unknown annotation `@{key}`"));
             problems.push(match nearest(key, ANNOTATIONS) {
                 Some(meant) => problem.with_help(format!("did you mean `@{meant}`?")),
-                None => problem.with_help("a policy has `@id`, `@risk`, `@decision` and `@reason`"),
+                None => problem.with_help(
+                    "a policy has `@id`, `@risk`, `@decision`, `@in_client_approval` and `@reason`",
+                ),
             });
         }
     }
@@ -104,6 +109,27 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
         }
     };
 
+    let in_client = policy.annotation("in_client_approval");
+    if let Some(word) = in_client {
+        let place = at("in_client_approval");
+        if word != "allow" {
+            problems.push(
+                source
+                    .problem(place, format!("unknown `@in_client_approval({word:?})`"))
+                    .with_help("the only one is `@in_client_approval(\"allow\")`; without it an approval is the approvers' own"),
+            );
+        } else if policy.annotation("decision") != Some("require_approval") {
+            problems.push(
+                source
+                    .problem(
+                        place,
+                        "`@in_client_approval` stands on a policy that asks for no approval",
+                    )
+                    .with_help("write it beside `@decision(\"require_approval\")`"),
+            );
+        }
+    }
+
     let reason = policy.annotation("reason");
     if reason.is_some_and(|reason| reason.trim().is_empty()) {
         problems.push(
@@ -119,6 +145,7 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
             effect,
             reason: reason.map(str::to_owned),
             risk: risk.and_then(Result::ok),
+            in_client: in_client.is_some(),
             place: source.place(start),
         })
     } else {

@@ -205,7 +205,22 @@ impl Engine {
         }
         let risk_score = risks(asked, doing, &matched).map(|(risk, _)| risk).max().unwrap_or(100);
         let risk_level = RiskLevel::of_score(risk_score);
-        (Verdict { decision, risk_score, risk_level, reason, matched }, found.passes)
+        let in_client = decision == Decision::RequireApproval
+            && !asked.floor.require_human_approval
+            && self.all_take_word_of_client(&matched);
+        let verdict = Verdict { decision, risk_score, risk_level, reason, matched, in_client };
+        (verdict, found.passes)
+    }
+
+    /// Whether all of the policies that ask for an approval, and there are some,
+    /// take the word of the client's user.
+    fn all_take_word_of_client(&self, matched: &[Matched]) -> bool {
+        let mut asking = matched
+            .iter()
+            .filter(|matched| matched.effect == Effect::RequireApproval)
+            .map(|matched| self.by_id.get(&matched.policy).is_some_and(|about| about.in_client))
+            .peekable();
+        asking.peek().is_some() && asking.all(|takes| takes)
     }
 
     fn request(

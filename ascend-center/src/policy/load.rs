@@ -400,6 +400,16 @@ mod tests {
                  help: write `permit` without it, and a `forbid` with it for what needs a person",
             ),
             (
+                "@id(\"a\") @in_client_approval(\"yes\") forbid (principal, action, resource);",
+                "p.cedar:1:10: unknown `@in_client_approval(\"yes\")`\n  \
+                 help: the only one is `@in_client_approval(\"allow\")`",
+            ),
+            (
+                "@id(\"a\") @in_client_approval(\"allow\") forbid (principal, action, resource);",
+                "p.cedar:1:10: `@in_client_approval` stands on a policy that asks for no approval\n  \
+                 help: write it beside `@decision(\"require_approval\")`",
+            ),
+            (
                 "@id(\"a\") @reason(\" \") forbid (principal, action, resource);",
                 "p.cedar:1:10: `@reason` says nothing\n  help: tell the approver and the agent why",
             ),

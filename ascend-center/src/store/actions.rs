@@ -30,6 +30,8 @@ pub(crate) struct Verdict {
     pub(crate) risk_level: RiskLevel,
     pub(crate) reason: String,
     pub(crate) matched: Vec<Matched>,
+    /// Whether the word of the client's user counts as an approval.
+    pub(crate) in_client: bool,
 }
 
 /// A submission with its verdict.
@@ -92,6 +94,12 @@ pub enum DecideError {
     /// Somebody, or something, was faster.
     #[error("action {} is not pending any more: {}", .0.id, standing(.0))]
     NotPending(Box<Record>),
+    /// A client's user decided, and that does not count for this action.
+    #[error("action {0} is reserved to the center's approvers")]
+    Reserved(i64),
+    /// A client's user decided while the kill switch is raised.
+    #[error("the kill switch is raised; nothing can be decided in a client")]
+    KillSwitch,
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -129,7 +137,7 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at, in_client FROM actions ",
             $condition
         )
     };
@@ -207,11 +215,11 @@ impl Store {
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
-    /// An approver's decision.
+    /// An approver's decision, or that of a client's user: `event` says which.
     pub(crate) async fn decide(
         &self,
         id: i64,
-        approve: bool,
+        event: Event,
         approver: String,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
@@ -220,11 +228,15 @@ impl Store {
                 let Some(record) = find(transaction, id).await? else {
                     return Ok(Err(DecideError::Unknown(id)));
                 };
-                let event = if approve { Event::Approve } else { Event::Reject };
-                let (life, answer) = record.life().after(event, transaction.now, false);
-                if answer.is_err() {
+                let killed = kill_switch::read(&mut transaction.connection).await?.is_some();
+                let (life, answer) = record.life().after(event, transaction.now, killed);
+                if let Err(refused) = answer {
                     let record = settle(transaction, record, life).await?;
-                    return Ok(Err(DecideError::NotPending(Box::new(record))));
+                    return Ok(Err(match refused {
+                        Refused::Reserved => DecideError::Reserved(id),
+                        Refused::KillSwitch => DecideError::KillSwitch,
+                        _ => DecideError::NotPending(Box::new(record)),
+                    }));
                 }
                 sqlx::query(
                     "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
@@ -238,7 +250,10 @@ impl Store {
                 .bind(id)
                 .execute(&mut transaction.connection)
                 .await?;
-                let kind = if approve { AuditKind::Approved } else { AuditKind::Rejected };
+                let kind = match life.state {
+                    ActionState::Approved => AuditKind::Approved,
+                    _ => AuditKind::Rejected,
+                };
                 let event = AuditEvent::new(kind, Actor::approver(approver)).action(id);
                 let event =
                     AuditEvent { comment, digest: Some(record.digest), ..event.standing(life)? };
@@ -375,6 +390,7 @@ async fn submit(
         digest: submission.digest,
         expires_at: transaction.now.saturating_add(timeout),
         promised: false,
+        in_client: verdict.in_client,
     };
     let parameters = serde_json::to_string(&submission.parameters)?;
     let user_context = serde_json::to_string(&submission.user_context)?;
@@ -398,8 +414,8 @@ async fn submit(
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
-         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request, \
+         in_client) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -424,6 +440,7 @@ async fn submit(
     .bind(&submission.idempotency_key)
     .bind(&submission.requested_by)
     .bind(&submission.request)
+    .bind(verdict.in_client)
     .fetch_one(&mut transaction.connection)
     .await?;
     evaluations::keep(transaction, id, &submission, recent).await?;
@@ -578,7 +595,9 @@ async fn claim(
             change(transaction, id, life, event).await?;
             return Ok(Claim::Granted);
         }
-        Err(Refused::State(_)) => settle(transaction, record, life).await?.rejection(),
+        Err(Refused::State(_) | Refused::Reserved) => {
+            settle(transaction, record, life).await?.rejection()
+        }
         Err(Refused::DigestMismatch) => {
             let rejection = Rejection {
                 kind: RefusalKind::DigestMismatch,

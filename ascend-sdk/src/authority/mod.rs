@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Action, ActionId, BoxFuture, Claim, Digest, Evaluation, Outcome, RefusalKind, Review, Standing,
+    Action, ActionId, BoxFuture, Claim, Confirmation, Digest, Evaluation, Outcome, RefusalKind,
+    Review, Standing,
 };
 
 #[cfg(feature = "ascend")]
@@ -103,6 +104,30 @@ pub trait Authority: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Tells what the client's user answered when they were asked about the
+    /// pending action `id`: asked only where
+    /// [`in_client_approval`](Evaluation::in_client_approval) was given. An
+    /// authority that takes it records it as what it is
+    /// ([`Confirmation::reviewer`]), and [`await_review`](Self::await_review) of
+    /// the action resolves. It must hold the answer against the action as it
+    /// stands by then.
+    ///
+    /// The default takes none.
+    ///
+    /// # Errors
+    ///
+    /// When it does not count, or the authority cannot be asked. The action goes
+    /// on waiting.
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ActionId,
+        confirmation: &'a Confirmation,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        let _ = (id, confirmation);
+        let refused = "the authority takes no approvals from clients".to_owned();
+        Box::pin(std::future::ready(Err(AuthorityError::InvalidRequest(refused))))
+    }
+
     /// Asks whether the authority is there and accepts this caller.
     ///
     /// # Errors
@@ -157,6 +182,14 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
         (**self).status(id)
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ActionId,
+        confirmation: &'a Confirmation,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        (**self).confirm(id, confirmation)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

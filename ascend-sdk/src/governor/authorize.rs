@@ -9,7 +9,7 @@ use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending}
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
     RefusalKind, Review,
-    context::{Waiting, Wish},
+    context::{Card, Waiting, Wish},
     refusal::Wait,
     room::{Open, Place},
 };
@@ -49,6 +49,10 @@ impl Governor {
             action.approval_timeout = inner.approval_timeout;
         }
         let floor = action.floor;
+        let card = context
+            .patience()
+            .filter(|patience| patience.needs_card && !floor.require_human_approval)
+            .map(|_| Card::of(&action));
 
         let mut gone = pin!(self.gone(context));
         let opened = tokio::select! {
@@ -74,7 +78,7 @@ impl Governor {
         let mut pending = Pending::new(self, open.clone(), context);
 
         let approval = if evaluation.decision == Decision::RequireApproval {
-            self.review(&open, is_joined, context, &mut pending).await?
+            self.review(&open, is_joined, card, context, &mut pending).await?
         } else {
             evaluation.approval.clone()
         };
@@ -195,6 +199,7 @@ impl Governor {
         &self,
         open: &Arc<Open>,
         is_joined: bool,
+        card: Option<Card>,
         context: &CallContext,
         pending: &mut Pending<'_>,
     ) -> Result<Option<Approval>, Refusal> {
@@ -211,6 +216,9 @@ impl Governor {
             until,
             approvers: authority.describe(),
             promised: false,
+            card: card
+                .filter(|_| evaluation.in_client_approval)
+                .map(|card| Arc::new(Card { reason: evaluation.reason.clone(), ..card })),
         });
         let mut gone = pin!(self.gone(context));
         let mut reviewing = pin!(timeout_at(until, authority.await_review(id)));

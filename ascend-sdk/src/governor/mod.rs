@@ -7,7 +7,6 @@ mod grant;
 mod pending;
 
 use std::{
-    collections::{HashSet, VecDeque},
     fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -18,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{builder::GovernorBuilder, grant::Grant};
-use crate::{ActionId, Authority, DigestKey, Outcome, room::Room};
+use crate::{ActionId, Authority, DigestKey, Outcome, recent::Recent, room::Room};
 
 /// What happens when the authority cannot be reached at evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,38 +44,10 @@ struct Inner {
     digest_key: Option<DigestKey>,
     reports: TaskTracker,
     closing: CancellationToken,
-    executed: Arc<Mutex<Executed>>,
+    /// The decisions that were already used by this process: a second wall behind
+    /// the authority's own claim, for those that have none.
+    executed: Arc<Mutex<Recent>>,
     room: Arc<Room>,
-}
-
-/// The decisions that were already used by this process: a second wall behind
-/// the authority's own claim, for those that have none. It forgets the oldest.
-#[derive(Default)]
-struct Executed {
-    ids: HashSet<ActionId>,
-    order: VecDeque<ActionId>,
-}
-
-impl Executed {
-    const LIMIT: usize = 65_536;
-
-    fn contains(&self, id: &ActionId) -> bool {
-        self.ids.contains(id)
-    }
-
-    /// Whether it was not there yet.
-    fn insert(&mut self, id: &ActionId) -> bool {
-        if !self.ids.insert(id.clone()) {
-            return false;
-        }
-        self.order.push_back(id.clone());
-        if self.order.len() > Self::LIMIT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        true
-    }
 }
 
 tokio::task_local! {
@@ -150,7 +121,7 @@ impl Governor {
     }
 
     /// The decisions that were used.
-    fn used(&self) -> MutexGuard<'_, Executed> {
+    fn used(&self) -> MutexGuard<'_, Recent> {
         self.0.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -60,11 +60,13 @@ pub(super) struct Asked {
     pub(super) progress: Option<(rmcp::Peer<RoleServer>, ProgressToken)>,
     /// The action that the call goes on waiting for.
     pub(super) resumes: Option<ActionId>,
+    /// Whether the call must tell what it is, once it waits.
+    pub(super) needs_card: bool,
 }
 
 impl Ongoing {
     pub(super) fn start(server: &Server, offer: &Offer, asked: Asked) -> Self {
-        let Asked { arguments, session, progress, resumes } = asked;
+        let Asked { arguments, session, progress, resumes, needs_card } = asked;
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (sender, waiting) = watch::channel(None);
         let begun = Arc::default();
@@ -74,6 +76,7 @@ impl Ongoing {
             waiting: sender,
             begun: Arc::clone(&begun),
             resumes,
+            needs_card,
         });
         let answered = CancellationToken::new();
         let progress = match progress {

@@ -104,14 +104,15 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
+    /// The tools, unless they or the rest of the server have `mistakes`.
     pub(crate) fn new(
         tools: &Tools,
         state: &State,
         lists: Lists,
         has_status_tool: bool,
+        mut mistakes: Vec<Mistake>,
     ) -> Result<Self, ServeError> {
         let own = has_status_tool.then_some(status_tool::NAME);
-        let mut mistakes = Vec::new();
         let mut offers = HashMap::new();
         let mut places: HashMap<&str, Location> = HashMap::new();
         for route in tools.routes() {

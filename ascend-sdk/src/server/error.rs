@@ -92,6 +92,12 @@ pub enum Mistake {
         /// The tool whose name is nearest, if one is near.
         suggestion: Option<&'static str>,
     },
+    /// The key of `request_state_key` is too short to be secret.
+    #[error("`request_state_key` has {bytes} bytes; give it 32 or more, all of them random")]
+    ShortStateKey {
+        /// How long it is.
+        bytes: usize,
+    },
 }
 
 fn did_you_mean(suggestion: &Option<&'static str>) -> String {

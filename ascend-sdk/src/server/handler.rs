@@ -22,6 +22,8 @@ use super::{
     call::{Asked, Ongoing},
     catalog::{Entry, Offer},
     clients,
+    in_client::Asking,
+    legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
     session,
     tasks::{self, Tasks},
@@ -44,7 +46,7 @@ impl Handler {
 
     async fn call(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
@@ -71,7 +73,7 @@ impl Handler {
             let text = "the server is busy: too many calls are in flight; try again later";
             return Err(ErrorData::new(ErrorCode(-32000), text, None));
         }
-        let arguments = arguments(&mut context, request.arguments);
+        let arguments = arguments(&mut context, request.arguments.take());
         let arguments = match offer.check(arguments) {
             Ok(arguments) => arguments,
             Err(fault) => {
@@ -79,11 +81,19 @@ impl Handler {
                 return Ok(failed(text, None).into());
             }
         };
+        let is_legacy = is_legacy(&context);
+        let brought = Brought::take(&mut request);
+        let what = (&*request.name, &arguments);
+        let leg = match Leg::of(server, &context, &self.session_id, is_legacy, what, brought) {
+            Ok(leg) => leg,
+            Err(fault) => return fault.answer(),
+        };
         let session = session::of(&context, &self.session_id);
         let token = context.meta.get_progress_token();
         let hold = server
             .hold
             .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
+        let asking = Asking::of(server, offer, &context, &session, is_legacy, &leg);
         let call = Ongoing::start(
             server,
             offer,
@@ -91,7 +101,8 @@ impl Handler {
                 arguments,
                 session,
                 progress: token.map(|token| (context.peer.clone(), token)),
-                resumes: None,
+                resumes: leg.resumes.clone(),
+                needs_card: asking.needs_card(),
             },
         );
         let gone = async {
@@ -100,8 +111,12 @@ impl Handler {
                 () = self.ended.cancelled() => {}
             }
         };
-        let is_legacy = is_legacy(&context);
-        if tasks::may_answer(&context, is_legacy) && server.tasks.have_room(&server.limits) {
+        // What came as a first request goes on as it began.
+        let is_first = leg.resumes.is_none();
+        if is_first
+            && tasks::may_answer(&context, is_legacy)
+            && server.tasks.have_room(&server.limits)
+        {
             return Ok(match call.end_unless_promised(gone).await {
                 Ok(ended) => self.result(ended, offer, is_legacy).into(),
                 Err((call, waiting)) => {
@@ -113,7 +128,17 @@ impl Handler {
                 }
             });
         }
-        let ended = call.end(hold.map(|hold| arrived + hold), gone).await;
+        let until = leg.hold(server, hold).map(|hold| arrived + hold);
+        let mut asks = None;
+        let asking = asking.run(call.waiting.clone(), call.wish.clone(), &mut asks);
+        let ended = tokio::select! {
+            biased;
+            ended = call.end(until, gone) => ended,
+            never = asking => match never {},
+        };
+        if let Some(next) = leg.next(server, &ended, asks) {
+            return Ok(next.into());
+        }
         Ok(self.result(ended, offer, is_legacy).into())
     }
 

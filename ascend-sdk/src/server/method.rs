@@ -45,7 +45,13 @@ pub(crate) fn context(request: &RequestContext<RoleServer>) -> CallContext {
         }
         std::future::pending::<Infallible>().await
     };
-    let patience = Patience { wish: wishes, waiting: sender, begun: Arc::default(), resumes: None };
+    let patience = Patience {
+        wish: wishes,
+        waiting: sender,
+        begun: Arc::default(),
+        resumes: None,
+        needs_card: false,
+    };
     CallContext::new(session, request.ct.clone()).with_patience(patience).attended_by(async move {
         tokio::select! {
             never = leave => never,

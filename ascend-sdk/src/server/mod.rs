@@ -35,6 +35,13 @@
 //!   before; an identical call joins its action, and runs once it is approved.
 //!   Such an answer is no error, except where the tool has an output schema:
 //!   clients would refuse it for its lack of structured content.
+//! - A client of 2026-07-28 is answered with `input_required` and a sealed
+//!   `requestState` after 45 s, and comes back with it to wait on: ten requests at
+//!   most, then the call is answered as pending. A state that was changed, or is of
+//!   another call, session or server, is the error -32602, and nothing runs.
+//! - Where [`in_client_approval`](GovernedServer::in_client_approval) and the
+//!   authority allow it, the client's user is shown the call in a form, and can
+//!   approve or reject it there; the authority's approvers can meanwhile.
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
@@ -63,6 +70,7 @@
 
 mod answer;
 mod call;
+mod card;
 mod catalog;
 mod clients;
 mod connection;
@@ -72,6 +80,8 @@ mod error;
 mod handler;
 #[cfg(feature = "streamable-http")]
 mod http;
+mod in_client;
+mod legs;
 mod lines;
 mod logging;
 mod message;
@@ -88,6 +98,7 @@ mod transport;
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
@@ -98,11 +109,13 @@ pub use logging::log_filter;
 
 use self::{
     catalog::{Catalog, Lists},
+    in_client::InClient,
+    legs::Legs,
     status_tool::StatusTool,
     stdio::Sink,
     tasks::Tasks,
 };
-use crate::{Governor, Manifest, State, Tools};
+use crate::{Governor, Manifest, RiskLevel, State, Tools};
 
 /// A server of governed tools, being put together.
 #[derive(Debug)]
@@ -118,6 +131,8 @@ pub struct GovernedServer {
     limits: Limits,
     hold: Option<Option<Duration>>,
     has_status_tool: bool,
+    state_key: Option<SecretString>,
+    in_client: Option<RiskLevel>,
     #[cfg(feature = "streamable-http")]
     hosts: Vec<String>,
 }
@@ -162,6 +177,8 @@ pub(crate) struct Server {
     hold: Option<Option<Duration>>,
     /// `None`: not offered.
     status_tool: Option<StatusTool>,
+    legs: Legs,
+    in_client: InClient,
     /// Calls that have not returned.
     calls: TaskTracker,
     tasks: Tasks,
@@ -183,6 +200,8 @@ impl GovernedServer {
             limits: Limits::default(),
             hold: None,
             has_status_tool: false,
+            state_key: None,
+            in_client: None,
             #[cfg(feature = "streamable-http")]
             hosts: Vec::new(),
         }
@@ -278,7 +297,9 @@ impl GovernedServer {
     /// decided or the time for its approval is over.
     ///
     /// By default that depends on the client, by the name that it gives itself:
-    /// a bit less than the client would wait, 50 s for an unknown one.
+    /// a bit less than the client would wait, 50 s for an unknown one. A client
+    /// of 2026-07-28 is held for 45 s or less, and comes back nine times by
+    /// itself, before it is answered so; unless this is `None`.
     pub fn hold_calls_for(mut self, longest: impl Into<Option<Duration>>) -> Self {
         self.hold = Some(longest.into());
         self
@@ -292,6 +313,27 @@ impl GovernedServer {
     /// Default: not offered.
     pub fn offer_approval_status(mut self) -> Self {
         self.has_status_tool = true;
+        self
+    }
+
+    /// The key under which the state of a waiting call is sealed for clients of
+    /// 2026-07-28, which bring it back with their next request: 32 bytes or more.
+    /// Default: a random one of this process. Give several servers over one
+    /// authority the same, where a call may come back to another of them.
+    pub fn request_state_key(mut self, key: SecretString) -> Self {
+        self.state_key = Some(key);
+        self
+    }
+
+    /// Lets the user of a client that can show forms approve a call there, where
+    /// its risk is at most `max_risk` and the authority takes their word for it:
+    /// a convenience, since it is the client that says what its user said. The
+    /// authority's own approvers can decide meanwhile. Never enough for a tool
+    /// that requires a person's approval, such as a `#[high_risk_action]`.
+    ///
+    /// Default: nobody is asked in a client.
+    pub fn in_client_approval(mut self, max_risk: RiskLevel) -> Self {
+        self.in_client = Some(max_risk);
         self
     }
 
@@ -346,7 +388,10 @@ impl GovernedServer {
     }
 
     fn check(self) -> Result<Arc<Server>, ServeError> {
-        let catalog = Catalog::new(&self.tools, &self.state, self.lists, self.has_status_tool)?;
+        let mut mistakes = Vec::new();
+        let legs = Legs::new(self.state_key.as_ref(), &mut mistakes);
+        let catalog =
+            Catalog::new(&self.tools, &self.state, self.lists, self.has_status_tool, mistakes)?;
         let status_tool = catalog.offers_status_tool().then(|| {
             StatusTool::new(std::iter::once(self.governor.clone()).chain(catalog.governors()))
         });
@@ -360,6 +405,8 @@ impl GovernedServer {
             state: self.state,
             limits: self.limits,
             hold: self.hold,
+            legs,
+            in_client: InClient::new(self.in_client),
             calls: TaskTracker::new(),
             tasks: Tasks::default(),
         }))

@@ -1,19 +1,23 @@
 // Drives an MCP server with the official TypeScript client.
 //
-// usage: drive.mjs MAJOR '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]'
+// usage: drive.mjs MAJOR '{"command": …, "args": […], "env": {…}}' '[{"tool": …, "arguments": {…}}, …]' ['{"modern": true, "elicit": {…}}']
 //
 // MAJOR is 1 (@modelcontextprotocol/sdk) or 2 (@modelcontextprotocol/client).
 // A server that listens already is {"url": …}. With "name" the client calls itself
-// so; with "negotiate": "auto" the second major asks for 2026-07-28.
+// so.
 //
 // Prints one JSON object a line: the negotiated protocol, the tools, then the
 // result of each call as it arrives. Calls run one after another, except those
 // with "concurrent": true, which run together with the ones that follow. With
 // "progress": true each report of progress is printed too, with "reset": true it
 // extends the time that the client waits, and with "cancel_on_progress": true the
-// call is cancelled at the first.
+// call is cancelled at the first. A call with "tamper" comes back with a changed
+// requestState.
+// With "modern" it speaks 2026-07-28, where MAJOR can. With "elicit" it shows what
+// its user is asked, {"asked": …}, and answers with that, "after" so many seconds.
 
-const [major, serverText, callsText] = process.argv.slice(2);
+const [major, serverText, callsText, optionsText] = process.argv.slice(2);
+const { modern, elicit } = JSON.parse(optionsText ?? "{}");
 const { Client, StdioClientTransport, getDefaultEnvironment, StreamableHTTPClientTransport } =
   major === "1"
     ? {
@@ -28,7 +32,7 @@ const { Client, StdioClientTransport, getDefaultEnvironment, StreamableHTTPClien
 
 const show = (object) => console.log(JSON.stringify(object));
 const server = JSON.parse(serverText);
-const { name = "drive", negotiate, url, ...started } = server;
+const { name = "drive", url, ...started } = server;
 const transport = url
   ? new StreamableHTTPClientTransport(new URL(url))
   : new StdioClientTransport({
@@ -38,12 +42,34 @@ const transport = url
     });
 const client = new Client(
   { name, version: "1.0.0" },
-  { capabilities: {}, ...(negotiate && { versionNegotiation: { mode: negotiate } }) },
+  {
+    capabilities: elicit ? { elicitation: {} } : {},
+    ...(modern && { versionNegotiation: { mode: { pin: "2026-07-28" } } }),
+  },
 );
+if (elicit) {
+  const { after, ...answer } = elicit;
+  const kind =
+    major === "1"
+      ? (await import("@modelcontextprotocol/sdk/types.js")).ElicitRequestSchema
+      : "elicitation/create";
+  client.setRequestHandler(kind, async ({ params }) => {
+    show({ asked: params });
+    await new Promise((resolve) => setTimeout(resolve, after * 1000));
+    return answer;
+  });
+}
 await client.connect(transport);
 show({ protocol: client.getNegotiatedProtocolVersion?.() ?? transport._protocolVersion ?? null });
 show({ tools: (await client.listTools()).tools });
 
+// By hand, with a state that the server did not give.
+const tampered = async (params) => {
+  const by = { allowInputRequired: true };
+  const { requestState } = await client.request({ method: "tools/call", params }, by);
+  const changed = { ...params, requestState: requestState.replace(/.$/, "-") };
+  return client.request({ method: "tools/call", params: changed }, by);
+};
 const call = async (index, spec) => {
   const options = {};
   if (spec.progress || spec.cancel_on_progress) {
@@ -56,11 +82,12 @@ const call = async (index, spec) => {
     };
   }
   const params = { name: spec.tool, arguments: spec.arguments };
+  const calling = () =>
+    major === "1"
+      ? client.callTool(params, undefined, options)
+      : client.callTool(params, options);
   try {
-    const result =
-      major === "1"
-        ? await client.callTool(params, undefined, options)
-        : await client.callTool(params, options);
+    const result = await (spec.tamper ? tampered(params) : calling());
     show({ call: index, result });
   } catch (error) {
     if (options.signal?.aborted) show({ call: index, cancelled: true });

@@ -4,13 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use ascend_sdk::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
     ContentBlock, Decision, Digest, Evaluation, Floor, Governor, Hints, Location, MissingState,
-    Outcome, Permit, Refusal, ResourceContents, Review, Segment, State, Template, Tool, ToolSpec,
-    high_risk_action, mcp_governance,
+    Outcome, Permit, Refusal, ResourceContents, Review, RiskLevel, Segment, State, Template, Tool,
+    ToolSpec, high_risk_action, mcp_governance,
     server::{GovernedServer, ServeError},
     tools,
 };
@@ -18,6 +18,7 @@ use ascend_tests::{approved, evaluation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// The smallest PNG: one pixel.
 const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
@@ -105,6 +106,18 @@ async fn test_streaming_elicitation(#[context] call: CallContext) -> Result<Cont
 #[mcp_governance(action_type = "conformance.read", resource = "conformance")]
 async fn test_reconnection() -> Result<Content, Refusal> {
     Ok(Content::text("done"))
+}
+
+/// Needs an approval, for which the client's user is asked.
+#[mcp_governance(action_type = "conformance.ask", resource = "conformance/state")]
+async fn test_input_required_result_request_state() -> Result<Content, Refusal> {
+    Ok(Content::text("state-ok"))
+}
+
+/// Needs an approval too.
+#[mcp_governance(action_type = "conformance.ask", resource = "conformance/tampered")]
+async fn test_input_required_result_tampered_state() -> Result<Content, Refusal> {
+    Ok(Content::text("ran"))
 }
 
 /// Has an argument that clients repeat in a header.
@@ -227,11 +240,14 @@ impl Tool for Contact {
 }
 
 /// A person who approves all that must be, after as many seconds as the call
-/// says, or one.
+/// says, or one. Of what asks, the word of a client's user is taken too, and it is
+/// approved while the client asks. (The suite answers at once, which no person
+/// does, so that its answers do not count.)
 #[derive(Default)]
 struct Approver {
-    /// How long each action takes.
-    actions: Mutex<Vec<Duration>>,
+    /// How long each action takes; `None` until the client asks.
+    actions: Mutex<Vec<Option<Duration>>>,
+    promised: watch::Sender<BTreeSet<ActionId>>,
 }
 
 impl Authority for Approver {
@@ -239,15 +255,17 @@ impl Authority for Approver {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        let asks = action.verb == "ask";
         let seconds = action.parameters.get("seconds").and_then(serde_json::Value::as_u64);
         let mut actions = self.actions.lock().unwrap();
-        actions.push(Duration::from_secs(seconds.unwrap_or(1)));
+        actions.push((!asks).then(|| Duration::from_secs(seconds.unwrap_or(1))));
         let action_id = ActionId::new(actions.len().to_string()).unwrap();
-        let waits = action.floor.require_human_approval;
+        let waits = asks || action.floor.require_human_approval;
         Box::pin(async move {
             Ok(Evaluation {
                 decision: if waits { Decision::RequireApproval } else { Decision::Allow },
                 action_id,
+                in_client_approval: asks,
                 ..evaluation(Decision::Allow)
             })
         })
@@ -260,9 +278,25 @@ impl Authority for Approver {
         let number: usize = id.as_str().parse().unwrap();
         let delay = self.actions.lock().unwrap()[number - 1];
         Box::pin(async move {
-            tokio::time::sleep(delay).await;
+            match delay {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => {
+                    let mut promised = self.promised.subscribe();
+                    drop(promised.wait_for(|promised| promised.contains(id)).await);
+                }
+            }
             Ok(approved())
         })
+    }
+
+    fn promise<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
+        self.promised.send_modify(|promised| {
+            promised.insert(id.clone());
+        });
+        Box::pin(async { Ok(Some(Duration::from_secs(60))) })
     }
 
     fn claim<'a>(
@@ -298,6 +332,7 @@ async fn main() -> Result<(), ServeError> {
         .init();
     let server = GovernedServer::new("conformance-001", Governor::new(Approver::default()))
         .version("1.0.0")
+        .in_client_approval(RiskLevel::Medium)
         .tools(tools![
             test_simple_text,
             test_image_content,
@@ -309,6 +344,8 @@ async fn main() -> Result<(), ServeError> {
             test_logging_tool,
             test_streaming_elicitation,
             test_reconnection,
+            test_input_required_result_request_state,
+            test_input_required_result_tampered_state,
             test_custom_headers,
             greet,
             slow_compute,

@@ -3,13 +3,14 @@
 //! `RAW_LOG` leaves out the filter that keeps rmcp's debug log quiet,
 //! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
 //! and `HOLD` are in milliseconds, `CENTER` is the directory of a center that
-//! decides in the place of the script, and `AFTERWARDS` makes the process live on after its
+//! decides in the place of the script, by the policies in the folder `POLICIES`,
+//! `IN_CLIENT` lets the client's user approve what is of medium risk, and `AFTERWARDS` makes the process live on after its
 //! server has ended.
 
 use std::{error::Error, time::Duration};
 
 use ascend_center::{Center, CenterConfig};
-use ascend_sdk::{Governor, server::log_filter};
+use ascend_sdk::{Governor, RiskLevel, server::log_filter};
 use ascend_tests::fixture;
 
 #[tokio::main]
@@ -28,13 +29,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let script = fixture::Script::new(true);
     let mut server = match std::env::var_os("CENTER") {
         Some(directory) => {
-            let center = Center::open(CenterConfig::new(directory)).await?;
+            let mut config = CenterConfig::new(directory);
+            if let Some(folder) = std::env::var_os("POLICIES") {
+                config = config.policies(folder);
+            }
+            let center = Center::open(config).await?;
             fixture::server_under(Governor::new(center), script)
         }
         None => fixture::server(script),
     };
     if let Some(milliseconds) = number("HOLD") {
         server = server.hold_calls_for(Duration::from_millis(milliseconds as u64));
+    }
+    if std::env::var_os("IN_CLIENT").is_some() {
+        server = server.in_client_approval(RiskLevel::Medium);
     }
     if let Some(bytes) = number("MAX_UNREAD") {
         server = server.max_unread_bytes(bytes);

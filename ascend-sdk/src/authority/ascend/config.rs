@@ -40,6 +40,9 @@ pub struct Paths {
     pub withdraw: Cow<'static, str>,
     /// `POST`, with `{id}`: promises the action to its agent. Called only where the server has claims.
     pub promise: Cow<'static, str>,
+    /// `POST`, with `{id}`: tells what the client's user decided. Called only
+    /// where the server has claims, and takes their word for the action.
+    pub confirm: Cow<'static, str>,
     /// `GET`: whether the kill switch is raised. Called only where
     /// [`check_kill_switch`](AscendBuilder::check_kill_switch) asks for it.
     pub kill_switch: Cow<'static, str>,
@@ -59,6 +62,7 @@ impl Default for Paths {
             claim: "/api/v1/actions/{id}/claim".into(),
             withdraw: "/api/v1/actions/{id}/withdraw".into(),
             promise: "/api/v1/actions/{id}/promise".into(),
+            confirm: "/api/v1/actions/{id}/confirm".into(),
             kill_switch: "/api/sdk/kill-switch/status".into(),
             health: "/health".into(),
         }
@@ -84,8 +88,15 @@ impl Paths {
 
     fn check(&self) -> Result<(), ConfigError> {
         let plain = [&self.evaluate, &self.statuses, &self.kill_switch, &self.health];
-        let with_id =
-            [&self.status, &self.complete, &self.fail, &self.claim, &self.withdraw, &self.promise];
+        let with_id = [
+            &self.status,
+            &self.complete,
+            &self.fail,
+            &self.claim,
+            &self.withdraw,
+            &self.promise,
+            &self.confirm,
+        ];
         let sound = |path: &str| {
             path.starts_with('/') && !path.contains(['?', '#', '\\']) && path.is_ascii()
         };

@@ -35,8 +35,8 @@ pub use self::{
     webhook::{Delivery, Webhook, WebhookError},
 };
 use crate::{
-    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Decision, Digest, Evaluation,
-    Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Decision, Digest,
+    Evaluation, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
 };
 
 /// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
@@ -227,6 +227,22 @@ impl Ascend {
         wire::promised(&answer.body).map_err(AuthorityError::Malformed)
     }
 
+    async fn confirm_action(
+        &self,
+        id: &ActionId,
+        confirmation: &Confirmation,
+    ) -> Result<(), AuthorityError> {
+        let has_claims =
+            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+        if !has_claims {
+            let reason = "plain ASCEND takes no approvals from clients".to_owned();
+            return Err(AuthorityError::InvalidRequest(reason));
+        }
+        let body = wire::confirmed(confirmation);
+        let answer = self.post(&self.core.paths.confirm, id, &body, Patience::Caller).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
+    }
+
     async fn check_health(&self) -> Result<(), AuthorityError> {
         let answer =
             self.core.client.ask(&Question::get(&*self.core.paths.health), Patience::Once).await?;
@@ -264,6 +280,7 @@ fn denial(action_id: ActionId, reason: Option<String>, refusal: Option<RefusalKi
         refusal,
         approval: None,
         estimated_approval_time: None,
+        in_client_approval: false,
     }
 }
 
@@ -310,6 +327,14 @@ impl Authority for Ascend {
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
         Box::pin(async move { self.core.status_of(id).await.map(Some) })
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ActionId,
+        confirmation: &'a Confirmation,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        Box::pin(self.confirm_action(id, confirmation))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {

@@ -219,6 +219,10 @@ pub(super) fn evaluation(
         Verdict::Allow { approved: true } => approval(fields, quoter),
         _ => None,
     };
+    let claim = match fields.field("claim") {
+        Some(Value::Bool(true)) => ClaimMode::Server,
+        _ => ClaimMode::Local,
+    };
     Ok(Evaluated {
         evaluation: Evaluation {
             decision,
@@ -229,11 +233,12 @@ pub(super) fn evaluation(
             refusal,
             approval: approval.filter(|approval| approval.reviewed_by.is_some()),
             estimated_approval_time: estimated_time(fields),
+            // Plain ASCEND reserves every approval to its own approvers.
+            in_client_approval: claim == ClaimMode::Server
+                && decision == Decision::RequireApproval
+                && fields.field("in_client_approval") == Some(&Value::Bool(true)),
         },
-        claim: match fields.field("claim") {
-            Some(Value::Bool(true)) => ClaimMode::Server,
-            _ => ClaimMode::Local,
-        },
+        claim,
         passed: spoken
             .iter()
             .any(|says| matches!(says, Says::Allow | Says::Approved | Says::AutoApproved)),

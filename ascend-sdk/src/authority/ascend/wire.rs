@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Action, ActionId, Digest, Facts, Floor, SessionContext};
+use crate::{Action, ActionId, ClientAnswer, Confirmation, Digest, Facts, Floor, SessionContext};
 
 /// The most characters of a failure that are reported.
 const FAILURE_LIMIT: usize = 2_000;
@@ -133,6 +133,14 @@ pub(super) fn promised(body: &[u8]) -> Result<Option<Duration>, String> {
     let Promised { promised, expires_in_ms } =
         serde_json::from_slice(body).map_err(|error| format!("its promise: {error}"))?;
     Ok(promised.then(|| Duration::from_millis(expires_in_ms.unwrap_or_default())))
+}
+
+pub(super) fn confirmed(confirmation: &Confirmation) -> Value {
+    let decision = match confirmation.answer {
+        ClientAnswer::Approved => "approve",
+        ClientAnswer::Rejected => "reject",
+    };
+    json!({ "decision": decision, "session_context": confirmation.session })
 }
 
 /// What [`Outcome::Withdrawn`] looks like to a server that knows only failures.
