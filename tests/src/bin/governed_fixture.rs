@@ -3,13 +3,14 @@
 //! `RAW_LOG` leaves out the filter that keeps rmcp's debug log quiet,
 //! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
 //! and `HOLD` are in milliseconds, `CENTER` is the directory of a center that
-//! decides in the place of the script, and `AFTERWARDS` makes the process live on after its
-//! server has ended.
+//! decides in the place of the script, as `ASCEND_API_KEY` and `ASCEND_BASE_URL`
+//! name one that is asked over HTTP, and `AFTERWARDS` makes the process live on
+//! after its server has ended.
 
 use std::{error::Error, time::Duration};
 
 use ascend_center::{Center, CenterConfig};
-use ascend_sdk::{Governor, server::log_filter};
+use ascend_sdk::{Governor, authority::Ascend, server::log_filter};
 use ascend_tests::fixture;
 
 #[tokio::main]
@@ -26,12 +27,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .init();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let script = fixture::Script::new(true);
-    let mut server = match std::env::var_os("CENTER") {
-        Some(directory) => {
-            let center = Center::open(CenterConfig::new(directory)).await?;
-            fixture::server_under(Governor::new(center), script)
-        }
-        None => fixture::server(script),
+    let mut server = if let Some(directory) = std::env::var_os("CENTER") {
+        let center = Center::open(CenterConfig::new(directory)).await?;
+        fixture::server_under(Governor::new(center), script)
+    } else if let Some(ascend) = Ascend::from_env()? {
+        fixture::server_under(Governor::new(ascend), script)
+    } else {
+        fixture::server(script)
     };
     if let Some(milliseconds) = number("HOLD") {
         server = server.hold_calls_for(Duration::from_millis(milliseconds as u64));
