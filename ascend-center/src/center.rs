@@ -38,12 +38,33 @@ pub struct CenterConfig {
     directory: PathBuf,
     policies: Option<PathBuf>,
     approver: Option<String>,
+    durability: Durability,
+}
+
+/// What a decision is safe from by the time it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// From everything that leaves the disk intact. Each answer waits for the
+    /// disk; decisions that are made at the same time share the wait.
+    #[default]
+    Disk,
+    /// From the end of the process, however it ends. When the machine loses
+    /// power or its system crashes, the record may lack its last moments: what
+    /// ran then may be unknown, and an action that was claimed may be claimable
+    /// again. Never corrupt.
+    System,
 }
 
 impl CenterConfig {
     /// A center that keeps everything in `directory`, with the built-in policies.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), policies: None, approver: None }
+        Self {
+            directory: directory.into(),
+            policies: None,
+            approver: None,
+            durability: Durability::default(),
+        }
     }
 
     /// Policies from a folder of `*.cedar` files with their `schema.cedarschema`,
@@ -58,6 +79,12 @@ impl CenterConfig {
     /// Default: the operating system's user.
     pub fn approver(mut self, name: impl Into<String>) -> Self {
         self.approver = Some(name.into());
+        self
+    }
+
+    /// Whether answers wait for the disk. Default: [`Durability::Disk`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 
@@ -153,7 +180,7 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, approver } = config;
+        let CenterConfig { directory, policies, approver, durability } = config;
         let (directory, lock, policies) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -170,7 +197,7 @@ impl Center {
         .await
         .map_err(|_| StoreError::Closed)??;
 
-        let store = Store::open(&directory.join(directory::DATABASE)).await?;
+        let store = Store::open(&directory.join(directory::DATABASE), durability).await?;
         let approver = approver.unwrap_or_else(credential::user_name);
         for (role, name) in [(Role::Approver, approver.as_str()), (Role::Agent, LOCAL_AGENT)] {
             let (name, hash) = credential::ensure(&directory, role, name)?;

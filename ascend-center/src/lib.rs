@@ -11,7 +11,7 @@ mod record;
 mod store;
 mod submission;
 
-pub use center::{Center, CenterConfig, Changes, OpenError};
+pub use center::{Center, CenterConfig, Changes, Durability, OpenError};
 pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
 pub use http::ServeConfig;

@@ -24,6 +24,8 @@ use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};
 
+use crate::center::Durability;
+
 /// Why the database could not be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -70,11 +72,15 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the database at `path`, which exists, and brings its schema up to
     /// date. One process at a time: SQLite's migrations take no lock.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let synchronous = match durability {
+            Durability::Disk => SqliteSynchronous::Full,
+            Durability::System => SqliteSynchronous::Normal,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .disable_statement_logging();
