@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "__stages")]
+#[doc(hidden)]
+#[path = "stages.rs"]
+pub mod __stages;
 mod center;
 mod credential;
 mod directory;

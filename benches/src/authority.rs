@@ -88,7 +88,7 @@ fn answer(path: &str, dialect: Dialect, ids: &AtomicU64) -> String {
         let id = ids.fetch_add(1, Ordering::Relaxed);
         let claim = dialect == Dialect::Claims;
         return format!(
-            r#"{{"action_id":"{id}","id":"{id}","decision":"ALLOW","status":"approved","risk_score":15,"risk_level":"LOW","reason":"reads are allowed","claim":{claim}}}"#
+            r#"{{"action_id":"{id}","id":"{id}","decision":"ALLOW","status":"approved","risk_score":15,"risk_level":"low","reason":"reads are allowed","claim":{claim}}}"#
         );
     }
     r#"{"success":true,"status":"healthy","blocked":false}"#.to_owned()

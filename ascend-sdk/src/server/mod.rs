@@ -65,7 +65,7 @@ mod handler;
 mod http;
 mod lines;
 mod logging;
-mod message;
+pub(crate) mod message;
 mod outbox;
 mod progress;
 mod salvage;
