@@ -84,11 +84,14 @@ fn answer(path: &str, dialect: Dialect, ids: &AtomicU64) -> String {
     if path.ends_with("/claim") {
         return r#"{"granted":true}"#.to_owned();
     }
-    if path.ends_with("/evaluate") || path.ends_with("/submit") {
+    // The official Python SDK has a route and a word of its own.
+    let submitted = path.ends_with("/submit");
+    if submitted || path.ends_with("/evaluate") {
+        let decision = if submitted { "allowed" } else { "ALLOW" };
         let id = ids.fetch_add(1, Ordering::Relaxed);
         let claim = dialect == Dialect::Claims;
         return format!(
-            r#"{{"action_id":"{id}","id":"{id}","decision":"ALLOW","status":"approved","risk_score":15,"risk_level":"low","reason":"reads are allowed","claim":{claim}}}"#
+            r#"{{"action_id":"{id}","id":"{id}","decision":"{decision}","status":"approved","risk_score":15,"risk_level":"low","reason":"reads are allowed","claim":{claim}}}"#
         );
     }
     r#"{"success":true,"status":"healthy","blocked":false}"#.to_owned()
