@@ -153,6 +153,19 @@ async fn commit(
     // fail where another process wrote in between.
     transaction.connection.execute("BEGIN IMMEDIATE").await?;
     transaction.now = now();
+    // Alone, it needs no place to go back to but the beginning: each statement
+    // is a way to another thread and back.
+    if batch.len() == 1
+        && let Some(work) = batch.pop()
+    {
+        let done = work(transaction).await;
+        delivered.push(done.deliver);
+        if !done.keep {
+            transaction.touched.clear();
+            transaction.connection.execute("ROLLBACK").await?;
+            return Ok(());
+        }
+    }
     for work in batch.drain(..) {
         transaction.connection.execute("SAVEPOINT work").await?;
         let touched = transaction.touched.len();
