@@ -48,6 +48,22 @@ pub struct CenterConfig {
     policies: Origin,
     shadow: Option<PathBuf>,
     approver: Option<String>,
+    durability: Durability,
+}
+
+/// What a decision is safe from by the time it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// From everything that leaves the disk intact. Each answer waits for the
+    /// disk; decisions that are made at the same time share the wait.
+    #[default]
+    Disk,
+    /// From the end of the process, however it ends. When the machine loses
+    /// power or its system crashes, the record may lack its last moments: what
+    /// ran then may be unknown, and an action that was claimed may be claimable
+    /// again. Never corrupt.
+    System,
 }
 
 impl CenterConfig {
@@ -58,6 +74,7 @@ impl CenterConfig {
             policies: Origin::default(),
             shadow: None,
             approver: None,
+            durability: Durability::default(),
         }
     }
 
@@ -105,6 +122,12 @@ impl CenterConfig {
     /// Default: the operating system's user.
     pub fn approver(mut self, name: impl Into<String>) -> Self {
         self.approver = Some(name.into());
+        self
+    }
+
+    /// Whether answers wait for the disk. Default: [`Durability::Disk`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 
@@ -204,7 +227,7 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver } = config;
+        let CenterConfig { directory, policies, shadow, approver, durability } = config;
         let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -225,7 +248,8 @@ impl Center {
         .await
         .map_err(|_| StoreError::Closed)??;
 
-        let store = Store::open(&directory.join(directory::DATABASE), Arc::new(key)).await?;
+        let store =
+            Store::open(&directory.join(directory::DATABASE), durability, Arc::new(key)).await?;
         let approver = approver.unwrap_or_else(credential::user_name);
         for (role, name) in [(Role::Approver, approver.as_str()), (Role::Agent, LOCAL_AGENT)] {
             let (name, hash) = credential::ensure(&directory, role, name)?;

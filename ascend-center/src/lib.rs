@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "__stages")]
+#[doc(hidden)]
+#[path = "stages.rs"]
+pub mod __stages;
 mod audit;
 mod center;
 mod credential;
@@ -20,7 +24,7 @@ pub use audit::{
     Broken, Checkpoint, EntryHash, Head, NotAHead, NotHex, Pruned, PublicKey, Signature,
     SignedHead, Tampering, VerifyAudit, verify_audit_file,
 };
-pub use center::{Center, CenterConfig, Changes, OpenError};
+pub use center::{Center, CenterConfig, Changes, Durability, OpenError};
 pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
 pub use http::ServeConfig;

@@ -27,6 +27,10 @@ extern crate self as ascend_sdk;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "__stages")]
+#[doc(hidden)]
+#[path = "stages.rs"]
+pub mod __stages;
 mod action;
 pub mod authority;
 #[cfg(feature = "classify")]

@@ -34,7 +34,7 @@ use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};
 
-use crate::audit::AuditKey;
+use crate::{audit::AuditKey, center::Durability};
 
 /// Why the database could not be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -87,11 +87,19 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the database at `path`, which exists, and brings its schema up to
     /// date. One process at a time: SQLite's migrations take no lock.
-    pub(crate) async fn open(path: &Path, key: Arc<AuditKey>) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        path: &Path,
+        durability: Durability,
+        key: Arc<AuditKey>,
+    ) -> Result<Self, StoreError> {
+        let synchronous = match durability {
+            Durability::Disk => SqliteSynchronous::Full,
+            Durability::System => SqliteSynchronous::Normal,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             // What retention erases is not to be found in the file any more.

@@ -176,6 +176,22 @@ async fn commit(
     transaction.connection.execute("BEGIN IMMEDIATE").await?;
     transaction.now = now();
     transaction.log.begin();
+    // Alone, it needs no place to go back to but the beginning: each statement
+    // is a way to another thread and back.
+    if batch.len() == 1
+        && let Some(work) = batch.pop()
+    {
+        let mark = transaction.log.mark();
+        let done = work(transaction).await;
+        delivered.push(done.deliver);
+        if !done.keep {
+            transaction.touched.clear();
+            transaction.log.back_to(mark);
+            transaction.connection.execute("ROLLBACK").await?;
+            transaction.connection.execute("BEGIN IMMEDIATE").await?;
+            transaction.log.begin();
+        }
+    }
     for work in batch.drain(..) {
         transaction.connection.execute("SAVEPOINT work").await?;
         let touched = transaction.touched.len();

@@ -84,7 +84,7 @@ mod in_client;
 mod legs;
 mod lines;
 mod logging;
-mod message;
+pub(crate) mod message;
 pub(crate) mod method;
 mod outbox;
 mod progress;

@@ -4,13 +4,14 @@
 //! `MAX_UNREAD` and `MAX_CALLS` set the limits of the same names, `HEARTBEAT`
 //! and `HOLD` are in milliseconds, `CENTER` is the directory of a center that
 //! decides in the place of the script, by the policies in the folder `POLICIES`,
-//! `IN_CLIENT` lets the client's user approve what is of medium risk, and `AFTERWARDS` makes the process live on after its
-//! server has ended.
+//! as `ASCEND_API_KEY` and `ASCEND_BASE_URL` name one that is asked over HTTP,
+//! `IN_CLIENT` lets the client's user approve what is of medium risk, and
+//! `AFTERWARDS` makes the process live on after its server has ended.
 
 use std::{error::Error, time::Duration};
 
 use ascend_center::{Center, CenterConfig};
-use ascend_sdk::{Governor, RiskLevel, server::log_filter};
+use ascend_sdk::{Governor, RiskLevel, authority::Ascend, server::log_filter};
 use ascend_tests::fixture;
 
 #[tokio::main]
@@ -27,16 +28,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .init();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let script = fixture::Script::new(true);
-    let mut server = match std::env::var_os("CENTER") {
-        Some(directory) => {
-            let mut config = CenterConfig::new(directory);
-            if let Some(folder) = std::env::var_os("POLICIES") {
-                config = config.policies(folder);
-            }
-            let center = Center::open(config).await?;
-            fixture::server_under(Governor::new(center), script)
+    let mut server = if let Some(directory) = std::env::var_os("CENTER") {
+        let mut config = CenterConfig::new(directory);
+        if let Some(folder) = std::env::var_os("POLICIES") {
+            config = config.policies(folder);
         }
-        None => fixture::server(script),
+        let center = Center::open(config).await?;
+        fixture::server_under(Governor::new(center), script)
+    } else if let Some(ascend) = Ascend::from_env()? {
+        fixture::server_under(Governor::new(ascend), script)
+    } else {
+        fixture::server(script)
     };
     if let Some(milliseconds) = number("HOLD") {
         server = server.hold_calls_for(Duration::from_millis(milliseconds as u64));
