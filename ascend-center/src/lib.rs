@@ -1,10 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod center;
-mod credential;
 mod directory;
 #[cfg(feature = "http")]
 mod http;
+mod identity;
 mod life;
 mod policy;
 mod record;
@@ -12,10 +12,13 @@ mod store;
 mod submission;
 
 pub use center::{Center, CenterConfig, Changes, OpenError};
-pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
-pub use http::ServeConfig;
+pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
+pub use identity::{
+    AgentKey, Approver, CredentialError, IdentityError, InvalidName, Issued, NewKey, NotAllowed,
+    PasswordError, Permission, Role, Standing, UnknownRole, User, UserToken,
+};
 pub use life::{ActionState, UnknownState};
 pub use policy::{PolicyError, PolicySummary, Problem, check_policies};
 pub use record::{Effect, Matched, Record};
-pub use store::{DecideError, KillSwitch, StoreError};
+pub use store::{DecideError, KillSwitch, StoreError, SwitchError};

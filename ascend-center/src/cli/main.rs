@@ -4,8 +4,13 @@
 //! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more.
 
 mod card;
+mod desk;
+mod keys;
 mod pending;
+mod remote;
 mod serve;
+mod table;
+mod users;
 
 use std::{
     io::{self, Write},
@@ -15,8 +20,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, DecideError};
+use ascend_center::{Center, CenterConfig, DecideError, ProxyNetwork};
 use clap::{Parser, Subcommand};
+use desk::Desk;
+use remote::{Remote, RemoteError};
 use tracing_subscriber::EnvFilter;
 
 /// The authorization center: who may do what, and who approved it
@@ -27,8 +34,25 @@ struct Arguments {
     #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
     directory: Option<PathBuf>,
 
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+
     #[command(subcommand)]
     command: Command,
+}
+
+/// For pending, approve, reject, kill and release.
+#[derive(clap::Args)]
+struct Elsewhere {
+    /// A center elsewhere, instead of a directory here
+    #[arg(long, global = true, env = "ASCEND_CENTER_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A personal token for it; the variable shows it to nobody else
+    #[arg(long, global = true, env = "ASCEND_CENTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A further certificate authority to trust, as PEM
+    #[arg(long, global = true, env = "ASCEND_CENTER_CA", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -44,6 +68,16 @@ enum Command {
         /// A further host name by which the center may be addressed
         #[arg(long = "allow-host", value_name = "HOST")]
         hosts: Vec<String>,
+        /// A certificate chain as PEM, to serve with TLS
+        #[arg(long, requires = "tls_key", value_name = "FILE")]
+        tls_cert: Option<PathBuf>,
+        /// The certificate's private key as PEM
+        #[arg(long, requires = "tls_cert", value_name = "FILE")]
+        tls_key: Option<PathBuf>,
+        /// Serve behind a proxy that has TLS, at this address or network; what it
+        /// says in X-Forwarded-* is believed
+        #[arg(long = "behind-proxy", value_name = "ADDRESS", conflicts_with = "tls_cert")]
+        proxies: Vec<ProxyNetwork>,
     },
     /// Show the actions that wait for a person
     Pending {
@@ -70,6 +104,12 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
+    /// Work on the API keys of agents
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Work on the accounts of people
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Work on policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -116,12 +156,20 @@ fn main() -> ExitCode {
                 let line = card::shown(line);
                 eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
             }
-            match error.downcast_ref::<DecideError>() {
-                Some(DecideError::Unknown(_)) => NO_SUCH_ACTION.into(),
-                Some(DecideError::NotPending(_)) => NOT_PENDING.into(),
-                _ => ExitCode::FAILURE,
-            }
+            exit_code(&error)
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match (error.downcast_ref::<DecideError>(), error.downcast_ref::<RemoteError>()) {
+        (Some(DecideError::Unknown(_)), _) | (_, Some(RemoteError::NotFound(_))) => {
+            NO_SUCH_ACTION.into()
+        }
+        (Some(DecideError::NotPending(_)), _) | (_, Some(RemoteError::NotPending(_))) => {
+            NOT_PENDING.into()
+        }
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -138,46 +186,59 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
-    match command {
+async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+    let command = match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
-        Command::Serve { listen, policies, hosts } => {
-            return serve::serve(chosen(directory)?, listen, policies, hosts).await;
+        Command::Serve { listen, policies, hosts, tls_cert, tls_key, proxies } => {
+            let tls = tls_cert.zip(tls_key);
+            let serving = serve::Serving { listen, policies, hosts, tls, proxies };
+            return serve::serve(chosen(directory)?, serving).await;
         }
-        _ => {}
-    }
-    let center = existing(chosen(directory)?).await?;
-    let result = act(&center, command).await;
-    center.close().await;
+        command => command,
+    };
+    let desk = match elsewhere.url {
+        Some(url) => {
+            let token = elsewhere.token.map(Into::into);
+            Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
+        }
+        None => Desk::Here(existing(chosen(directory)?).await?),
+    };
+    let result = act(&desk, command).await;
+    desk.close().await;
     result
 }
 
-async fn act(center: &Center, command: Command) -> anyhow::Result<()> {
+async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
+    let here = || match desk {
+        Desk::Here(center) => Ok(center),
+        Desk::There(_) => Err(anyhow::anyhow!(
+            "keys and users are managed at the center's directory: leave out --url and \
+             ASCEND_CENTER_URL"
+        )),
+    };
     match command {
-        Command::Pending { watch, json } => pending::show(center, watch, json).await?,
+        Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
         Command::Approve { id, comment } => {
-            let approver = center.local_approver().await?;
-            let record = center.approve(id, &approver, comment).await?;
-            say(&format!("action {} approved by {}", record.id, card::shown(approver.name())))?;
+            let name = desk.decide(id, true, comment).await?;
+            say(&format!("action {id} approved by {}", card::shown(&name)))?;
         }
         Command::Reject { id, comment } => {
-            let approver = center.local_approver().await?;
-            let record = center.reject(id, &approver, comment).await?;
-            say(&format!("action {} rejected by {}", record.id, card::shown(approver.name())))?;
+            let name = desk.decide(id, false, comment).await?;
+            say(&format!("action {id} rejected by {}", card::shown(&name)))?;
         }
         Command::Kill { reason } => {
-            let approver = center.local_approver().await?;
-            center.kill(reason, &approver).await?;
+            desk.kill(reason).await?;
             say("the kill switch is raised; `ascend-center release` lets actions run again")?;
         }
         Command::Release => {
-            let approver = center.local_approver().await?;
-            if center.release(&approver).await? {
+            if desk.release().await? {
                 say("the kill switch is released")?;
             } else {
                 say("the kill switch was not raised")?;
             }
         }
+        Command::Keys(command) => keys::run(here()?, command).await?,
+        Command::Users(command) => users::run(here()?, command).await?,
         Command::Serve { .. } | Command::Policy(_) => {}
     }
     Ok(())

@@ -3,21 +3,31 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, ServeConfig};
+use ascend_center::{Center, CenterConfig, ProxyNetwork, ServeConfig};
 use tokio::net::TcpListener;
 
 use crate::{card::shown, say};
 
-pub(crate) async fn serve(
-    directory: PathBuf,
-    listen: SocketAddr,
-    policies: Option<PathBuf>,
-    hosts: Vec<String>,
-) -> anyhow::Result<()> {
+/// How to serve.
+pub(crate) struct Serving {
+    pub(crate) listen: SocketAddr,
+    pub(crate) policies: Option<PathBuf>,
+    pub(crate) hosts: Vec<String>,
+    /// The files of the certificate chain and its key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) proxies: Vec<ProxyNetwork>,
+}
+
+pub(crate) async fn serve(directory: PathBuf, serving: Serving) -> anyhow::Result<()> {
+    let Serving { listen, policies, hosts, tls, proxies } = serving;
+    anyhow::ensure!(
+        listen.ip().is_loopback() || tls.is_some() || !proxies.is_empty(),
+        "{listen} is open to other machines: give --tls-cert and --tls-key, or name the proxy in \
+         front that has TLS with --behind-proxy, or listen on 127.0.0.1"
+    );
     anyhow::ensure!(
         listen.ip().is_loopback() || !hosts.is_empty(),
-        "{listen} is open to other machines, and there is no TLS here: \
-         listen on 127.0.0.1, or put a proxy in front and name its host with --allow-host"
+        "name the host by which other machines address the center with --allow-host"
     );
     let mut config = CenterConfig::new(directory);
     if let Some(folder) = policies {
@@ -27,12 +37,13 @@ pub(crate) async fn serve(
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let approver = center.local_approver().await?;
     let key = center.directory().join("agent.key").display().to_string();
     let lines = [
-        format!("listening on http://{address}"),
+        format!("listening on {scheme}://{address}"),
         format!(
-            "agents: ASCEND_BASE_URL=http://{address}, ASCEND_API_KEY is the `token` in {}",
+            "agents: ASCEND_BASE_URL={scheme}://{address}, ASCEND_API_KEY is the `token` in {}",
             shown(&key)
         ),
         format!(
@@ -49,6 +60,10 @@ pub(crate) async fn serve(
     }
 
     let serving = hosts.into_iter().fold(ServeConfig::new(), ServeConfig::allow_host);
+    let mut serving = proxies.into_iter().fold(serving, ServeConfig::behind_proxy);
+    if let Some((certificates, key)) = tls {
+        serving = serving.tls(certificates, key);
+    }
     center.serve(listener, serving, stop_signal()?).await?;
     center.close().await;
     Ok(())

@@ -9,38 +9,47 @@
 //! | `POST /api/v1/actions/{id}/promise` | agents | keeps it, while it is pending, for an identical call |
 //! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
 //! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
-//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
+//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | people | shows actions |
 //! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
+//! | `POST`, `DELETE /api/v1/kill-switch` | approvers, admins | raises it, releases it |
+//! | `/api/v1/login`, `logout`, `session`, `password`, `tokens` | people | see `session` |
 //! | `GET /health` | all | whether it works; a credential that is sent must be valid |
 
+mod access;
 mod answer;
 mod auth;
 mod evaluate;
 mod fields;
+mod origin;
 mod problem;
+mod serve;
+mod session;
+mod switch;
+mod tls;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use ascend_sdk::{Claim, Digest, Outcome};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
-    http::HeaderMap,
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ActionState, Center, Record, credential::Role};
+use crate::{ActionState, Center, Record};
 use answer::{listed, standing};
-use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
+use auth::{AgentCaller, AnyCaller, ApproverCaller, Knows, PersonCaller};
 use fields::Fields;
+use origin::Door;
+pub use origin::{InvalidProxyNetwork, ProxyNetwork};
 use problem::Problem;
+pub use serve::ServeConfig;
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -51,73 +60,14 @@ const LIST_LIMIT: u32 = 1000;
 /// Tells a client that its `?wait=` is understood, and how many seconds count.
 const WAIT_HEADER: &str = "x-ascend-wait";
 
-/// How a center is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "give it to `Center::serve`"]
-pub struct ServeConfig {
-    hosts: Vec<String>,
-}
-
-impl ServeConfig {
-    /// To requests for this machine by its loopback names alone.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Also to requests whose `Host` header names `host`, without a port. Any
-    /// other is refused, since a page in a browser could be behind it.
-    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
-        self.hosts.push(host.into());
-        self
-    }
-}
-
 /// A request's body; why it could not be read is answered in our shape.
 type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Clone)]
 struct Face {
     center: Center,
-    hosts: Hosts,
+    door: Door,
     closing: CancellationToken,
-}
-
-impl Center {
-    /// Serves the center over HTTP on `listener` until `shutdown` resolves;
-    /// requests under way are answered first. There is no TLS: listen on
-    /// loopback, or behind a proxy.
-    ///
-    /// ```no_run
-    /// # async fn example(center: ascend_center::Center) -> std::io::Result<()> {
-    /// use ascend_center::ServeConfig;
-    ///
-    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8787").await?;
-    /// let shutdown = async { drop(tokio::signal::ctrl_c().await) };
-    /// center.serve(listener, ServeConfig::new(), shutdown).await
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When the listener fails.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        config: ServeConfig,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        let closing = CancellationToken::new();
-        let face = Face {
-            center: self.clone(),
-            hosts: Hosts::new(config.hosts),
-            closing: closing.clone(),
-        };
-        let shutdown = async move {
-            shutdown.await;
-            closing.cancel();
-        };
-        axum::serve(listener, router(face)).with_graceful_shutdown(shutdown).await
-    }
 }
 
 fn router(face: Face) -> Router {
@@ -134,11 +84,19 @@ fn router(face: Face) -> Router {
         .route("/api/agent-action/{id}/complete", post(complete))
         .route("/api/agent-action/{id}/fail", post(fail))
         .route("/api/sdk/kill-switch/status", get(kill_switch))
+        .route("/api/v1/kill-switch", post(switch::raise).delete(switch::release))
+        .route("/api/v1/login", post(session::login))
+        .route("/api/v1/logout", post(session::logout))
+        .route("/api/v1/session", get(session::session))
+        .route("/api/v1/password", post(session::password))
+        .route("/api/v1/tokens", get(session::tokens).post(session::create_token))
+        .route("/api/v1/tokens/{id}", delete(session::revoke_token))
         .route("/health", get(health))
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(face.clone(), auth::check_host))
+        .layer(middleware::from_fn_with_state(face.clone(), auth::admit))
+        .layer(middleware::from_fn_with_state(face.clone(), origin::check_host))
         .with_state(face)
 }
 
@@ -147,14 +105,9 @@ fn number(id: &str) -> Result<i64, Problem> {
 }
 
 /// The action, where this caller may know of it: agents know only their own.
-fn visible(
-    record: Option<Record>,
-    id: i64,
-    caller: &crate::credential::Identity,
-) -> Result<Record, Problem> {
-    record
-        .filter(|record| caller.role == Role::Approver || record.requested_by == caller.name)
-        .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
+async fn visible(face: &Face, id: i64, caller: &impl Knows) -> Result<Record, Problem> {
+    let record = face.center.action(id).await?.filter(|record| caller.knows(record));
+    record.ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
 }
 
 #[derive(Deserialize)]
@@ -169,7 +122,7 @@ async fn status(
     Query(query): Query<StatusQuery>,
 ) -> Result<Response, Problem> {
     let id = number(&id)?;
-    let record = visible(face.center.action(id).await?, id, &caller)?;
+    let record = visible(&face, id, &caller).await?;
     let wait = match query.wait.as_deref().map(str::parse::<u64>) {
         None => Duration::ZERO,
         Some(Ok(seconds)) => Duration::from_secs(seconds).min(LONGEST_WAIT),
@@ -205,7 +158,7 @@ async fn claim(
     fields.require("digest");
     fields.finish()?;
     let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
-    visible(face.center.action(id).await?, id, &caller)?;
+    visible(&face, id, &caller).await?;
     let claim = face.center.claim_for(id, digest, &caller.name).await?;
     let object = match claim {
         Claim::Granted => json!({ "action_id": id, "granted": true, "digest": digest }),
@@ -228,7 +181,7 @@ async fn promise(
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
     Fields::parse_optional(&body?)?.finish()?;
-    visible(face.center.action(id).await?, id, &caller)?;
+    visible(&face, id, &caller).await?;
     let left = face.center.promise_for(id, &caller.name).await?;
     Ok(Json(json!({
         "action_id": id,
@@ -286,7 +239,7 @@ async fn report(
     outcome: Outcome,
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
-    visible(face.center.action(id).await?, id, &caller)?;
+    visible(&face, id, &caller).await?;
     let record = face.center.report_for(id, outcome, &caller.name).await?;
     Ok(Json(json!({ "success": true, "action_id": id, "state": record.state })))
 }
@@ -336,7 +289,7 @@ struct ListQuery {
 
 async fn list(
     State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
+    PersonCaller(_): PersonCaller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, Problem> {
     let invalid = |name, expected| Problem::invalid("query", name, expected, "value_error");
@@ -359,7 +312,7 @@ async fn list(
 
 async fn details(
     State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
+    PersonCaller(_): PersonCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
@@ -384,11 +337,8 @@ async fn kill_switch(
     }))
 }
 
-async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+async fn health(State(face): State<Face>) -> Result<Json<Value>, Problem> {
     face.center.ping().await?;
-    if auth::has_credential(&headers) {
-        auth::identify(&face, &headers).await?;
-    }
     Ok(Json(json!({
         "status": "healthy",
         "service": "ascend-center",

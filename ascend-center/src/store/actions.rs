@@ -4,8 +4,9 @@
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
-use super::{Store, StoreError, kill_switch, writer::Transaction};
+use super::{Store, StoreError, keys::confirm, kill_switch, writer::Transaction};
 use crate::{
+    identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
     record::{Matched, Record},
     submission::Submission,
@@ -47,6 +48,12 @@ pub enum DecideError {
     /// Somebody, or something, was faster.
     #[error("action {} is not pending any more: {}", .0.id, standing(.0))]
     NotPending(Box<Record>),
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// It was asked with a key of the one who wants to approve it.
+    #[error("action {0} was asked with a key of your own; somebody else has to approve it")]
+    OwnRequest(i64),
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -137,11 +144,15 @@ impl Store {
         &self,
         id: i64,
         approve: bool,
-        approver: String,
+        approver: Person,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) = confirm(transaction, &approver, Permission::Decide).await? {
+                    return Ok(Err(refused.into()));
+                }
+                let approver = approver.name;
                 let Some(record) = find(transaction, id).await? else {
                     return Ok(Err(DecideError::Unknown(id)));
                 };
@@ -150,6 +161,9 @@ impl Store {
                 if answer.is_err() {
                     let record = settle(transaction, record, life).await?;
                     return Ok(Err(DecideError::NotPending(Box::new(record))));
+                }
+                if approve && is_own(transaction, id, &approver).await? {
+                    return Ok(Err(DecideError::OwnRequest(id)));
                 }
                 sqlx::query(
                     "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
@@ -208,6 +222,20 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether the person has, or had when it was asked, a key of the agent that
+/// asked: with it they could run what they approve.
+async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = ?1 AND (lower(a.owner) = lower(?2) \
+         OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
+         k.revoked_at IS NULL AND lower(k.owner) = lower(?2))))",
+    )
+    .bind(id)
+    .bind(person)
+    .fetch_one(&mut transaction.connection)
+    .await?)
 }
 
 async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
@@ -294,8 +322,8 @@ async fn submit(
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
-         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
+         request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -319,6 +347,7 @@ async fn submit(
     .bind(submission.digest.to_string())
     .bind(&submission.idempotency_key)
     .bind(&submission.requested_by)
+    .bind(&submission.owner)
     .bind(&submission.request)
     .fetch_one(&mut transaction.connection)
     .await?;

@@ -3,11 +3,16 @@
 
 mod actions;
 mod credentials;
+mod identity_event;
+mod keys;
 mod kill_switch;
 mod news;
+#[cfg(feature = "http")]
+mod sessions;
+mod users;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
@@ -19,7 +24,8 @@ use tokio::runtime::Handle;
 
 pub use actions::DecideError;
 pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
-pub use kill_switch::KillSwitch;
+pub(crate) use credentials::TokenRow;
+pub use kill_switch::{KillSwitch, SwitchError};
 use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};
@@ -137,4 +143,16 @@ fn migrate(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), StoreE
 
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
+}
+
+fn moment(milliseconds: i64) -> Result<Timestamp, StoreError> {
+    let moment = Timestamp::from_millisecond(milliseconds);
+    Ok(moment.map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
+}
+
+fn word<T>(text: &str) -> Result<T, StoreError>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    Ok(text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
 }
