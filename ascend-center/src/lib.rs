@@ -15,8 +15,8 @@ pub use center::{Center, CenterConfig, Changes, OpenError};
 #[cfg(feature = "http")]
 pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
 pub use identity::{
-    AgentKey, Approver, CredentialError, IdentityError, InvalidName, Issued, NewKey, NotAllowed,
-    PasswordError, Permission, Role, Standing, UnknownRole, User, UserToken,
+    AgentKey, Approver, CredentialError, CredentialStanding, IdentityError, InvalidName, Issued,
+    NewKey, NotAllowed, PasswordError, Permission, Role, UnknownRole, User, UserToken,
 };
 pub use life::{ActionState, UnknownState};
 pub use policy::{PolicyError, PolicySummary, Problem, check_policies};

@@ -80,7 +80,7 @@ pub(crate) async fn run(center: &Center, command: KeysCommand) -> anyhow::Result
             let issued = center.rotate_key(&owner, id, grace).await?;
             let keys = center.keys().await?;
             let old = keys.iter().find(|key| key.id == id).context("the key is gone")?;
-            let until = old.expires_at.map_or_else(String::new, |at| card::moment(at));
+            let until = old.expires_at.map_or_else(String::new, card::moment);
             eprintln!(
                 "key {} of agent {} in the place of key {id}, which is good until {until}; it is \
                  shown this one time:",

@@ -24,7 +24,7 @@ pub(crate) enum UsersCommand {
         #[arg(long)]
         role: Role,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArguments,
         /// Without a password: they use tokens alone
         #[arg(long, conflicts_with = "ask_password")]
         no_password: bool,
@@ -47,7 +47,7 @@ pub(crate) enum UsersCommand {
         /// Their name
         name: String,
         #[command(flatten)]
-        password: Password,
+        password: PasswordArguments,
     },
     /// Disable an account: its sessions and tokens end
     Disable {
@@ -65,7 +65,7 @@ pub(crate) enum UsersCommand {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Password {
+pub(crate) struct PasswordArguments {
     /// Ask for the password, or read it from standard input
     #[arg(long)]
     ask_password: bool,
@@ -140,7 +140,7 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
             say(&format!("{name} is disabled"))?;
             let now = Timestamp::now();
             for key in center.keys().await? {
-                let active = key.standing(now) == ascend_center::Standing::Active;
+                let active = key.standing(now) == ascend_center::CredentialStanding::Active;
                 if active && key.owner.as_deref() == Some(name.as_str()) {
                     say(&format!(
                         "key {} of agent {} is theirs, and still good",
@@ -194,7 +194,7 @@ struct Chosen {
     made: bool,
 }
 
-impl Password {
+impl PasswordArguments {
     fn choose(&self) -> anyhow::Result<Chosen> {
         if !self.ask_password {
             return Ok(Chosen { password: Center::random_password()?, made: true });

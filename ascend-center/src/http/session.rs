@@ -26,7 +26,7 @@ use super::{
     number,
 };
 use crate::{
-    IdentityError, NotAllowed,
+    IdentityError, NotAllowed, PasswordError,
     identity::{LoginError, Origin, Person, ReplaceError, SESSION_LIFETIME},
 };
 
@@ -229,6 +229,9 @@ impl From<IdentityError> for Problem {
             IdentityError::NotAllowed(error) => error.into(),
             IdentityError::Name(error) => {
                 Self::invalid("body", "name", &error.to_string(), "value_error")
+            }
+            IdentityError::Password(error @ PasswordError::Busy) => {
+                Self::too_many(&error.to_string(), Duration::from_secs(1))
             }
             IdentityError::Password(error) => {
                 Self::invalid("body", "new", &error.to_string(), "value_error")

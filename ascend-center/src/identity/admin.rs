@@ -88,7 +88,7 @@ pub struct Issued {
 /// Whether a key or token is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum CredentialStanding {
     /// It is.
     Active,
     /// Its time is over.
@@ -97,7 +97,7 @@ pub enum Standing {
     Revoked,
 }
 
-impl Standing {
+impl CredentialStanding {
     fn of(expires_at: Option<Timestamp>, revoked_at: Option<Timestamp>, now: Timestamp) -> Self {
         if revoked_at.is_some() {
             Self::Revoked
@@ -146,8 +146,8 @@ pub struct AgentKey {
 impl AgentKey {
     /// Whether it is good at `now`.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        Standing::of(self.expires_at, self.revoked_at, now)
+    pub fn standing(&self, now: Timestamp) -> CredentialStanding {
+        CredentialStanding::of(self.expires_at, self.revoked_at, now)
     }
 }
 
@@ -190,8 +190,8 @@ pub struct UserToken {
 impl UserToken {
     /// Whether it is good at `now`.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        Standing::of(Some(self.expires_at), self.revoked_at, now)
+    pub fn standing(&self, now: Timestamp) -> CredentialStanding {
+        CredentialStanding::of(Some(self.expires_at), self.revoked_at, now)
     }
 }
 

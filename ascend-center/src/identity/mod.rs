@@ -20,7 +20,7 @@ use crate::{
 };
 pub use access::{NotAllowed, Permission, Role, UnknownRole};
 pub(crate) use admin::needs;
-pub use admin::{AgentKey, IdentityError, Issued, NewKey, Standing, User, UserToken};
+pub use admin::{AgentKey, CredentialStanding, IdentityError, Issued, NewKey, User, UserToken};
 pub(crate) use local::Local;
 #[cfg(feature = "http")]
 pub(crate) use login::{

@@ -7,7 +7,8 @@ use super::{
     writer::Transaction,
 };
 use crate::identity::{
-    AgentKey, IdentityError, NewKey, NotAllowed, Origin, Permission, Person, Role, Standing,
+    AgentKey, CredentialStanding, IdentityError, NewKey, NotAllowed, Origin, Permission, Person,
+    Role,
 };
 
 /// Id, agent, name, owner, and when it was created, expires, was revoked;
@@ -164,7 +165,7 @@ impl Store {
                 Box::pin(async move {
                     let old = find(transaction, id).await?;
                     let now = moment(transaction.now)?;
-                    let active = old.standing(now) == Standing::Active;
+                    let active = old.standing(now) == CredentialStanding::Active;
                     if !active || old.replaced_by.is_some() {
                         return Err(IdentityError::KeyEnded(id));
                     }
