@@ -5,6 +5,7 @@ CREATE TABLE users (
     name        TEXT    PRIMARY KEY,
     role        TEXT    NOT NULL CHECK (role IN ('viewer', 'approver', 'admin')),
     password    TEXT,               -- PHC string; null: no login by password
+    subject     TEXT    UNIQUE,     -- issuer and id, of a person from an identity provider
     created_at  INTEGER NOT NULL,
     disabled_at INTEGER
 ) STRICT;

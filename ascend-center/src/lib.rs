@@ -14,6 +14,8 @@ mod submission;
 pub use center::{Center, CenterConfig, Changes, OpenError};
 #[cfg(feature = "http")]
 pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
+#[cfg(feature = "oidc")]
+pub use identity::OidcConfig;
 pub use identity::{
     AgentKey, Approver, CredentialError, CredentialStanding, IdentityError, InvalidName, Issued,
     NewKey, NotAllowed, PasswordError, Permission, Role, UnknownRole, User, UserToken,

@@ -14,13 +14,12 @@ mod users;
 
 use std::{
     io::{self, Write},
-    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, DecideError, ProxyNetwork};
+use ascend_center::{Center, CenterConfig, DecideError};
 use clap::{Parser, Subcommand};
 use desk::Desk;
 use remote::{Remote, RemoteError};
@@ -58,27 +57,7 @@ struct Elsewhere {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
-    Serve {
-        /// The address to listen on
-        #[arg(long, default_value = "127.0.0.1:8787")]
-        listen: SocketAddr,
-        /// A folder of policies to use; created with the built-in ones when it is not there
-        #[arg(long, env = "ASCEND_CENTER_POLICIES")]
-        policies: Option<PathBuf>,
-        /// A further host name by which the center may be addressed
-        #[arg(long = "allow-host", value_name = "HOST")]
-        hosts: Vec<String>,
-        /// A certificate chain as PEM, to serve with TLS
-        #[arg(long, requires = "tls_key", value_name = "FILE")]
-        tls_cert: Option<PathBuf>,
-        /// The certificate's private key as PEM
-        #[arg(long, requires = "tls_cert", value_name = "FILE")]
-        tls_key: Option<PathBuf>,
-        /// Serve behind a proxy that has TLS, at this address or network; what it
-        /// says in X-Forwarded-* is believed
-        #[arg(long = "behind-proxy", value_name = "ADDRESS", conflicts_with = "tls_cert")]
-        proxies: Vec<ProxyNetwork>,
-    },
+    Serve(serve::ServeArguments),
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -137,7 +116,7 @@ const NOT_PENDING: u8 = 4;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Of one command the terminal tells already.
-    let level = if matches!(arguments.command, Command::Serve { .. }) { "info" } else { "warn" };
+    let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
@@ -191,11 +170,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
     let command = match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
-        Command::Serve { listen, policies, hosts, tls_cert, tls_key, proxies } => {
-            let tls = tls_cert.zip(tls_key);
-            let serving = serve::Serving { listen, policies, hosts, tls, proxies };
-            return serve::serve(chosen(directory)?, serving).await;
-        }
+        Command::Serve(arguments) => return serve::serve(chosen(directory)?, arguments).await,
         command => command,
     };
     let desk = match elsewhere.url {
@@ -241,7 +216,7 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         }
         Command::Keys(command) => keys::run(here()?, command).await?,
         Command::Users(command) => users::run(here()?, command).await?,
-        Command::Serve { .. } | Command::Policy(_) => {}
+        Command::Serve(_) | Command::Policy(_) => {}
     }
     Ok(())
 }

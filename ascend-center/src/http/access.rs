@@ -41,6 +41,8 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::POST, "/api/v1/kill-switch", Person(Stop)),
     (Method::DELETE, "/api/v1/kill-switch", Person(Release)),
     (Method::POST, "/api/v1/login", Anyone),
+    (Method::GET, "/api/v1/oidc/login", Anyone),
+    (Method::GET, "/api/v1/oidc/callback", Anyone),
     (Method::POST, "/api/v1/logout", Session),
     (Method::GET, "/api/v1/session", Person(See)),
     (Method::POST, "/api/v1/password", Session),

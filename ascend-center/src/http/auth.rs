@@ -158,14 +158,14 @@ fn token(headers: &HeaderMap) -> Result<Option<(SecretString, bool)>, Problem> {
     if token.is_empty() { Err(unreadable()) } else { Ok(Some((token.into(), bearer.is_none()))) }
 }
 
-/// The token in the session's cookie.
-fn cookie(headers: &HeaderMap) -> Option<SecretString> {
+/// What stands in a cookie that is sent once.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<SecretString> {
     let mut found = None;
     for value in headers.get_all(header::COOKIE) {
         for pair in value.to_str().ok()?.split(';') {
             match pair.trim().split_once('=') {
-                Some((COOKIE, _)) if found.is_some() => return None,
-                Some((COOKIE, token)) => found = Some(token.to_owned().into()),
+                Some((known, _)) if known == name && found.is_some() => return None,
+                Some((known, value)) if known == name => found = Some(value.to_owned().into()),
                 _ => {}
             }
         }
@@ -177,7 +177,7 @@ async fn session(
     face: &Face,
     headers: &HeaderMap,
 ) -> Result<Option<(SecretString, Session)>, Problem> {
-    let Some(token) = cookie(headers) else { return Ok(None) };
+    let Some(token) = cookie(headers, COOKIE) else { return Ok(None) };
     match face.center.resume(&token).await? {
         Some(session) => Ok(Some((token, session))),
         None => Err(Problem::unauthorized("the session is over; log in again")),
@@ -303,7 +303,7 @@ impl FromRequestParts<Face> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Face) -> Result<Self, Problem> {
-        Ok(Self { client: client(parts)?.clone(), earlier: cookie(&parts.headers) })
+        Ok(Self { client: client(parts)?.clone(), earlier: cookie(&parts.headers, COOKIE) })
     }
 }
 
@@ -323,13 +323,13 @@ mod tests {
     #[test]
     fn one_session_cookie_counts() {
         let good = headers(&[("cookie", "a=1; __Host-ascend-session=xyz; b=2")]);
-        assert_eq!(cookie(&good).expect("a cookie").expose_secret(), "xyz");
+        assert_eq!(cookie(&good, COOKIE).expect("a cookie").expose_secret(), "xyz");
         for other in [
             "ascend-session=xyz",
             "__Host-ascend-session=a; __Host-ascend-session=b",
             "__host-ascend-session=x",
         ] {
-            assert!(cookie(&headers(&[("cookie", other)])).is_none(), "{other}");
+            assert!(cookie(&headers(&[("cookie", other)]), COOKIE).is_none(), "{other}");
         }
     }
 

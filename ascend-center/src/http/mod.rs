@@ -20,6 +20,8 @@ mod answer;
 mod auth;
 mod evaluate;
 mod fields;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod origin;
 mod problem;
 mod serve;
@@ -67,11 +69,16 @@ type Body = Result<Bytes, BytesRejection>;
 struct Face {
     center: Center,
     door: Door,
+    #[cfg(feature = "oidc")]
+    oidc: Option<std::sync::Arc<crate::identity::Provider>>,
     closing: CancellationToken,
 }
 
 fn router(face: Face) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "oidc")]
+    let router = oidc::routes(router);
+    router
         .route("/mcp/governance/evaluate", post(evaluate::evaluate))
         .route("/api/v1/actions", get(list))
         .route("/api/v1/actions/{id}", get(details))

@@ -16,12 +16,14 @@ use super::{
 use crate::Center;
 
 /// How a center is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[must_use = "give it to `Center::serve`"]
 pub struct ServeConfig {
     hosts: Vec<String>,
     proxies: Vec<ProxyNetwork>,
     tls: Option<TlsFiles>,
+    #[cfg(feature = "oidc")]
+    oidc: Option<crate::OidcConfig>,
 }
 
 impl ServeConfig {
@@ -50,6 +52,13 @@ impl ServeConfig {
         self.proxies.push(proxy);
         self
     }
+
+    /// With logins by a company's identity provider.
+    #[cfg(feature = "oidc")]
+    pub fn oidc(mut self, provider: crate::OidcConfig) -> Self {
+        self.oidc = Some(provider);
+        self
+    }
 }
 
 impl Center {
@@ -76,7 +85,9 @@ impl Center {
         config: ServeConfig,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let ServeConfig { hosts, proxies, tls } = config;
+        #[cfg(feature = "oidc")]
+        let oidc = provider(config.oidc)?;
+        let ServeConfig { hosts, proxies, tls, .. } = config;
         let address = listener.local_addr()?;
         if !address.ip().to_canonical().is_loopback() && tls.is_none() && proxies.is_empty() {
             return Err(io::Error::new(
@@ -92,6 +103,8 @@ impl Center {
         let face = Face {
             center: self.clone(),
             door: Door::new(hosts, proxies, acceptor.is_some()),
+            #[cfg(feature = "oidc")]
+            oidc,
             closing: closing.clone(),
         };
         let shutdown = async move {
@@ -108,4 +121,14 @@ impl Center {
             }
         }
     }
+}
+
+#[cfg(feature = "oidc")]
+fn provider(
+    config: Option<crate::OidcConfig>,
+) -> io::Result<Option<std::sync::Arc<crate::identity::Provider>>> {
+    let provider = config.map(crate::identity::Provider::new).transpose();
+    let provider =
+        provider.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Ok(provider.map(std::sync::Arc::new))
 }

@@ -43,12 +43,18 @@ fn described(person: &Person) -> Value {
     json!({ "name": person.name, "role": person.role, "kind": kind })
 }
 
-/// With a cookie that page scripts cannot read.
-fn with_cookie(token: &str, lifetime: Duration, body: Value) -> Response {
-    let cookie = format!(
-        "{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={}",
-        lifetime.as_secs()
-    );
+/// The session's cookie, which page scripts cannot read.
+pub(super) fn set(token: &str, lifetime: Duration) -> String {
+    let seconds = lifetime.as_secs();
+    format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}")
+}
+
+/// Has the browser forget a cookie.
+pub(super) fn clear(name: &str) -> String {
+    format!("{name}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0")
+}
+
+fn with_cookie(cookie: String, body: Value) -> Response {
     let headers = [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, "no-store".to_owned())];
     (headers, Json(body)).into_response()
 }
@@ -86,7 +92,7 @@ pub(super) async fn login(
     let mut body = described(&opened.person);
     body["csrf_token"] = csrf_token(&opened.token).into();
     body["expires_at"] = opened.expires_at.to_string().into();
-    Ok(with_cookie(opened.token.expose_secret(), SESSION_LIFETIME, body))
+    Ok(with_cookie(set(opened.token.expose_secret(), SESSION_LIFETIME), body))
 }
 
 pub(super) async fn logout(
@@ -94,7 +100,7 @@ pub(super) async fn logout(
     caller: SessionCaller,
 ) -> Result<Response, Problem> {
     face.center.logout(&caller.token, &caller.session.person).await?;
-    Ok(with_cookie("", Duration::ZERO, json!({ "success": true })))
+    Ok(with_cookie(clear(COOKIE), json!({ "success": true })))
 }
 
 pub(super) async fn session(
@@ -135,7 +141,7 @@ pub(super) async fn password(
     let (current, new) = (current.unwrap_or_default(), new.unwrap_or_default());
     let address = visitor.client.address;
     face.center.replace_password(&person, current.into(), new.into(), address).await?;
-    Ok(with_cookie("", Duration::ZERO, json!({ "success": true })))
+    Ok(with_cookie(clear(COOKIE), json!({ "success": true })))
 }
 
 pub(super) async fn tokens(

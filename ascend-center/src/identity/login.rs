@@ -31,7 +31,7 @@ pub(crate) const SESSIONS: u32 = 20;
 pub(crate) enum LoginError {
     /// Says nothing of what was wrong: whether there is such an account is
     /// nobody's business.
-    #[error("the name or the password is wrong")]
+    #[error("the login is refused")]
     Refused,
     #[error("too many failed logins; try again in {} s", .0.as_secs().max(1))]
     Throttled(Duration),
@@ -179,6 +179,27 @@ impl Center {
                 if let Some(wait) = self.gate().unknown_token(address) {
                     return Err(LoginError::Throttled(wait));
                 }
+                Err(LoginError::Refused)
+            }
+        }
+    }
+
+    /// Logs in whom the identity provider vouches for.
+    #[cfg(feature = "oidc")]
+    pub(crate) async fn login_vouched(
+        &self,
+        vouched: super::Vouched,
+        address: IpAddr,
+        earlier: Option<&SecretString>,
+    ) -> Result<Opened, LoginError> {
+        let token = secret::token("session")?;
+        let earlier = earlier.map(hash);
+        let name = vouched.name.clone();
+        let opened = self.store().open_vouched(vouched, hash(&token), earlier, address).await?;
+        match opened {
+            Some(Session { person, expires_at }) => Ok(Opened { token, person, expires_at }),
+            None => {
+                self.store().login_failed(name, address).await?;
                 Err(LoginError::Refused)
             }
         }

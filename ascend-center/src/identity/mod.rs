@@ -6,6 +6,8 @@ pub(crate) mod local;
 #[cfg(feature = "http")]
 mod login;
 mod name;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod password;
 mod secret;
 #[cfg(feature = "http")]
@@ -28,6 +30,10 @@ pub(crate) use login::{
 };
 pub use name::InvalidName;
 pub(crate) use name::{EMBEDDED, LOCAL_AGENT};
+#[cfg(feature = "oidc")]
+pub use oidc::OidcConfig;
+#[cfg(feature = "oidc")]
+pub(crate) use oidc::{Attempt, OidcError, Provider, Vouched};
 pub use password::PasswordError;
 pub(crate) use password::Passwords;
 pub(crate) use secret::{hash, random};

@@ -4,12 +4,18 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError, identity_event::IdentityEvent, moment, now, word};
+use super::{
+    Store, StoreError, identity_event::IdentityEvent, moment, now, word, writer::Transaction,
+};
 use crate::identity::{Origin, Person, Role, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session};
 
 /// Of an account: name and role; the name of the directory's owner; when it was
 /// last used and ends.
 type Row = (Option<String>, Option<String>, Option<String>, i64, i64);
+
+/// Who it was, when an identity provider says what an account may do.
+#[cfg(feature = "oidc")]
+const PROVIDER: &str = "identity provider";
 
 fn idle() -> i64 {
     i64::try_from(SESSION_IDLE.as_millis()).unwrap_or(i64::MAX)
@@ -52,38 +58,76 @@ impl Store {
                         (None, Person { name, role: Role::Admin, origin: Origin::Directory })
                     }
                 };
-                let now = transaction.now;
-                let lifetime = i64::try_from(SESSION_LIFETIME.as_millis()).unwrap_or(i64::MAX);
-                let expires_at = now.saturating_add(lifetime);
-                sqlx::query(
-                    "DELETE FROM sessions WHERE hash = ? OR expires_at <= ? OR seen_at <= ?",
-                )
-                .bind(earlier)
-                .bind(now)
-                .bind(now.saturating_sub(idle()))
-                .execute(&mut transaction.connection)
-                .await?;
-                sqlx::query(
-                    "DELETE FROM sessions WHERE user IS ?1 AND hash NOT IN (SELECT hash FROM \
-                     sessions WHERE user IS ?1 ORDER BY seen_at DESC LIMIT ?2)",
-                )
-                .bind(&user)
-                .bind(SESSIONS - 1)
-                .execute(&mut transaction.connection)
-                .await?;
-                sqlx::query(
-                    "INSERT INTO sessions (hash, user, created_at, seen_at, expires_at) \
-                     VALUES (?1, ?2, ?3, ?3, ?4)",
-                )
-                .bind(hash)
-                .bind(user)
-                .bind(now)
-                .bind(expires_at)
-                .execute(&mut transaction.connection)
-                .await?;
-                let about = format!("from {address}");
-                transaction.record_identity(IdentityEvent::LoggedIn, &person.name, &about).await?;
-                Ok(Some(Session { person, expires_at: moment(expires_at)? }))
+                insert(transaction, user, person, hash, earlier, address).await.map(Some)
+            })
+        })
+        .await
+    }
+
+    /// Opens a session for whom an identity provider vouches, with the role
+    /// that it says; their first makes the account. `None` when that is
+    /// disabled, or somebody else has the name: names can change hands at the
+    /// provider, and accounts must not.
+    #[cfg(feature = "oidc")]
+    pub(crate) async fn open_vouched(
+        &self,
+        vouched: crate::identity::Vouched,
+        hash: String,
+        earlier: Option<String>,
+        address: IpAddr,
+    ) -> Result<Option<Session>, StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let crate::identity::Vouched { subject, name, role } = vouched;
+                let known: Option<(String, String, Option<i64>)> =
+                    sqlx::query_as("SELECT name, role, disabled_at FROM users WHERE subject = ?")
+                        .bind(&subject)
+                        .fetch_optional(&mut transaction.connection)
+                        .await?;
+                let name = match known {
+                    Some((_, _, Some(_))) => return Ok(None),
+                    Some((name, earlier, None)) => {
+                        if earlier != role.as_str() {
+                            sqlx::query("UPDATE users SET role = ? WHERE subject = ?")
+                                .bind(role.as_str())
+                                .bind(&subject)
+                                .execute(&mut transaction.connection)
+                                .await?;
+                            let about = format!("{name}, {role}");
+                            let event = IdentityEvent::RoleChanged;
+                            transaction.record_identity(event, PROVIDER, &about).await?;
+                        }
+                        name
+                    }
+                    None => {
+                        let taken: bool = sqlx::query_scalar(
+                            "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?1 UNION ALL SELECT 1 \
+                             FROM credentials WHERE role = 'approver' AND lower(name) = ?1)",
+                        )
+                        .bind(&name)
+                        .fetch_one(&mut transaction.connection)
+                        .await?;
+                        if taken {
+                            return Ok(None);
+                        }
+                        sqlx::query(
+                            "INSERT INTO users (name, role, subject, created_at) \
+                             VALUES (?, ?, ?, ?)",
+                        )
+                        .bind(&name)
+                        .bind(role.as_str())
+                        .bind(&subject)
+                        .bind(transaction.now)
+                        .execute(&mut transaction.connection)
+                        .await?;
+                        let about = format!("{name}, {role}");
+                        let event = IdentityEvent::UserCreated;
+                        transaction.record_identity(event, PROVIDER, &about).await?;
+                        name
+                    }
+                };
+                let person = Person { name: name.clone(), role, origin: Origin::Account };
+                insert(transaction, Some(name), person, hash, earlier, address).await.map(Some)
             })
         })
         .await
@@ -162,4 +206,46 @@ impl Store {
         })
         .await
     }
+}
+
+/// Adds the session, and ends the earlier one, those that are over, and those
+/// that are too many.
+async fn insert(
+    transaction: &mut Transaction,
+    user: Option<String>,
+    person: Person,
+    hash: String,
+    earlier: Option<String>,
+    address: IpAddr,
+) -> Result<Session, StoreError> {
+    let now = transaction.now;
+    let lifetime = i64::try_from(SESSION_LIFETIME.as_millis()).unwrap_or(i64::MAX);
+    let expires_at = now.saturating_add(lifetime);
+    sqlx::query("DELETE FROM sessions WHERE hash = ? OR expires_at <= ? OR seen_at <= ?")
+        .bind(earlier)
+        .bind(now)
+        .bind(now.saturating_sub(idle()))
+        .execute(&mut transaction.connection)
+        .await?;
+    sqlx::query(
+        "DELETE FROM sessions WHERE user IS ?1 AND hash NOT IN (SELECT hash FROM sessions \
+         WHERE user IS ?1 ORDER BY seen_at DESC LIMIT ?2)",
+    )
+    .bind(&user)
+    .bind(SESSIONS - 1)
+    .execute(&mut transaction.connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO sessions (hash, user, created_at, seen_at, expires_at) \
+         VALUES (?1, ?2, ?3, ?3, ?4)",
+    )
+    .bind(hash)
+    .bind(user)
+    .bind(now)
+    .bind(expires_at)
+    .execute(&mut transaction.connection)
+    .await?;
+    let about = format!("from {address}");
+    transaction.record_identity(IdentityEvent::LoggedIn, &person.name, &about).await?;
+    Ok(Session { person, expires_at: moment(expires_at)? })
 }

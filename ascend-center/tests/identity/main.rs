@@ -5,6 +5,8 @@ mod house;
 mod keys;
 mod login;
 mod matrix;
+#[cfg(feature = "oidc")]
+mod oidc;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
