@@ -57,7 +57,7 @@ struct Elsewhere {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
-    Serve(serve::ServeArguments),
+    Serve(Box<serve::ServeArguments>),
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -170,7 +170,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
     let command = match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
-        Command::Serve(arguments) => return serve::serve(chosen(directory)?, arguments).await,
+        Command::Serve(arguments) => return serve::serve(chosen(directory)?, *arguments).await,
         command => command,
     };
     let desk = match elsewhere.url {
