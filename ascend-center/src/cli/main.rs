@@ -46,7 +46,7 @@ struct Elsewhere {
     /// A center elsewhere, instead of a directory here
     #[arg(long, global = true, env = "ASCEND_CENTER_URL", value_name = "URL")]
     url: Option<String>,
-    /// A personal token for it; the variable shows it to nobody else
+    /// A personal token for it; better in the variable, since others can see arguments
     #[arg(long, global = true, env = "ASCEND_CENTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// A further certificate authority to trust, as PEM

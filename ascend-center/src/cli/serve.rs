@@ -109,12 +109,21 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
+    let reached = match hosts.first() {
+        Some(host) if !proxies.is_empty() => format!("https://{host}"),
+        Some(host) if !address.ip().is_loopback() => {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+        _ => format!("{scheme}://{address}"),
+    };
     let approver = center.local_approver().await?;
     let key = center.directory().join("agent.key").display().to_string();
     let lines = [
         format!("listening on {scheme}://{address}"),
         format!(
-            "agents: ASCEND_BASE_URL={scheme}://{address}, ASCEND_API_KEY is the `token` in {}",
+            "agents: ASCEND_BASE_URL={}, ASCEND_API_KEY is the `token` in {}, or from \
+             `ascend-center keys create`",
+            shown(&reached),
             shown(&key)
         ),
         format!(

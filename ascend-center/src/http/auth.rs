@@ -17,7 +17,7 @@ use super::{
     origin::{Client, once},
 };
 use crate::{
-    Approver, CredentialError, Record,
+    Approver, CredentialError,
     identity::{Agent, Identity, Person, Session},
 };
 
@@ -55,22 +55,23 @@ struct Admitted {
     session: Option<(SecretString, Session)>,
 }
 
-/// Which actions a caller may know of: agents know only their own.
-pub(super) trait Knows {
-    fn knows(&self, record: &Record) -> bool;
+/// What a caller may know of: agents know only what is their own.
+pub(super) trait Scope {
+    /// The agent, when it is one.
+    fn agent(&self) -> Option<&str>;
 }
 
-impl Knows for Agent {
-    fn knows(&self, record: &Record) -> bool {
-        record.requested_by == self.name
+impl Scope for Agent {
+    fn agent(&self) -> Option<&str> {
+        Some(&self.name)
     }
 }
 
-impl Knows for Identity {
-    fn knows(&self, record: &Record) -> bool {
+impl Scope for Identity {
+    fn agent(&self) -> Option<&str> {
         match self {
-            Self::Agent(agent) => agent.knows(record),
-            Self::Person(_) => true,
+            Self::Agent(agent) => agent.agent(),
+            Self::Person(_) => None,
         }
     }
 }

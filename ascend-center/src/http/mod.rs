@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ActionState, Center, Record};
 use answer::{listed, standing};
-use auth::{AgentCaller, AnyCaller, ApproverCaller, Knows, PersonCaller};
+use auth::{AgentCaller, AnyCaller, ApproverCaller, PersonCaller, Scope};
 use fields::Fields;
 use origin::Door;
 pub use origin::{InvalidProxyNetwork, ProxyNetwork};
@@ -112,9 +112,10 @@ fn number(id: &str) -> Result<i64, Problem> {
 }
 
 /// The action, where this caller may know of it: agents know only their own.
-async fn visible(face: &Face, id: i64, caller: &impl Knows) -> Result<Record, Problem> {
-    let record = face.center.action(id).await?.filter(|record| caller.knows(record));
-    record.ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
+fn visible(record: Option<Record>, id: i64, caller: &impl Scope) -> Result<Record, Problem> {
+    record
+        .filter(|record| caller.agent().is_none_or(|agent| record.requested_by == agent))
+        .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
 }
 
 #[derive(Deserialize)]
@@ -129,7 +130,7 @@ async fn status(
     Query(query): Query<StatusQuery>,
 ) -> Result<Response, Problem> {
     let id = number(&id)?;
-    let record = visible(&face, id, &caller).await?;
+    let record = visible(face.center.action(id).await?, id, &caller)?;
     let wait = match query.wait.as_deref().map(str::parse::<u64>) {
         None => Duration::ZERO,
         Some(Ok(seconds)) => Duration::from_secs(seconds).min(LONGEST_WAIT),
@@ -165,7 +166,7 @@ async fn claim(
     fields.require("digest");
     fields.finish()?;
     let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
-    visible(&face, id, &caller).await?;
+    visible(face.center.action(id).await?, id, &caller)?;
     let claim = face.center.claim_for(id, digest, &caller.name).await?;
     let object = match claim {
         Claim::Granted => json!({ "action_id": id, "granted": true, "digest": digest }),
@@ -188,7 +189,7 @@ async fn promise(
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
     Fields::parse_optional(&body?)?.finish()?;
-    visible(&face, id, &caller).await?;
+    visible(face.center.action(id).await?, id, &caller)?;
     let left = face.center.promise_for(id, &caller.name).await?;
     Ok(Json(json!({
         "action_id": id,
@@ -246,7 +247,7 @@ async fn report(
     outcome: Outcome,
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
-    visible(&face, id, &caller).await?;
+    visible(face.center.action(id).await?, id, &caller)?;
     let record = face.center.report_for(id, outcome, &caller.name).await?;
     Ok(Json(json!({ "success": true, "action_id": id, "state": record.state })))
 }
