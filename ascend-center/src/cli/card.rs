@@ -4,10 +4,12 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{ActionState, Center, Effect, Record};
+use ascend_center::{ActionState, Effect, Record};
 use ascend_sdk::is_invisible;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::desk::Desk;
 
 /// One line of text, every invisible character as `\u{…}`.
 pub(crate) fn shown(text: &str) -> String {
@@ -38,13 +40,13 @@ pub(crate) fn ascii_json(json: &str) -> String {
     out
 }
 
-pub(crate) async fn heading(center: &Center, count: usize) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn heading(desk: &Desk, count: usize) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
-    if let Some(switch) = center.kill_switch().await? {
+    if let Some(switch) = desk.kill_switch().await? {
         lines.push(format!(
             "The kill switch is raised since {}, by {}: {}",
-            moment(switch.raised_at),
-            shown(&switch.raised_by),
+            moment(switch.at),
+            shown(&switch.by),
             shown(&switch.reason)
         ));
     }
@@ -148,7 +150,7 @@ pub(crate) fn outcome(record: &Record) -> String {
     })
 }
 
-fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

@@ -10,12 +10,15 @@ use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskL
 use jiff::Timestamp;
 
 use super::{
-    Store, StoreError, evaluations, kill_switch,
+    Store, StoreError, evaluations,
+    keys::confirm,
+    kill_switch,
     usage::{self, Before},
     writer::Transaction,
 };
 use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash},
+    identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
     policy::{Needs, Recent},
     record::{Effect, Matched, Record},
@@ -92,6 +95,12 @@ pub enum DecideError {
     /// Somebody, or something, was faster.
     #[error("action {} is not pending any more: {}", .0.id, standing(.0))]
     NotPending(Box<Record>),
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// It was asked with a key of the one who wants to approve it.
+    #[error("action {0} was asked with a key of your own; somebody else has to approve it")]
+    OwnRequest(i64),
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -212,11 +221,14 @@ impl Store {
         &self,
         id: i64,
         approve: bool,
-        approver: String,
+        approver: Person,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) = confirm(transaction, &approver, Permission::Decide).await? {
+                    return Ok(Err(refused.into()));
+                }
                 let Some(record) = find(transaction, id).await? else {
                     return Ok(Err(DecideError::Unknown(id)));
                 };
@@ -226,20 +238,23 @@ impl Store {
                     let record = settle(transaction, record, life).await?;
                     return Ok(Err(DecideError::NotPending(Box::new(record))));
                 }
+                if approve && is_own(transaction, id, &approver.name).await? {
+                    return Ok(Err(DecideError::OwnRequest(id)));
+                }
                 sqlx::query(
                     "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
                      comments = ?, reviewed_at = ? WHERE id = ?",
                 )
                 .bind(life.state.as_str())
                 .bind(life.expires_at)
-                .bind(&approver)
+                .bind(&approver.name)
                 .bind(&comment)
                 .bind(transaction.now)
                 .bind(id)
                 .execute(&mut transaction.connection)
                 .await?;
                 let kind = if approve { AuditKind::Approved } else { AuditKind::Rejected };
-                let event = AuditEvent::new(kind, Actor::approver(approver)).action(id);
+                let event = AuditEvent::new(kind, approver.actor()).action(id);
                 let event =
                     AuditEvent { comment, digest: Some(record.digest), ..event.standing(life)? };
                 transaction.note(event).await?;
@@ -285,6 +300,20 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether the person has, or had when it was asked, a key of the agent that
+/// asked: with it they could run what they approve.
+async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = ?1 AND (lower(a.owner) = lower(?2) \
+         OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
+         k.revoked_at IS NULL AND lower(k.owner) = lower(?2))))",
+    )
+    .bind(id)
+    .bind(person)
+    .fetch_one(&mut transaction.connection)
+    .await?)
 }
 
 async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
@@ -398,8 +427,8 @@ async fn submit(
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
-         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
+         request) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -423,6 +452,7 @@ async fn submit(
     .bind(submission.digest.to_string())
     .bind(&submission.idempotency_key)
     .bind(&submission.requested_by)
+    .bind(&submission.owner)
     .bind(&submission.request)
     .fetch_one(&mut transaction.connection)
     .await?;
