@@ -141,7 +141,7 @@ impl House {
     /// What the audit log has of a kind: by whom, and about what.
     pub(crate) async fn events(&self, kind: AuditKind) -> Vec<(String, String)> {
         let entries = self.center.audit_entries(&AuditQuery::new().kind(kind)).await.unwrap();
-        let told = entries.into_iter().map(|entry| {
+        let told = entries.into_iter().map(|(entry, _)| {
             let AuditEvent { actor, subject, detail, .. } = entry.event;
             let about = [subject, detail].into_iter().flatten().collect::<Vec<_>>().join(": ");
             (actor.name, about)

@@ -346,10 +346,7 @@ async fn no_secret_is_logged() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
     let logged = logged.join().unwrap();
-    assert!(
-        logged.contains(AuditKind::LoginFailed) && logged.contains(AuditKind::LoggedIn),
-        "it does log"
-    );
+    assert!(logged.contains("login_failed") && logged.contains("logged_in"), "it does log");
     let secret = cookie.split_once('=').unwrap().1;
     for secret in [PASSWORD, typed, guess, secret, csrf, &personal, &key] {
         assert!(!logged.contains(secret), "{secret}");
