@@ -15,12 +15,13 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
-use secrecy::SecretString;
 
+#[cfg(feature = "http")]
+use crate::identity::Gate;
 use crate::{
     audit::{AuditKey, AuditKeyError},
-    credential::{self, Approver, CredentialError, Identity, Role},
     directory,
+    identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
     policy::{
         self, Engine, Origin, Policies, PolicyError, PolicyStatus, PolicySummary, Recent,
@@ -29,8 +30,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        DecideError, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store, StoreError,
-        SubmitError, Waiter,
+        DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store,
+        StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
 };
@@ -211,12 +212,10 @@ struct Inner {
     store: Arc<Store>,
     policies: Arc<Policies>,
     shadow: Option<Shadow>,
+    passwords: Passwords,
+    #[cfg(feature = "http")]
+    gate: Gate,
 }
-
-/// Who asks, when a center is embedded.
-const EMBEDDED: &str = "embedded";
-/// The agent's name in its credential.
-const LOCAL_AGENT: &str = "local-agent";
 
 impl Center {
     /// Opens the center, and creates what is not there: the directory, the
@@ -250,10 +249,10 @@ impl Center {
 
         let store =
             Store::open(&directory.join(directory::DATABASE), durability, Arc::new(key)).await?;
-        let approver = approver.unwrap_or_else(credential::user_name);
-        for (role, name) in [(Role::Approver, approver.as_str()), (Role::Agent, LOCAL_AGENT)] {
-            let (name, hash) = credential::ensure(&directory, role, name)?;
-            store.install_credential(role.as_str(), name, hash).await?;
+        let approver = approver.unwrap_or_else(local::user_name);
+        for (file, name) in [(Local::Owner, approver.as_str()), (Local::Agent, LOCAL_AGENT)] {
+            let (name, hash) = local::ensure(&directory, file, name)?;
+            store.install_credential(file, name, hash).await?;
         }
         drop(lock);
 
@@ -270,7 +269,15 @@ impl Center {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
             Shadow::start(policies, store.clone())
         });
-        Ok(Self(Arc::new(Inner { directory, store, policies, shadow })))
+        Ok(Self(Arc::new(Inner {
+            directory,
+            store,
+            policies,
+            shadow,
+            passwords: Passwords::default(),
+            #[cfg(feature = "http")]
+            gate: Gate::default(),
+        })))
     }
 
     /// Where the center keeps everything, as an absolute path.
@@ -286,66 +293,37 @@ impl Center {
         format!("ascend-center --directory {}", quoted(&self.0.directory.display().to_string()))
     }
 
-    /// The approver whose credential lies in the center's directory. Whoever
-    /// can read that file is this approver.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or the center does not know its token.
-    pub async fn local_approver(&self) -> Result<Approver, CredentialError> {
-        let (_, token) = credential::read(&self.0.directory, Role::Approver)?;
-        self.approver(&token).await
-    }
-
-    /// The approver who has this token.
-    ///
-    /// # Errors
-    ///
-    /// When the center does not know the token, or it is an agent's.
-    pub async fn approver(&self, token: &SecretString) -> Result<Approver, CredentialError> {
-        self.identify(token).await?.approver()
-    }
-
-    /// The API key with which agents ask this center over HTTP.
-    ///
-    /// # Errors
-    ///
-    /// When its file cannot be read.
-    pub fn agent_key(&self) -> Result<SecretString, CredentialError> {
-        credential::read(&self.0.directory, Role::Agent).map(|(_, token)| token)
-    }
-
-    pub(crate) async fn identify(&self, token: &SecretString) -> Result<Identity, CredentialError> {
-        credential::identify(&self.0.store, token).await
-    }
-
     /// Approves a pending action.
     ///
     /// # Errors
     ///
-    /// When there is no such action, or it is not pending any more: decided,
-    /// withdrawn by its caller, or expired.
+    /// When there is no such action, it is not pending any more (decided,
+    /// withdrawn by its caller, or expired), it was asked with a key of the
+    /// approver's own, or they may not approve any more.
     pub async fn approve(
         &self,
         id: i64,
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        self.0.store.decide(id, Event::Approve, approver.name().to_owned(), comment).await
+        let by = Decider::Person(approver.person().clone());
+        self.0.store.decide(id, Event::Approve, by, comment).await
     }
 
     /// Rejects a pending action.
     ///
     /// # Errors
     ///
-    /// As for [`approve`](Self::approve).
+    /// As for [`approve`](Self::approve), but for one's own: keeping that from
+    /// running is no harm.
     pub async fn reject(
         &self,
         id: i64,
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        self.0.store.decide(id, Event::Reject, approver.name().to_owned(), comment).await
+        let by = Decider::Person(approver.person().clone());
+        self.0.store.decide(id, Event::Reject, by, comment).await
     }
 
     /// The action as it stands now; `None` when there is none.
@@ -381,22 +359,22 @@ impl Center {
     ///
     /// # Errors
     ///
-    /// When the database cannot be written.
+    /// When the approver may not any more, or the database cannot be written.
     pub async fn kill(
         &self,
         reason: impl Into<String>,
         approver: &Approver,
-    ) -> Result<(), StoreError> {
-        self.0.store.kill(reason.into(), approver.name().to_owned()).await
+    ) -> Result<(), SwitchError> {
+        self.0.store.kill(reason.into(), approver.person().clone()).await
     }
 
     /// Releases the kill switch; whether it was raised.
     ///
     /// # Errors
     ///
-    /// When the database cannot be written.
-    pub async fn release(&self, approver: &Approver) -> Result<bool, StoreError> {
-        self.0.store.release(approver.name().to_owned()).await
+    /// When the approver is no admin, or the database cannot be written.
+    pub async fn release(&self, approver: &Approver) -> Result<bool, SwitchError> {
+        self.0.store.release(approver.person().clone()).await
     }
 
     /// The kill switch; `None` unless it is raised.
@@ -441,6 +419,15 @@ impl Center {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
@@ -526,7 +513,8 @@ impl Center {
         let session = &confirmation.session.session_id;
         let comment = format!("told by `{by}`, session {}", shown(session));
         let event = Event::Confirm(confirmation.answer);
-        self.0.store.decide(id, event, confirmation.reviewer(), Some(comment)).await
+        let by = Decider::Client(confirmation.reviewer());
+        self.0.store.decide(id, event, by, Some(comment)).await
     }
 
     pub(crate) async fn report_for(

@@ -64,7 +64,7 @@ pub(crate) fn create_once(path: &Path, content: &[u8], mode: u32) -> io::Result<
         return Ok(());
     }
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", hex::encode(crate::credential::random::<8>()?)));
+    name.push(format!(".{}", hex::encode(crate::identity::random::<8>()?)));
     let draft = PathBuf::from(name);
     let written = private(OpenOptions::new().write(true).create_new(true), mode)
         .open(&draft)

@@ -6,10 +6,10 @@
 pub mod __stages;
 mod audit;
 mod center;
-mod credential;
 mod directory;
 #[cfg(feature = "http")]
 mod http;
+mod identity;
 mod life;
 mod policy;
 mod record;
@@ -25,9 +25,14 @@ pub use audit::{
     SignedHead, Tampering, VerifyAudit, verify_audit_file,
 };
 pub use center::{Center, CenterConfig, Changes, Durability, OpenError};
-pub use credential::{Approver, CredentialError};
 #[cfg(feature = "http")]
-pub use http::ServeConfig;
+pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
+#[cfg(feature = "oidc")]
+pub use identity::OidcConfig;
+pub use identity::{
+    AgentKey, Approver, CredentialError, CredentialStanding, IdentityError, InvalidName, Issued,
+    NewKey, NotAllowed, PasswordError, Permission, Role, UnknownRole, User, UserToken,
+};
 pub use life::{ActionState, UnknownState};
 pub use policy::{
     CallDescription, Counts, Explanation, Finding, Held, Part, Pass, Place, PolicyError, PolicySet,
@@ -36,4 +41,6 @@ pub use policy::{
 };
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
-pub use store::{AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError};
+pub use store::{
+    AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError, SwitchError,
+};

@@ -13,7 +13,7 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use crate::life::{ActionState, Life};
 
 /// One action: what was asked, what was answered, and what became of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
     /// The center's number for it.

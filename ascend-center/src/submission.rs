@@ -23,8 +23,10 @@ pub(crate) struct Submission {
     pub(crate) digest: Digest,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) approval_timeout: Duration,
-    /// The credential's name.
+    /// The agent's name.
     pub(crate) requested_by: String,
+    /// Whose key the agent asked with.
+    pub(crate) owner: Option<String>,
     /// The request as JSON, as it came.
     pub(crate) request: String,
 }
@@ -53,6 +55,7 @@ impl Submission {
             idempotency_key: Some(action.idempotency_key.clone()).filter(|key| !key.is_empty()),
             approval_timeout: bounded(action.approval_timeout),
             requested_by: requested_by.to_owned(),
+            owner: None,
             request: serde_json::to_string(action)?,
         })
     }

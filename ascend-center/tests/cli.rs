@@ -255,9 +255,16 @@ fn output_that_nobody_reads_is_no_failure() {
 #[test]
 fn serving_other_machines_takes_a_word() {
     let directory = tempfile::tempdir().unwrap();
-    let output = run(directory.path(), &["serve", "--listen", "0.0.0.0:0"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("--allow-host"));
+    let listen = ["serve", "--listen", "0.0.0.0:0"];
+    let refused = |more: &[&str]| {
+        let output = run(directory.path(), &[&listen, more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr).to_owned()
+    };
+    assert!(refused(&["--allow-host", "center.example"]).contains("--behind-proxy"));
+    assert!(refused(&["--behind-proxy", "10.0.0.1"]).contains("--allow-host"));
+    let missing = ["--tls-cert", "no.pem", "--tls-key", "no.pem", "--allow-host", "center.example"];
+    assert!(refused(&missing).contains("no.pem cannot be used for TLS"));
 }
 
 #[cfg(unix)]

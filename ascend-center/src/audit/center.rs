@@ -5,14 +5,14 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use super::{
-    Actor, AuditEntry, AuditError, AuditEvent, AuditReport, Broken, EntryHash, Head, PublicKey,
-    SignedHead, Tampering, Witness,
+    AuditEntry, AuditError, AuditReport, Broken, EntryHash, Head, PublicKey, SignedHead, Tampering,
+    Witness,
     export::{Step, write_csv, write_csv_heading, write_json},
     sign,
 };
 use crate::{
     AuditQuery, Center,
-    credential::Approver,
+    identity::Approver,
     store::{Proof, StoreError},
 };
 
@@ -190,23 +190,15 @@ impl Center {
     ///
     /// # Errors
     ///
-    /// When the log does not verify: nothing is removed then. When the
-    /// database cannot be written.
+    /// When the approver is no admin, or the log does not verify: nothing is
+    /// removed then. When the database cannot be written.
     pub async fn prune_audit(
         &self,
         before: Timestamp,
         approver: &Approver,
     ) -> Result<Pruned, AuditError> {
         self.verify_audit(&VerifyAudit::new()).await?;
-        let by = Actor::approver(approver.name());
-        Ok(self.store().prune_audit(before, by).await?)
-    }
-
-    /// Records an event that no other change goes with, such as a login. What
-    /// a change in the database records goes into its transaction instead.
-    #[allow(dead_code, reason = "whoever knows people records what they do with it")]
-    pub(crate) async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
-        self.store().record(event).await
+        self.store().prune_audit(before, approver.person().clone()).await
     }
 
     fn proof(&self, what: &VerifyAudit) -> Result<Proof, AuditError> {

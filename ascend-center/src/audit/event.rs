@@ -141,7 +141,7 @@ impl<'de> Deserialize<'de> for AuditKind {
 /// Who did it, as their credential says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Actor {
-    /// What they are: `agent`, `approver`, `center`, …
+    /// What they are: `agent`; the role of a person, such as `approver`; `center`, …
     pub role: Cow<'static, str>,
     /// Which one.
     pub name: String,
@@ -155,10 +155,6 @@ impl Actor {
 
     pub(crate) fn agent(name: impl Into<String>) -> Self {
         Self::new("agent", name)
-    }
-
-    pub(crate) fn approver(name: impl Into<String>) -> Self {
-        Self::new("approver", name)
     }
 
     /// The center itself, as for what time does.
@@ -422,7 +418,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_back() {
-        let event = AuditEvent::new(AuditKind::Approved, Actor::approver("alice")).action(7);
+        let event = AuditEvent::new(AuditKind::Approved, Actor::new("approver", "alice")).action(7);
         let at = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let entry = AuditEntry::new(3, at, AuditEvent { expires_at: Some(at), ..event });
         let text = serde_json_canonicalizer::to_string(&entry).unwrap();

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de, ser};
 
 use super::chain::{NotHex, hex_bytes};
-use crate::{credential, directory};
+use crate::{directory, identity};
 
 /// The file in the center's directory.
 const FILE: &str = "audit.key";
@@ -74,7 +74,7 @@ impl AuditKey {
         let path = directory.join(FILE);
         let failed = |problem: String| AuditKeyError { file: path.display().to_string(), problem };
         if !path.exists() {
-            let secret = credential::random::<32>().map_err(|error| failed(error.to_string()))?;
+            let secret = identity::random::<32>().map_err(|error| failed(error.to_string()))?;
             let key = SigningKey::from_bytes(&secret);
             let kept = Kept {
                 algorithm: ALGORITHM.to_owned(),

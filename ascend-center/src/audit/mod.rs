@@ -8,7 +8,7 @@ mod export;
 mod key;
 mod verify;
 
-use crate::store::StoreError;
+use crate::{identity::NotAllowed, store::StoreError};
 
 pub use center::{AuditFormat, Pruned, VerifyAudit};
 pub use chain::{Checkpoint, EntryHash, Head, NotHex};
@@ -29,6 +29,9 @@ pub enum AuditError {
     /// It does not stand as it was written.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// The log does not have that entry.
     #[error("there is no entry {seq}; the log has {first} to {last}")]
     NoSuchEntry {

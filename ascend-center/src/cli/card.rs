@@ -4,10 +4,12 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{ActionState, Center, Effect, Record};
+use ascend_center::{ActionState, Effect, Record};
 pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::desk::Desk;
 
 /// JSON in ASCII: the same to a program, and harmless on a terminal.
 pub(crate) fn ascii_json(json: &str) -> String {
@@ -25,13 +27,13 @@ pub(crate) fn ascii_json(json: &str) -> String {
     out
 }
 
-pub(crate) async fn heading(center: &Center, count: usize) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn heading(desk: &Desk, count: usize) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
-    if let Some(switch) = center.kill_switch().await? {
+    if let Some(switch) = desk.kill_switch().await? {
         lines.push(format!(
             "The kill switch is raised since {}, by {}: {}",
-            moment(switch.raised_at),
-            shown(&switch.raised_by),
+            moment(switch.at),
+            shown(&switch.by),
             shown(&switch.reason)
         ));
     }
@@ -135,7 +137,7 @@ pub(crate) fn outcome(record: &Record) -> String {
     })
 }
 
-fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

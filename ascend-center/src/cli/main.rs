@@ -7,13 +7,17 @@
 
 mod audit;
 mod card;
+mod desk;
+mod keys;
 mod pending;
 mod policy;
+mod remote;
 mod serve;
+mod table;
+mod users;
 
 use std::{
     io::{self, Write},
-    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
@@ -21,6 +25,8 @@ use std::{
 use anyhow::Context as _;
 use ascend_center::{AuditError, Center, CenterConfig, DecideError};
 use clap::{Parser, Subcommand};
+use desk::Desk;
+use remote::{Remote, RemoteError};
 use tracing_subscriber::EnvFilter;
 
 /// The authorization center: who may do what, and who approved it
@@ -31,23 +37,31 @@ struct Arguments {
     #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
     directory: Option<PathBuf>,
 
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+
     #[command(subcommand)]
     command: Command,
+}
+
+/// For pending, approve, reject, kill and release.
+#[derive(clap::Args)]
+struct Elsewhere {
+    /// A center elsewhere, instead of a directory here
+    #[arg(long, global = true, env = "ASCEND_CENTER_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A personal token for it; better in the variable, since others can see arguments
+    #[arg(long, global = true, env = "ASCEND_CENTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A further certificate authority to trust, as PEM
+    #[arg(long, global = true, env = "ASCEND_CENTER_CA", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
-    Serve {
-        /// The address to listen on
-        #[arg(long, default_value = "127.0.0.1:8787")]
-        listen: SocketAddr,
-        #[command(flatten)]
-        policies: policy::InUse,
-        /// A further host name by which the center may be addressed
-        #[arg(long = "allow-host", value_name = "HOST")]
-        hosts: Vec<String>,
-    },
+    Serve(Box<serve::ServeArguments>),
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -73,6 +87,12 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
+    /// Work on the API keys of agents
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Work on the accounts of people
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Work on policies: check, test, explain and try them
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -95,7 +115,9 @@ const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Of one command the terminal tells already.
+    let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -115,16 +137,22 @@ fn main() -> ExitCode {
                 let line = card::shown(line);
                 eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
             }
-            if let Some(AuditError::Broken(_)) = error.downcast_ref() {
-                return OTHERWISE.into();
-            }
-            match error.downcast_ref::<DecideError>() {
-                Some(DecideError::Unknown(_)) => NO_SUCH_ACTION.into(),
-                Some(DecideError::NotPending(_)) => NOT_PENDING.into(),
-                _ if error.is::<policy::Otherwise>() => OTHERWISE.into(),
-                _ => ExitCode::FAILURE,
-            }
+            exit_code(&error)
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match (error.downcast_ref::<DecideError>(), error.downcast_ref::<RemoteError>()) {
+        (Some(DecideError::Unknown(_)), _) | (_, Some(RemoteError::NotFound(_))) => {
+            NO_SUCH_ACTION.into()
+        }
+        (Some(DecideError::NotPending(_)), _) | (_, Some(RemoteError::NotPending(_))) => {
+            NOT_PENDING.into()
+        }
+        _ if error.is::<policy::Otherwise>() => OTHERWISE.into(),
+        _ if matches!(error.downcast_ref(), Some(AuditError::Broken(_))) => OTHERWISE.into(),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -141,49 +169,58 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
-    match command {
+async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+    let command = match command {
         Command::Policy(command) => return policy::run(command, directory).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
-        Command::Serve { listen, policies, hosts } => {
-            return serve::serve(chosen(directory)?, listen, policies, hosts).await;
+        Command::Serve(arguments) => return serve::serve(chosen(directory)?, *arguments).await,
+        command => command,
+    };
+    let desk = match elsewhere.url {
+        Some(url) => {
+            let token = elsewhere.token.map(Into::into);
+            Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        _ => {}
-    }
-    let center = existing(chosen(directory)?).await?;
-    let result = act(&center, command).await;
-    center.close().await;
+        None => Desk::Here(existing(chosen(directory)?).await?),
+    };
+    let result = act(&desk, command).await;
+    desk.close().await;
     result
 }
 
-async fn act(center: &Center, command: Command) -> anyhow::Result<()> {
+async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
+    let here = || match desk {
+        Desk::Here(center) => Ok(center),
+        Desk::There(_) => Err(anyhow::anyhow!(
+            "keys, users and the audit log are worked on at the center's directory: leave out --url and \
+             ASCEND_CENTER_URL"
+        )),
+    };
     match command {
-        Command::Pending { watch, json } => pending::show(center, watch, json).await?,
+        Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
         Command::Approve { id, comment } => {
-            let approver = center.local_approver().await?;
-            let record = center.approve(id, &approver, comment).await?;
-            say(&format!("action {} approved by {}", record.id, card::shown(approver.name())))?;
+            let name = desk.decide(id, true, comment).await?;
+            say(&format!("action {id} approved by {}", card::shown(&name)))?;
         }
         Command::Reject { id, comment } => {
-            let approver = center.local_approver().await?;
-            let record = center.reject(id, &approver, comment).await?;
-            say(&format!("action {} rejected by {}", record.id, card::shown(approver.name())))?;
+            let name = desk.decide(id, false, comment).await?;
+            say(&format!("action {id} rejected by {}", card::shown(&name)))?;
         }
         Command::Kill { reason } => {
-            let approver = center.local_approver().await?;
-            center.kill(reason, &approver).await?;
+            desk.kill(reason).await?;
             say("the kill switch is raised; `ascend-center release` lets actions run again")?;
         }
         Command::Release => {
-            let approver = center.local_approver().await?;
-            if center.release(&approver).await? {
+            if desk.release().await? {
                 say("the kill switch is released")?;
             } else {
                 say("the kill switch was not raised")?;
             }
         }
-        Command::Audit(command) => command.run(center).await?,
-        Command::Serve { .. } | Command::Policy(_) => {}
+        Command::Audit(command) => command.run(here()?).await?,
+        Command::Keys(command) => keys::run(here()?, command).await?,
+        Command::Users(command) => users::run(here()?, command).await?,
+        Command::Serve(_) | Command::Policy(_) => {}
     }
     Ok(())
 }
@@ -202,4 +239,14 @@ async fn existing(directory: PathBuf) -> anyhow::Result<Center> {
         directory.display()
     );
     Ok(Center::open(CenterConfig::new(directory)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
+    }
 }

@@ -6,32 +6,31 @@ use std::{
     time::Duration,
 };
 
-use ascend_center::{ActionState, Center, Record};
+use ascend_center::{Changes, Record};
 use jiff::Timestamp;
 
-use crate::card;
+use crate::{card, desk::Desk};
 
-/// The most actions shown at once.
-const LIMIT: u32 = 1000;
-/// How often expiries are looked for; they are no news by themselves.
+/// How often expiries are looked for, which are no news by themselves; and news
+/// of a center elsewhere.
 const EXPIRIES: Duration = Duration::from_secs(1);
 
-pub(crate) async fn show(center: &Center, watch: bool, json: bool) -> anyhow::Result<()> {
-    let changes = center.changes();
-    let command = card::shown(&center.command());
+pub(crate) async fn show(desk: &Desk, watch: bool, json: bool) -> anyhow::Result<()> {
+    let changes = desk.changes();
+    let command = card::shown(&desk.command());
     let mut shown = BTreeSet::new();
     let mut first = true;
     loop {
-        let change = changes.next();
-        let pending = center.actions(Some(ActionState::Pending), LIMIT).await?;
+        let change = changes.as_ref().map(Changes::next);
+        let pending = desk.pending().await?;
         let listed: BTreeSet<i64> = pending.iter().map(|record| record.id).collect();
         let fresh: Vec<&Record> =
             pending.iter().filter(|record| !shown.contains(&record.id)).collect();
 
-        let heading = if first { card::heading(center, pending.len()).await? } else { Vec::new() };
+        let heading = if first { card::heading(desk, pending.len()).await? } else { Vec::new() };
         let mut ended = Vec::new();
         for id in shown.difference(&listed) {
-            ended.extend(center.action(*id).await?);
+            ended.extend(desk.action(*id).await?);
         }
 
         let mut out = io::stdout().lock();
@@ -63,6 +62,12 @@ pub(crate) async fn show(center: &Center, watch: bool, json: bool) -> anyhow::Re
         }
         shown = listed;
         first = false;
+        let change = async {
+            match change {
+                Some(change) => change.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = change => {}
             () = tokio::time::sleep(EXPIRIES) => {}

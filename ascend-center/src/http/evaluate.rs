@@ -23,7 +23,8 @@ pub(super) async fn evaluate(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::parse(&body?)?;
-    let submission = read(&mut fields, &headers, caller.name)?;
+    let submission =
+        Submission { owner: caller.owner, ..read(&mut fields, &headers, caller.name)? };
     let record = face.center.submit(submission).await?;
     Ok(Json(standing(&record)))
 }
@@ -75,6 +76,7 @@ fn read(
         idempotency_key,
         approval_timeout: bounded(approval_timeout),
         requested_by,
+        owner: None,
         request,
     })
 }

@@ -11,41 +11,52 @@
 //! | `POST /api/v1/actions/{id}/confirm` | agents | tells what the client's user decided, where policy takes their word |
 //! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
 //! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
-//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
+//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | people | shows actions |
 //! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
+//! | `POST`, `DELETE /api/v1/kill-switch` | approvers, admins | raises it, releases it |
+//! | `/api/v1/login`, `logout`, `session`, `password`, `tokens` | people | see `session` |
 //! | `GET /health` | all | whether it works, and the policies in use; a credential that is sent must be valid |
 
+mod access;
 mod answer;
 mod auth;
 mod confirm;
 mod evaluate;
 mod fields;
+#[cfg(feature = "oidc")]
+mod oidc;
+mod origin;
 mod policies;
 mod problem;
+mod serve;
+mod session;
 mod statuses;
+mod switch;
+mod tls;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use ascend_sdk::{Claim, Digest, Outcome};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
-    http::HeaderMap,
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ActionState, Center, Record, credential::Role};
+use crate::{ActionState, Center, Permission, Record, identity::Identity};
 use answer::{listed, standing};
-use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
+use auth::{AgentCaller, AnyCaller, ApproverCaller, MaybeCaller, PersonCaller, Scope};
 use fields::Fields;
+use origin::Door;
+pub use origin::{InvalidProxyNetwork, ProxyNetwork};
 use problem::Problem;
+pub use serve::ServeConfig;
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -56,77 +67,23 @@ const LIST_LIMIT: u32 = 1000;
 /// Tells a client that its `?wait=` is understood, and how many seconds count.
 const WAIT_HEADER: &str = "x-ascend-wait";
 
-/// How a center is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "give it to `Center::serve`"]
-pub struct ServeConfig {
-    hosts: Vec<String>,
-}
-
-impl ServeConfig {
-    /// To requests for this machine by its loopback names alone.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Also to requests whose `Host` header names `host`, without a port. Any
-    /// other is refused, since a page in a browser could be behind it.
-    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
-        self.hosts.push(host.into());
-        self
-    }
-}
-
 /// A request's body; why it could not be read is answered in our shape.
 type Body = Result<Bytes, BytesRejection>;
 
 #[derive(Debug, Clone)]
 struct Face {
     center: Center,
-    hosts: Hosts,
+    door: Door,
+    #[cfg(feature = "oidc")]
+    oidc: Option<std::sync::Arc<crate::identity::Provider>>,
     closing: CancellationToken,
 }
 
-impl Center {
-    /// Serves the center over HTTP on `listener` until `shutdown` resolves;
-    /// requests under way are answered first. There is no TLS: listen on
-    /// loopback, or behind a proxy.
-    ///
-    /// ```no_run
-    /// # async fn example(center: ascend_center::Center) -> std::io::Result<()> {
-    /// use ascend_center::ServeConfig;
-    ///
-    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8787").await?;
-    /// let shutdown = async { drop(tokio::signal::ctrl_c().await) };
-    /// center.serve(listener, ServeConfig::new(), shutdown).await
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When the listener fails.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        config: ServeConfig,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        let closing = CancellationToken::new();
-        let face = Face {
-            center: self.clone(),
-            hosts: Hosts::new(config.hosts),
-            closing: closing.clone(),
-        };
-        let shutdown = async move {
-            shutdown.await;
-            closing.cancel();
-        };
-        axum::serve(listener, router(face)).with_graceful_shutdown(shutdown).await
-    }
-}
-
 fn router(face: Face) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "oidc")]
+    let router = oidc::routes(router);
+    router
         .route("/mcp/governance/evaluate", post(evaluate::evaluate))
         .route("/api/v1/actions", get(list))
         .route("/api/v1/actions/status", get(statuses::statuses))
@@ -141,11 +98,19 @@ fn router(face: Face) -> Router {
         .route("/api/agent-action/{id}/complete", post(complete))
         .route("/api/agent-action/{id}/fail", post(fail))
         .route("/api/sdk/kill-switch/status", get(kill_switch))
+        .route("/api/v1/kill-switch", post(switch::raise).delete(switch::release))
+        .route("/api/v1/login", post(session::login))
+        .route("/api/v1/logout", post(session::logout))
+        .route("/api/v1/session", get(session::session))
+        .route("/api/v1/password", post(session::password))
+        .route("/api/v1/tokens", get(session::tokens).post(session::create_token))
+        .route("/api/v1/tokens/{id}", delete(session::revoke_token))
         .route("/health", get(health))
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(face.clone(), auth::check_host))
+        .layer(middleware::from_fn_with_state(face.clone(), auth::admit))
+        .layer(middleware::from_fn_with_state(face.clone(), origin::check_host))
         .with_state(face)
 }
 
@@ -154,18 +119,14 @@ fn number(id: &str) -> Result<i64, Problem> {
 }
 
 /// The action, where this caller may know of it: agents know only their own.
-fn visible(
-    record: Option<Record>,
-    id: i64,
-    caller: &crate::credential::Identity,
-) -> Result<Record, Problem> {
+fn visible(record: Option<Record>, id: i64, caller: &impl Scope) -> Result<Record, Problem> {
     record
         .filter(|record| may_see(&record.requested_by, caller))
         .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
 }
 
-fn may_see(requested_by: &str, caller: &crate::credential::Identity) -> bool {
-    caller.role == Role::Approver || requested_by == caller.name
+fn may_see(requested_by: &str, caller: &impl Scope) -> bool {
+    caller.agent().is_none_or(|agent| requested_by == agent)
 }
 
 /// How long a question is held, by its `wait`.
@@ -355,7 +316,7 @@ struct ListQuery {
 
 async fn list(
     State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
+    PersonCaller(_): PersonCaller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, Problem> {
     let invalid = |name, expected| Problem::invalid("query", name, expected, "value_error");
@@ -378,7 +339,7 @@ async fn list(
 
 async fn details(
     State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
+    PersonCaller(_): PersonCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = number(&id)?;
@@ -403,12 +364,15 @@ async fn kill_switch(
     }))
 }
 
-async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+async fn health(
+    State(face): State<Face>,
+    MaybeCaller(caller): MaybeCaller,
+) -> Result<Json<Value>, Problem> {
     face.center.ping().await?;
-    let mut detailed = false;
-    if auth::has_credential(&headers) {
-        detailed = auth::identify(&face, &headers).await?.role == Role::Approver;
-    }
+    let detailed = matches!(
+        caller,
+        Some(Identity::Person(person)) if person.allow(Permission::Decide).is_ok()
+    );
     Ok(Json(json!({
         "status": "healthy",
         "service": "ascend-center",

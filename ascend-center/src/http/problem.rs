@@ -1,10 +1,12 @@
 //! Errors in ASCEND's shapes: `{"detail": "…"}`, and for a request that does
 //! not fit `{"detail": [{"loc": […], "msg": "…", "type": "…"}]}`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::rejection::BytesRejection,
-    http::StatusCode,
+    http::{StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -18,11 +20,12 @@ use crate::{
 pub(super) struct Problem {
     status: StatusCode,
     detail: Value,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), retry_after: None }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -39,6 +42,11 @@ impl Problem {
 
     pub(super) fn forbidden(detail: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// To be tried again after `wait`.
+    pub(super) fn too_many(detail: &str, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// The text is for the log; the client learns only that it failed.
@@ -63,6 +71,10 @@ impl IntoResponse for Problem {
         let body = Json(json!({ "detail": self.detail }));
         if self.status == StatusCode::UNAUTHORIZED {
             return (self.status, [("www-authenticate", "Bearer")], body).into_response();
+        }
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
+            return (self.status, [(RETRY_AFTER, seconds)], body).into_response();
         }
         (self.status, body).into_response()
     }
@@ -102,6 +114,8 @@ impl From<DecideError> for Problem {
             DecideError::NotPending(_) | DecideError::Reserved(_) | DecideError::KillSwitch => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            DecideError::NotAllowed(error) => error.into(),
+            DecideError::OwnRequest(_) => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             DecideError::Store(error) => error.into(),
         }
     }
@@ -124,6 +138,7 @@ impl From<CredentialError> for Problem {
             CredentialError::NotAnApprover => {
                 Self::forbidden("an agent's key can neither approve nor reject")
             }
+            CredentialError::NotAllowed(error) => error.into(),
             error => Self::internal(error),
         }
     }

@@ -8,6 +8,7 @@ use std::{
 use cedar_policy::{
     EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
 };
+use serde_json::json;
 
 use super::{
     annotations::{About, annotation_at, lint},
@@ -75,16 +76,19 @@ impl Files {
         }
     }
 
-    /// A hash of the schema's text, and of each file's name and text.
+    /// A hash of the schema's text, of each file's name and text, and of the tools.
     fn hash(&self) -> EntryHash {
         let named = |source: &Source| {
             let name = source.file.file_name().unwrap_or_default();
             name.to_string_lossy().into_owned()
         };
+        let tools: Vec<String> = self.tools.iter().map(|tool| json!(tool).to_string()).collect();
         let names: Vec<String> = self.policies.iter().map(named).collect();
         let files = names.iter().zip(&self.policies);
         let parts = files.flat_map(|(name, source)| [Some(name.as_str()), Some(&source.text)]);
-        EntryHash::of(HASHED, [Some(self.schema.text.as_str())].into_iter().chain(parts))
+        let tools = tools.iter().flat_map(|tool| [None, Some(tool.as_str())]);
+        let schema = [Some(self.schema.text.as_str())];
+        EntryHash::of(HASHED, schema.into_iter().chain(parts).chain(tools))
     }
 
     /// The same where there are no files.

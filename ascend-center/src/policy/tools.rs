@@ -8,7 +8,7 @@ use std::{
 
 use ascend_sdk::Route;
 use cedar_policy::RestrictedExpression;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -24,7 +24,7 @@ use types::{Field, Fields, Type, declared, fields, in_cedar, record};
 const TYPE: &str = "Arguments";
 
 /// What a tool takes, for policies that name its arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ToolSchema {
     /// The tool's name.

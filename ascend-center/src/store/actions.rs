@@ -10,12 +10,15 @@ use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskL
 use jiff::Timestamp;
 
 use super::{
-    Store, StoreError, evaluations, kill_switch,
+    Store, StoreError, evaluations,
+    keys::confirm,
+    kill_switch,
     usage::{self, Before},
     writer::Transaction,
 };
 use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash},
+    identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
     policy::{Needs, Recent},
     record::{Effect, Matched, Record},
@@ -75,6 +78,30 @@ pub(crate) struct PendingAction {
     pub(crate) expires_at: i64,
 }
 
+/// Who decides.
+#[derive(Debug, Clone)]
+pub(crate) enum Decider {
+    Person(Person),
+    /// The user of a client, as the client says.
+    Client(String),
+}
+
+impl Decider {
+    fn name(&self) -> &str {
+        match self {
+            Self::Person(person) => &person.name,
+            Self::Client(user) => user,
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        match self {
+            Self::Person(person) => person.actor(),
+            Self::Client(user) => Actor::new("client", user),
+        }
+    }
+}
+
 /// Why a submission was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
@@ -100,6 +127,12 @@ pub enum DecideError {
     /// A client's user decided while the kill switch is raised.
     #[error("the kill switch is raised; nothing can be decided in a client")]
     KillSwitch,
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// It was asked with a key of the one who wants to approve it.
+    #[error("action {0} was asked with a key of your own; somebody else has to approve it")]
+    OwnRequest(i64),
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -220,11 +253,16 @@ impl Store {
         &self,
         id: i64,
         event: Event,
-        approver: String,
+        by: Decider,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Decider::Person(approver) = &by
+                    && let Err(refused) = confirm(transaction, approver, Permission::Decide).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 let Some(record) = find(transaction, id).await? else {
                     return Ok(Err(DecideError::Unknown(id)));
                 };
@@ -238,13 +276,16 @@ impl Store {
                         _ => DecideError::NotPending(Box::new(record)),
                     }));
                 }
+                if event == Event::Approve && is_own(transaction, id, by.name()).await? {
+                    return Ok(Err(DecideError::OwnRequest(id)));
+                }
                 sqlx::query(
                     "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
                      comments = ?, reviewed_at = ? WHERE id = ?",
                 )
                 .bind(life.state.as_str())
                 .bind(life.expires_at)
-                .bind(&approver)
+                .bind(by.name())
                 .bind(&comment)
                 .bind(transaction.now)
                 .bind(id)
@@ -254,7 +295,7 @@ impl Store {
                     ActionState::Approved => AuditKind::Approved,
                     _ => AuditKind::Rejected,
                 };
-                let event = AuditEvent::new(kind, Actor::approver(approver)).action(id);
+                let event = AuditEvent::new(kind, by.actor()).action(id);
                 let event =
                     AuditEvent { comment, digest: Some(record.digest), ..event.standing(life)? };
                 transaction.note(event).await?;
@@ -300,6 +341,20 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether the person has, or had when it was asked, a key of the agent that
+/// asked: with it they could run what they approve.
+async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = ?1 AND (lower(a.owner) = lower(?2) \
+         OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
+         k.revoked_at IS NULL AND lower(k.owner) = lower(?2))))",
+    )
+    .bind(id)
+    .bind(person)
+    .fetch_one(&mut transaction.connection)
+    .await?)
 }
 
 async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
@@ -414,8 +469,9 @@ async fn submit(
     let id: i64 = sqlx::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
-         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, request, \
-         in_client) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
+         request, in_client) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         RETURNING id",
     )
     .bind(state.as_str())
     .bind(verdict.decision.as_str())
@@ -439,6 +495,7 @@ async fn submit(
     .bind(submission.digest.to_string())
     .bind(&submission.idempotency_key)
     .bind(&submission.requested_by)
+    .bind(&submission.owner)
     .bind(&submission.request)
     .bind(verdict.in_client)
     .fetch_one(&mut transaction.connection)

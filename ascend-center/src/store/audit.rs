@@ -12,7 +12,7 @@ use crate::{
         self, Actor, AuditEntry, AuditEvent, AuditKey, AuditKind, EntryHash, Head, Signed,
         SignedHead,
     },
-    credential,
+    identity,
 };
 
 /// How many entries may follow the last signed head.
@@ -328,11 +328,6 @@ impl AuditQuery {
 }
 
 impl Store {
-    /// Records an event by itself.
-    pub(crate) async fn record(&self, event: AuditEvent) -> Result<(), StoreError> {
-        self.write(move |transaction| Box::pin(transaction.note(event))).await
-    }
-
     /// The entries, each with its hash.
     pub(crate) async fn audit_entries(
         &self,
@@ -405,7 +400,7 @@ async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
         tell_of_damage();
         return Ok(());
     }
-    let nonce = credential::random::<16>().map_err(sqlx::Error::Io)?;
+    let nonce = identity::random::<16>().map_err(sqlx::Error::Io)?;
     let earlier: Vec<Earlier> =
         sqlx::query_as("SELECT action_id, kind, at, by, detail FROM earlier_events ORDER BY id")
             .fetch_all(&mut transaction.connection)

@@ -4,9 +4,13 @@
 use jiff::Timestamp;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{Store, StoreError, writer::Transaction};
-use crate::audit::{
-    self, Actor, AuditEvent, AuditKind, Checkpoint, EntryHash, Pruned, Signed, written,
+use super::{Store, StoreError, keys::confirm, writer::Transaction};
+use crate::{
+    audit::{
+        self, Actor, AuditError, AuditEvent, AuditKind, Checkpoint, EntryHash, Pruned, Signed,
+        written,
+    },
+    identity::{Permission, Person},
 };
 
 impl Store {
@@ -15,10 +19,18 @@ impl Store {
     pub(crate) async fn prune_audit(
         &self,
         before: Timestamp,
-        by: Actor,
-    ) -> Result<Pruned, StoreError> {
-        let pruned =
-            self.write(move |transaction| Box::pin(prune(transaction, before, by))).await?;
+        by: Person,
+    ) -> Result<Pruned, AuditError> {
+        let pruned = self
+            .write(move |transaction| {
+                Box::pin(async move {
+                    match confirm(transaction, &by, Permission::Administer).await? {
+                        Ok(()) => prune(transaction, before, by.actor()).await.map(Ok),
+                        Err(refused) => Ok(Err(refused)),
+                    }
+                })
+            })
+            .await??;
         // The write-ahead log has the erased pages too, until it is emptied.
         let mut connection = self.options.connect().await?;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;

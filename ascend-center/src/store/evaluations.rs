@@ -183,18 +183,20 @@ impl Store {
         Ok(ShadowReport { asked: count(asked), differing: count(differing), differences })
     }
 
-    /// The newest `limit` actions before `before`, the newest first.
+    /// The newest `limit` actions before `before` whose arguments were not
+    /// erased, the newest first.
     pub(crate) async fn recorded(
         &self,
         before: i64,
         limit: u32,
     ) -> Result<Vec<Recorded>, StoreError> {
         let now = Timestamp::now();
-        let records: Vec<Record> = sqlx::query_as(select!("WHERE id < ? ORDER BY id DESC LIMIT ?"))
-            .bind(before)
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?;
+        let records: Vec<Record> =
+            sqlx::query_as(select!("WHERE id < ? AND erased_at IS NULL ORDER BY id DESC LIMIT ?"))
+                .bind(before)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
         let (Some(last), Some(first)) = (records.first(), records.last()) else {
             return Ok(Vec::new());
         };

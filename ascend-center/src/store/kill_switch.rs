@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::{Store, StoreError};
-use crate::audit::{Actor, AuditEvent, AuditKind};
+use super::{Store, StoreError, keys::confirm, moment};
+use crate::{
+    audit::{AuditEvent, AuditKind},
+    identity::{NotAllowed, Permission, Person},
+};
 
 /// The raised kill switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,11 +36,21 @@ pub(super) async fn read(
             .fetch_optional(connection)
             .await?;
     row.map(|(reason, raised_at, raised_by)| {
-        let raised_at = Timestamp::from_millisecond(raised_at)
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(KillSwitch { reason, raised_at, raised_by })
+        Ok(KillSwitch { reason, raised_at: moment(raised_at)?, raised_by })
     })
     .transpose()
+}
+
+/// Why the kill switch was neither raised nor released.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwitchError {
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Store {
@@ -47,45 +60,50 @@ impl Store {
     }
 
     /// Raises the kill switch; where it is raised already, the first reason stands.
-    pub(crate) async fn kill(&self, reason: String, by: String) -> Result<(), StoreError> {
+    pub(crate) async fn kill(&self, reason: String, by: Person) -> Result<(), SwitchError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) = confirm(transaction, &by, Permission::Stop).await? {
+                    return Ok(Err(refused.into()));
+                }
                 let raised = sqlx::query(
                     "INSERT OR IGNORE INTO kill_switch (id, reason, raised_at, raised_by) \
                      VALUES (1, ?, ?, ?)",
                 )
                 .bind(&reason)
                 .bind(transaction.now)
-                .bind(&by)
+                .bind(&by.name)
                 .execute(&mut transaction.connection)
                 .await?
                 .rows_affected();
                 if raised > 0 {
-                    let event = AuditEvent::new(AuditKind::Killed, Actor::approver(by));
+                    let event = AuditEvent::new(AuditKind::Killed, by.actor());
                     transaction.note(AuditEvent { reason: Some(reason), ..event }).await?;
                 }
-                Ok(())
+                Ok(Ok(()))
             })
         })
-        .await
+        .await?
     }
 
     /// Releases the kill switch; whether it was raised.
-    pub(crate) async fn release(&self, by: String) -> Result<bool, StoreError> {
+    pub(crate) async fn release(&self, by: Person) -> Result<bool, SwitchError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) = confirm(transaction, &by, Permission::Release).await? {
+                    return Ok(Err(refused.into()));
+                }
                 let released = sqlx::query("DELETE FROM kill_switch")
                     .execute(&mut transaction.connection)
                     .await?
                     .rows_affected()
                     > 0;
                 if released {
-                    let event = AuditEvent::new(AuditKind::Released, Actor::approver(by));
-                    transaction.note(event).await?;
+                    transaction.note(AuditEvent::new(AuditKind::Released, by.actor())).await?;
                 }
-                Ok(released)
+                Ok(Ok(released))
             })
         })
-        .await
+        .await?
     }
 }

@@ -7,12 +7,17 @@ mod audit_proof;
 mod audit_prune;
 mod credentials;
 mod evaluations;
+mod identity_event;
+mod keys;
 mod kill_switch;
 mod news;
+#[cfg(feature = "http")]
+mod sessions;
 mod usage;
+mod users;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
@@ -23,13 +28,16 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 pub use actions::DecideError;
-pub(crate) use actions::{Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict};
+pub(crate) use actions::{
+    Decider, Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict,
+};
 pub use audit::AuditQuery;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
+pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
-pub use kill_switch::KillSwitch;
+pub use kill_switch::{KillSwitch, SwitchError};
 use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};
@@ -171,4 +179,16 @@ fn migrate(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), StoreE
 
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
+}
+
+fn moment(milliseconds: i64) -> Result<Timestamp, StoreError> {
+    let moment = Timestamp::from_millisecond(milliseconds);
+    Ok(moment.map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
+}
+
+fn word<T>(text: &str) -> Result<T, StoreError>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    Ok(text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
 }

@@ -27,7 +27,7 @@ async fn whatever_happens_to_an_action_is_recorded() {
         told_of(&center, ran).await,
         [
             "agent evaluated",
-            "approver approved",
+            "admin approved",
             "agent claimed",
             "agent claim_refused",
             "agent failed"
@@ -36,7 +36,7 @@ async fn whatever_happens_to_an_action_is_recorded() {
 
     let rejected = center.evaluate(&delete()).await.unwrap().action_id;
     center.reject(number(&rejected), &alice, Some("no".to_owned())).await.unwrap();
-    assert_eq!(told_of(&center, number(&rejected)).await, ["agent evaluated", "approver rejected"]);
+    assert_eq!(told_of(&center, number(&rejected)).await, ["agent evaluated", "admin rejected"]);
 
     let mut soon = delete();
     soon.approval_timeout = Duration::from_millis(1);
@@ -82,7 +82,7 @@ async fn whatever_happens_to_an_action_is_recorded() {
     center.evaluate(&call).await.unwrap();
     assert_eq!(
         told_of(&center, number(&promised)).await,
-        ["agent evaluated", "agent promised", "agent joined", "approver rejected", "agent told"]
+        ["agent evaluated", "agent promised", "agent joined", "admin rejected", "agent told"]
     );
 
     center.kill("an incident", &alice).await.unwrap();

@@ -191,7 +191,7 @@ async fn the_cli_proves_exports_and_prunes() {
     let (_, csv, _) = cli(at, &["export", "--format", "csv", "--from", "6", "--to", "6"]);
     let rows: Vec<&str> = csv.split("\r\n").collect();
     assert!(rows[0].starts_with("seq,at,kind,actor_role,actor,action,"), "{csv}");
-    assert!(rows[1].contains(",approved,approver,alice,1,approved,"), "{csv}");
+    assert!(rows[1].contains(",approved,admin,alice,1,approved,"), "{csv}");
     assert_eq!(rows.len(), 3);
 
     assert_eq!(cli(at, &["verify", "--from", "50"]).0, Some(1));

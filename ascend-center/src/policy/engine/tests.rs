@@ -42,6 +42,7 @@ fn asked(namespace: &str, verb: &str, resource: &str) -> Submission {
         idempotency_key: None,
         approval_timeout: Duration::from_secs(300),
         requested_by: "test".to_owned(),
+        owner: None,
         request: "{}".to_owned(),
     }
 }

@@ -1,0 +1,187 @@
+//! A center elsewhere, over its HTTP API.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use ascend_center::Record;
+use jiff::Timestamp;
+use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect::Policy};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use crate::desk::Raised;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Remote {
+    http: Client,
+    url: Url,
+    token: SecretString,
+}
+
+/// Why a center elsewhere did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoteError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    NotPending(String),
+    #[error("the center refuses ({status}): {detail}")]
+    Refused { status: StatusCode, detail: String },
+    #[error("the center cannot be reached: {0:#}")]
+    Unreachable(anyhow::Error),
+    #[error("the answer is none of an authorization center: {0}")]
+    Unreadable(String),
+}
+
+impl Remote {
+    pub(crate) fn new(
+        url: &str,
+        token: Option<SecretString>,
+        authority: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let url: Url = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        let loopback = url.host_str().is_some_and(is_loopback);
+        anyhow::ensure!(
+            url.scheme() == "https" || url.scheme() == "http" && loopback,
+            "a token is sent to https:// alone, or to this machine: {url} is neither"
+        );
+        let token = token.context(
+            "give a personal token with ASCEND_CENTER_TOKEN; an admin makes one with \
+             `ascend-center users token create`",
+        )?;
+        let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
+        if loopback {
+            builder = builder.no_proxy();
+        }
+        if let Some(file) = authority {
+            let unusable = || format!("{} cannot be used", file.display());
+            let pem = std::fs::read(file).with_context(unusable)?;
+            let certificates = Certificate::from_pem_bundle(&pem).with_context(unusable)?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        Ok(Self { http: builder.build()?, url, token })
+    }
+
+    pub(crate) fn command(&self) -> String {
+        format!("ascend-center --url {}", self.url)
+    }
+
+    pub(crate) async fn pending(&self, limit: u32) -> Result<Vec<Record>, RemoteError> {
+        let path = format!("api/v1/actions?status=pending&limit={limit}");
+        let mut answer = self.send(Method::GET, &path, None).await?;
+        read(answer["actions"].take())
+    }
+
+    pub(crate) async fn action(&self, id: i64) -> Result<Option<Record>, RemoteError> {
+        match self.send(Method::GET, &format!("api/v1/actions/{id}"), None).await {
+            Ok(answer) => read(answer).map(Some),
+            Err(RemoteError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn kill_switch(&self) -> Result<Option<Raised>, RemoteError> {
+        let mut answer = self.send(Method::GET, "api/sdk/kill-switch/status", None).await?;
+        if answer["blocked"] == false {
+            return Ok(None);
+        }
+        let at: Timestamp = read(answer["activated_at"].take())?;
+        let (reason, by) = (read(answer["reason"].take())?, read(answer["activated_by"].take())?);
+        Ok(Some(Raised { reason, at, by }))
+    }
+
+    pub(crate) async fn decide(
+        &self,
+        id: i64,
+        approve: bool,
+        comment: Option<String>,
+    ) -> Result<String, RemoteError> {
+        let verb = if approve { "approve" } else { "reject" };
+        let path = format!("api/v1/actions/{id}/{verb}");
+        let body = json!({ "comment": comment });
+        read(self.send(Method::POST, &path, Some(body)).await?["reviewed_by"].take())
+    }
+
+    pub(crate) async fn kill(&self, reason: String) -> Result<(), RemoteError> {
+        let body = json!({ "reason": reason });
+        self.send(Method::POST, "api/v1/kill-switch", Some(body)).await.map(drop)
+    }
+
+    pub(crate) async fn release(&self) -> Result<bool, RemoteError> {
+        let mut answer = self.send(Method::DELETE, "api/v1/kill-switch", None).await?;
+        read(answer["released"].take())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, RemoteError> {
+        let base = self.url.as_str().trim_end_matches('/');
+        let mut request = self
+            .http
+            .request(method, format!("{base}/{path}"))
+            .bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let unreachable = |error| RemoteError::Unreachable(anyhow::Error::new(error));
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(unreachable)?;
+        let answer: Value = serde_json::from_slice(&bytes)
+            .map_err(|_| RemoteError::Unreadable(format!("{status}, and no JSON")))?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let detail = match &answer["detail"] {
+            Value::String(detail) => detail.clone(),
+            other => other.to_string(),
+        };
+        Err(match status {
+            StatusCode::NOT_FOUND => RemoteError::NotFound(detail),
+            StatusCode::CONFLICT => RemoteError::NotPending(detail),
+            status => RemoteError::Refused { status, detail },
+        })
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, RemoteError> {
+    serde_json::from_value(value).map_err(|error| RemoteError::Unreadable(error.to_string()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_to_tls_or_this_machine_alone() {
+        let token = || Some(SecretString::from("ascend_user_00"));
+        for url in [
+            "https://center.example",
+            "http://localhost:8787",
+            "http://[::1]:1",
+            "http://127.0.0.1",
+        ] {
+            assert!(Remote::new(url, token(), None).is_ok(), "{url}");
+        }
+        for url in [
+            "http://center.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "ftp://localhost",
+            "localhost:8787",
+            "",
+        ] {
+            assert!(Remote::new(url, token(), None).is_err(), "{url}");
+        }
+        assert!(Remote::new("https://center.example", None, None).is_err());
+    }
+}

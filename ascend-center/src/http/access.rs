@@ -1,0 +1,96 @@
+//! Who may call which endpoint: the one table. What does not stand here is
+//! answered to nobody.
+
+use axum::http::Method;
+
+use super::Problem;
+use crate::{Permission, identity::Identity};
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Everybody; a credential that is sent must be good all the same.
+    Anyone,
+    /// Agents, with their keys.
+    Agent,
+    /// People whose role has the permission.
+    Person(Permission),
+    /// Agents, of their own actions; and people whose role has the permission.
+    AgentOr(Permission),
+    /// People who logged in in a browser, of whatever role.
+    Session,
+}
+
+use Caller::{Agent, AgentOr, Anyone, Person, Session};
+use Permission::{Decide, Release, See, Stop};
+
+pub(super) const TABLE: &[(Method, &str, Caller)] = &[
+    (Method::GET, "/health", Anyone),
+    (Method::POST, "/mcp/governance/evaluate", Agent),
+    (Method::GET, "/api/v1/actions", Person(See)),
+    (Method::GET, "/api/v1/actions/status", AgentOr(See)),
+    (Method::GET, "/api/v1/actions/{id}", Person(See)),
+    (Method::GET, "/api/v1/actions/{id}/status", AgentOr(See)),
+    (Method::POST, "/api/v1/actions/{id}/claim", Agent),
+    (Method::POST, "/api/v1/actions/{id}/withdraw", Agent),
+    (Method::POST, "/api/v1/actions/{id}/promise", Agent),
+    (Method::POST, "/api/v1/actions/{id}/confirm", Agent),
+    (Method::POST, "/api/agent-action/{id}/complete", Agent),
+    (Method::POST, "/api/agent-action/{id}/fail", Agent),
+    (Method::POST, "/api/v1/actions/{id}/approve", Person(Decide)),
+    (Method::POST, "/api/v1/actions/{id}/reject", Person(Decide)),
+    (Method::GET, "/api/sdk/kill-switch/status", AgentOr(See)),
+    (Method::POST, "/api/v1/kill-switch", Person(Stop)),
+    (Method::DELETE, "/api/v1/kill-switch", Person(Release)),
+    (Method::POST, "/api/v1/login", Anyone),
+    (Method::GET, "/api/v1/oidc/login", Anyone),
+    (Method::GET, "/api/v1/oidc/callback", Anyone),
+    (Method::POST, "/api/v1/logout", Session),
+    (Method::GET, "/api/v1/session", Person(See)),
+    (Method::POST, "/api/v1/password", Session),
+    (Method::GET, "/api/v1/tokens", Session),
+    (Method::POST, "/api/v1/tokens", Session),
+    (Method::DELETE, "/api/v1/tokens/{id}", Session),
+];
+
+/// Who may call an endpoint of the router.
+pub(super) fn rule(method: &Method, path: &str) -> Result<Caller, Problem> {
+    // A GET is answered to HEAD too.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let mut known = false;
+    for (candidate, endpoint, caller) in TABLE {
+        if *endpoint == path {
+            known = true;
+            if candidate == method {
+                return Ok(*caller);
+            }
+        }
+    }
+    if known {
+        Err(Problem::method_not_allowed())
+    } else {
+        Err(Problem::internal(format!(
+            "the endpoint {path} is not in the table of who may call it"
+        )))
+    }
+}
+
+impl Caller {
+    /// Whether `identity` is one of them; `by_session` when it came by a session.
+    pub(super) fn check(self, identity: &Identity, by_session: bool) -> Result<(), Problem> {
+        match (self, identity) {
+            (Anyone, _) | (Agent | AgentOr(_), Identity::Agent(_)) => Ok(()),
+            (Person(needs) | AgentOr(needs), Identity::Person(person)) => Ok(person.allow(needs)?),
+            (Session, Identity::Person(_)) if by_session => Ok(()),
+            (Session, Identity::Person(_)) => {
+                Err(Problem::forbidden("this takes a login in a browser, not a token"))
+            }
+            (Agent, Identity::Person(_)) => Err(Problem::forbidden(
+                "an approver's credential cannot act for an agent; use the agent's API key",
+            )),
+            (Person(_) | Session, Identity::Agent(_)) => {
+                Err(Problem::forbidden("an agent's key can neither approve nor reject"))
+            }
+        }
+    }
+}

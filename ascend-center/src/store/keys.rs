@@ -1,0 +1,267 @@
+//! The keys of agents.
+
+use ascend_sdk::BoxFuture;
+
+use super::{
+    Store, StoreError, identity_event::IdentityEvent, moment, users::exists, word,
+    writer::Transaction,
+};
+use crate::identity::{
+    AgentKey, CredentialStanding, IdentityError, NewKey, NotAllowed, Origin, Permission, Person,
+    Role,
+};
+
+/// Id, agent, name, owner, and when it was created, expires, was revoked;
+/// what replaced it; when it was last used.
+type Row =
+    (i64, String, String, Option<String>, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, agent, name, owner, created_at, expires_at, revoked_at, replaced_by, \
+             last_used_at FROM agent_keys ",
+            $condition
+        )
+    };
+}
+
+fn key(row: Row) -> Result<AgentKey, StoreError> {
+    let (id, agent, name, owner, created_at, expires_at, revoked_at, replaced_by, used) = row;
+    Ok(AgentKey {
+        id,
+        agent,
+        name,
+        owner,
+        created_at: moment(created_at)?,
+        expires_at: expires_at.map(moment).transpose()?,
+        revoked_at: revoked_at.map(moment).transpose()?,
+        replaced_by,
+        last_used_at: used.map(moment).transpose()?,
+    })
+}
+
+impl Store {
+    /// Runs `work` when the person still has the permission; what it refuses
+    /// leaves no trace.
+    pub(super) async fn permitted<T, F>(
+        &self,
+        by: Person,
+        permission: impl FnOnce(&Person) -> Permission + Send + 'static,
+        work: F,
+    ) -> Result<T, IdentityError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(
+                &'t mut Transaction,
+                &'t Person,
+            ) -> BoxFuture<'t, Result<T, IdentityError>>
+            + Send
+            + 'static,
+    {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                if let Err(refused) = confirm(transaction, &by, permission(&by)).await? {
+                    return Ok(Err(refused.into()));
+                }
+                match work(transaction, &by).await {
+                    Err(IdentityError::Store(error)) => Err(error),
+                    result => Ok(result),
+                }
+            })
+        })
+        .await?
+    }
+
+    pub(crate) async fn create_key(
+        &self,
+        by: Person,
+        key: NewKey,
+        lifetime: Option<i64>,
+        hash: String,
+    ) -> Result<i64, IdentityError> {
+        self.permitted(
+            by,
+            |_| Permission::Administer,
+            move |transaction, by| {
+                Box::pin(async move {
+                    if let Some(owner) = &key.owner {
+                        exists(transaction, owner).await?;
+                    }
+                    let taken: Option<i64> = sqlx::query_scalar(
+                    "SELECT id FROM agent_keys WHERE agent = ? AND name = ? AND revoked_at IS NULL \
+                     AND replaced_by IS NULL AND (expires_at IS NULL OR expires_at > ?)",
+                )
+                .bind(&key.agent)
+                .bind(&key.name)
+                .bind(transaction.now)
+                .fetch_optional(&mut transaction.connection)
+                .await?;
+                    let NewKey { agent, name, owner, .. } = key;
+                    if taken.is_some() {
+                        return Err(IdentityError::KeyExists { agent, name });
+                    }
+                    let expires_at =
+                        lifetime.map(|lifetime| transaction.now.saturating_add(lifetime));
+                    let id = insert(transaction, &agent, &name, owner, expires_at, &hash).await?;
+                    let about = format!("key {id} of agent {agent}, {name}");
+                    transaction
+                        .record_identity(IdentityEvent::KeyCreated, by.actor(), &about)
+                        .await?;
+                    Ok(id)
+                })
+            },
+        )
+        .await
+    }
+
+    pub(crate) async fn keys(&self) -> Result<Vec<AgentKey>, StoreError> {
+        let rows: Vec<Row> =
+            sqlx::query_as(select!("ORDER BY id")).fetch_all(&self.readers).await?;
+        rows.into_iter().map(key).collect()
+    }
+
+    pub(crate) async fn revoke_key(&self, by: Person, id: i64) -> Result<bool, IdentityError> {
+        self.permitted(
+            by,
+            |_| Permission::Administer,
+            move |transaction, by| {
+                Box::pin(async move {
+                    let key = find(transaction, id).await?;
+                    let revoked = sqlx::query(
+                    "UPDATE agent_keys SET revoked_at = ?1 WHERE id = ?2 AND revoked_at IS NULL \
+                     AND (expires_at IS NULL OR expires_at > ?1)",
+                )
+                .bind(transaction.now)
+                .bind(id)
+                .execute(&mut transaction.connection)
+                .await?
+                .rows_affected()
+                    > 0;
+                    if revoked {
+                        let about = format!("key {id} of agent {}, {}", key.agent, key.name);
+                        transaction
+                            .record_identity(IdentityEvent::KeyRevoked, by.actor(), &about)
+                            .await?;
+                    }
+                    Ok(revoked)
+                })
+            },
+        )
+        .await
+    }
+
+    pub(crate) async fn rotate_key(
+        &self,
+        by: Person,
+        id: i64,
+        grace: i64,
+        hash: String,
+    ) -> Result<i64, IdentityError> {
+        self.permitted(
+            by,
+            |_| Permission::Administer,
+            move |transaction, by| {
+                Box::pin(async move {
+                    let old = find(transaction, id).await?;
+                    let now = moment(transaction.now)?;
+                    let active = old.standing(now) == CredentialStanding::Active;
+                    if !active || old.replaced_by.is_some() {
+                        return Err(IdentityError::KeyEnded(id));
+                    }
+                    // The new one lasts as long as the old one was made for.
+                    let lifetime = old.expires_at.map(|end| {
+                        end.as_millisecond().saturating_sub(old.created_at.as_millisecond())
+                    });
+                    let expires_at =
+                        lifetime.map(|lifetime| transaction.now.saturating_add(lifetime));
+                    let new =
+                        insert(transaction, &old.agent, &old.name, old.owner, expires_at, &hash)
+                            .await?;
+                    sqlx::query(
+                        "UPDATE agent_keys SET replaced_by = ?1, \
+                     expires_at = min(coalesce(expires_at, ?2), ?2) WHERE id = ?3",
+                    )
+                    .bind(new)
+                    .bind(transaction.now.saturating_add(grace))
+                    .bind(id)
+                    .execute(&mut transaction.connection)
+                    .await?;
+                    let about =
+                        format!("key {id} of agent {}, {}, by key {new}", old.agent, old.name);
+                    transaction
+                        .record_identity(IdentityEvent::KeyRotated, by.actor(), &about)
+                        .await?;
+                    Ok(new)
+                })
+            },
+        )
+        .await
+    }
+
+    pub(crate) async fn touch_key(&self, id: i64) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                sqlx::query("UPDATE agent_keys SET last_used_at = ? WHERE id = ?")
+                    .bind(transaction.now)
+                    .bind(id)
+                    .execute(&mut transaction.connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+/// Whether the person has the permission now: their account could have changed
+/// since they showed their credential.
+pub(super) async fn confirm(
+    transaction: &mut Transaction,
+    person: &Person,
+    permission: Permission,
+) -> Result<Result<(), NotAllowed>, StoreError> {
+    if person.origin == Origin::Directory {
+        return Ok(person.allow(permission));
+    }
+    let role: Option<String> =
+        sqlx::query_scalar("SELECT role FROM users WHERE name = ? AND disabled_at IS NULL")
+            .bind(&person.name)
+            .fetch_optional(&mut transaction.connection)
+            .await?;
+    let Some(role) = role else {
+        return Ok(Err(NotAllowed::Disabled { name: person.name.clone() }));
+    };
+    let role: Role = word(&role)?;
+    Ok(Person { role, ..person.clone() }.allow(permission))
+}
+
+async fn find(transaction: &mut Transaction, id: i64) -> Result<AgentKey, IdentityError> {
+    let row: Option<Row> = sqlx::query_as(select!("WHERE id = ?"))
+        .bind(id)
+        .fetch_optional(&mut transaction.connection)
+        .await?;
+    Ok(key(row.ok_or(IdentityError::UnknownKey(id))?)?)
+}
+
+async fn insert(
+    transaction: &mut Transaction,
+    agent: &str,
+    name: &str,
+    owner: Option<String>,
+    expires_at: Option<i64>,
+    hash: &str,
+) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO agent_keys (agent, name, owner, hash, created_at, expires_at) \
+         VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(agent)
+    .bind(name)
+    .bind(owner)
+    .bind(hash)
+    .bind(transaction.now)
+    .bind(expires_at)
+    .fetch_one(&mut transaction.connection)
+    .await?)
+}

@@ -1,0 +1,256 @@
+//! Sessions in browsers.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::{
+    Store, StoreError, identity_event::IdentityEvent, moment, now, word, writer::Transaction,
+};
+use crate::audit::Actor;
+use crate::identity::{Origin, Person, Role, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session};
+
+/// Of an account: name and role; the name of the directory's owner; when it was
+/// last used and ends.
+type Row = (Option<String>, Option<String>, Option<String>, i64, i64);
+
+/// Who it was, when an identity provider says what an account may do.
+#[cfg(feature = "oidc")]
+fn provider() -> Actor {
+    Actor::new("provider", "identity provider")
+}
+
+fn idle() -> i64 {
+    i64::try_from(SESSION_IDLE.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    /// Opens a session for an account whose password is still the one that
+    /// matched, or for the owner of the directory; and ends the earlier one.
+    pub(crate) async fn open_session(
+        &self,
+        account: Option<(String, String)>,
+        hash: String,
+        earlier: Option<String>,
+        address: IpAddr,
+    ) -> Result<Option<Session>, StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let (user, person) = match account {
+                    Some((name, password)) => {
+                        let role: Option<String> = sqlx::query_scalar(
+                            "SELECT role FROM users WHERE name = ? AND password = ? \
+                             AND disabled_at IS NULL",
+                        )
+                        .bind(&name)
+                        .bind(password)
+                        .fetch_optional(&mut transaction.connection)
+                        .await?;
+                        let Some(role) = role else { return Ok(None) };
+                        let role = word(&role)?;
+                        let user = Some(name.clone());
+                        (user, Person { name, role, origin: Origin::Account })
+                    }
+                    None => {
+                        let name: Option<String> = sqlx::query_scalar(
+                            "SELECT name FROM credentials WHERE role = 'approver'",
+                        )
+                        .fetch_optional(&mut transaction.connection)
+                        .await?;
+                        let Some(name) = name else { return Ok(None) };
+                        (None, Person { name, role: Role::Admin, origin: Origin::Directory })
+                    }
+                };
+                insert(transaction, user, person, hash, earlier, address).await.map(Some)
+            })
+        })
+        .await
+    }
+
+    /// Opens a session for whom an identity provider vouches, with the role
+    /// that it says; their first makes the account. `None` when that is
+    /// disabled, or somebody else has the name: names can change hands at the
+    /// provider, and accounts must not.
+    #[cfg(feature = "oidc")]
+    pub(crate) async fn open_vouched(
+        &self,
+        vouched: crate::identity::Vouched,
+        hash: String,
+        earlier: Option<String>,
+        address: IpAddr,
+    ) -> Result<Option<Session>, StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let crate::identity::Vouched { subject, name, role } = vouched;
+                let known: Option<(String, String, Option<i64>)> =
+                    sqlx::query_as("SELECT name, role, disabled_at FROM users WHERE subject = ?")
+                        .bind(&subject)
+                        .fetch_optional(&mut transaction.connection)
+                        .await?;
+                let name = match known {
+                    Some((_, _, Some(_))) => return Ok(None),
+                    Some((name, earlier, None)) => {
+                        if earlier != role.as_str() {
+                            sqlx::query("UPDATE users SET role = ? WHERE subject = ?")
+                                .bind(role.as_str())
+                                .bind(&subject)
+                                .execute(&mut transaction.connection)
+                                .await?;
+                            let about = format!("{name}, {role}");
+                            let event = IdentityEvent::RoleChanged;
+                            transaction.record_identity(event, provider(), &about).await?;
+                        }
+                        name
+                    }
+                    None => {
+                        let taken: bool = sqlx::query_scalar(
+                            "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?1 UNION ALL SELECT 1 \
+                             FROM credentials WHERE role = 'approver' AND lower(name) = ?1)",
+                        )
+                        .bind(&name)
+                        .fetch_one(&mut transaction.connection)
+                        .await?;
+                        if taken {
+                            return Ok(None);
+                        }
+                        sqlx::query(
+                            "INSERT INTO users (name, role, subject, created_at) \
+                             VALUES (?, ?, ?, ?)",
+                        )
+                        .bind(&name)
+                        .bind(role.as_str())
+                        .bind(&subject)
+                        .bind(transaction.now)
+                        .execute(&mut transaction.connection)
+                        .await?;
+                        let about = format!("{name}, {role}");
+                        let event = IdentityEvent::UserCreated;
+                        transaction.record_identity(event, provider(), &about).await?;
+                        name
+                    }
+                };
+                let person = Person { name: name.clone(), role, origin: Origin::Account };
+                insert(transaction, Some(name), person, hash, earlier, address).await.map(Some)
+            })
+        })
+        .await
+    }
+
+    /// The session, and when it was last used; `None` when there is none, or
+    /// it is over.
+    pub(crate) async fn session(
+        &self,
+        hash: &str,
+    ) -> Result<Option<(Session, Timestamp)>, StoreError> {
+        let now = now();
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT u.name, u.role, c.name, s.seen_at, s.expires_at FROM sessions s \
+             LEFT JOIN users u ON u.name = s.user AND u.disabled_at IS NULL \
+             LEFT JOIN credentials c ON s.user IS NULL AND c.role = 'approver' \
+             WHERE s.hash = ? AND s.expires_at > ? AND s.seen_at > ?",
+        )
+        .bind(hash)
+        .bind(now)
+        .bind(now.saturating_sub(idle()))
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some((user, role, owner, seen_at, expires_at)) = row else { return Ok(None) };
+        let person = match (user, role, owner) {
+            (Some(name), Some(role), _) => {
+                Person { name, role: word(&role)?, origin: Origin::Account }
+            }
+            (None, _, Some(name)) => Person { name, role: Role::Admin, origin: Origin::Directory },
+            _ => return Ok(None),
+        };
+        Ok(Some((Session { person, expires_at: moment(expires_at)? }, moment(seen_at)?)))
+    }
+
+    pub(crate) async fn touch_session(&self, hash: String) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                sqlx::query("UPDATE sessions SET seen_at = ? WHERE hash = ?")
+                    .bind(transaction.now)
+                    .bind(hash)
+                    .execute(&mut transaction.connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn end_session(&self, hash: String, by: Person) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let ended = sqlx::query("DELETE FROM sessions WHERE hash = ?")
+                    .bind(hash)
+                    .execute(&mut transaction.connection)
+                    .await?
+                    .rows_affected();
+                if ended > 0 {
+                    transaction.record_identity(IdentityEvent::LoggedOut, by.actor(), "").await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn login_failed(
+        &self,
+        account: String,
+        address: IpAddr,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let about = format!("from {address}");
+                // Who it was is what is not known.
+                let by = Actor::new("unknown", account);
+                transaction.record_identity(IdentityEvent::LoginFailed, by, &about).await
+            })
+        })
+        .await
+    }
+}
+
+/// Adds the session, and ends the earlier one, those that are over, and those
+/// that are too many.
+async fn insert(
+    transaction: &mut Transaction,
+    user: Option<String>,
+    person: Person,
+    hash: String,
+    earlier: Option<String>,
+    address: IpAddr,
+) -> Result<Session, StoreError> {
+    let now = transaction.now;
+    let lifetime = i64::try_from(SESSION_LIFETIME.as_millis()).unwrap_or(i64::MAX);
+    let expires_at = now.saturating_add(lifetime);
+    sqlx::query("DELETE FROM sessions WHERE hash = ? OR expires_at <= ? OR seen_at <= ?")
+        .bind(earlier)
+        .bind(now)
+        .bind(now.saturating_sub(idle()))
+        .execute(&mut transaction.connection)
+        .await?;
+    sqlx::query(
+        "DELETE FROM sessions WHERE user IS ?1 AND hash NOT IN (SELECT hash FROM sessions \
+         WHERE user IS ?1 ORDER BY seen_at DESC LIMIT ?2)",
+    )
+    .bind(&user)
+    .bind(SESSIONS - 1)
+    .execute(&mut transaction.connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO sessions (hash, user, created_at, seen_at, expires_at) \
+         VALUES (?1, ?2, ?3, ?3, ?4)",
+    )
+    .bind(hash)
+    .bind(user)
+    .bind(now)
+    .bind(expires_at)
+    .execute(&mut transaction.connection)
+    .await?;
+    let about = format!("from {address}");
+    transaction.record_identity(IdentityEvent::LoggedIn, person.actor(), &about).await?;
+    Ok(Session { person, expires_at: moment(expires_at)? })
+}

@@ -1,0 +1,175 @@
+//! A served center with people and agents.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use ascend_center::{
+    Approver, AuditEvent, AuditKind, AuditQuery, Center, NewKey, Role, ServeConfig,
+};
+use reqwest::{Method, Response, StatusCode, header};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::support::open;
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) struct House {
+    pub(crate) directory: TempDir,
+    pub(crate) center: Center,
+    pub(crate) owner: Approver,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+}
+
+/// What a request is sent with.
+#[derive(Clone)]
+pub(crate) enum Credential {
+    Nothing,
+    Token(String),
+    Session { cookie: String, csrf: String },
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(ServeConfig::new()).await
+    }
+
+    pub(crate) async fn with(config: ServeConfig) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let center = open(directory.path()).await;
+        let owner = center.local_approver().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn({
+            let center = center.clone();
+            async move { center.serve(listener, config, std::future::pending()).await.unwrap() }
+        });
+        Self { directory, center, owner, url, http: reqwest::Client::new() }
+    }
+
+    /// A key of an agent.
+    pub(crate) async fn agent(&self, name: &str) -> String {
+        self.key(NewKey::of(name)).await.1
+    }
+
+    pub(crate) async fn key(&self, key: NewKey) -> (i64, String) {
+        let issued = self.center.create_key(&self.owner, key).await.unwrap();
+        (issued.id, issued.token.expose_secret().to_owned())
+    }
+
+    /// An account with a password and a token.
+    pub(crate) async fn person(&self, name: &str, role: Role) -> String {
+        let password = Some(PASSWORD.to_owned().into());
+        self.center.create_user(&self.owner, name, role, password).await.unwrap();
+        let issued = self.center.create_token(&self.owner, name, "cli", DAY).await.unwrap();
+        issued.token.expose_secret().to_owned()
+    }
+
+    pub(crate) async fn login(&self, body: Value) -> Response {
+        self.http.post(format!("{}/api/v1/login", self.url)).json(&body).send().await.unwrap()
+    }
+
+    pub(crate) async fn session(&self, name: &str) -> Credential {
+        let answer = self.login(json!({ "name": name, "password": PASSWORD })).await;
+        assert_eq!(answer.status(), 200);
+        session_of(answer).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        request = match credential {
+            Credential::Nothing => request,
+            Credential::Token(token) => request.bearer_auth(token),
+            Credential::Session { cookie, csrf } => request
+                .header(header::COOKIE, cookie)
+                .header(header::ORIGIN, &self.url)
+                .header("x-csrf-token", csrf),
+        };
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// A pending action of the agent whose key it is.
+    pub(crate) async fn pending(&self, key: &str) -> i64 {
+        let body = json!({
+            "server_id": "srv", "namespace": "database", "verb": "delete", "resource": "x",
+        });
+        let key = Credential::Token(key.to_owned());
+        let (status, answer) =
+            self.send(Method::POST, "/mcp/governance/evaluate", &key, Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["decision"], "REQUIRE_APPROVAL");
+        answer["action_id"].as_i64().unwrap()
+    }
+
+    /// Whether the key is good.
+    pub(crate) async fn knows(&self, key: &str) -> bool {
+        let key = Credential::Token(key.to_owned());
+        match self.send(Method::GET, "/health", &key, None).await.0 {
+            StatusCode::OK => true,
+            StatusCode::UNAUTHORIZED => false,
+            status => panic!("{status}"),
+        }
+    }
+
+    /// Changes the database as time does.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let path = self.directory.path().join("center.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        let changed = sqlx::query(statement).execute(&mut database).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{statement}");
+    }
+
+    /// What the audit log has of a kind: by whom, and about what.
+    pub(crate) async fn events(&self, kind: AuditKind) -> Vec<(String, String)> {
+        let entries = self.center.audit_entries(&AuditQuery::new().kind(kind)).await.unwrap();
+        let told = entries.into_iter().map(|(entry, _)| {
+            let AuditEvent { actor, subject, detail, .. } = entry.event;
+            let about = [subject, detail].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            (actor.name, about)
+        });
+        told.collect()
+    }
+
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Output {
+        cli(self.directory.path(), arguments).await
+    }
+}
+
+pub(crate) async fn session_of(answer: Response) -> Credential {
+    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let body: Value = answer.json().await.unwrap();
+    Credential::Session { cookie, csrf: body["csrf_token"].as_str().unwrap().to_owned() }
+}
+
+pub(crate) async fn cli(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
+    command.arg("--directory").arg(directory).args(arguments).env("RUST_LOG", "warn");
+    for variable in ["ASCEND_CENTER_URL", "ASCEND_CENTER_TOKEN", "ASCEND_CENTER_CA"] {
+        command.env_remove(variable);
+    }
+    tokio::process::Command::from(command).output().await.unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
