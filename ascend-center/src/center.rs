@@ -21,7 +21,8 @@ use crate::{
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
-        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
+        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Verdict,
+        Waiter,
     },
     submission::Submission,
 };
@@ -340,6 +341,17 @@ impl Center {
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
         let verdict = self.0.policies.engine().evaluate(&submission, Timestamp::now());
         self.0.store.submit(NewAction { submission, verdict }).await
+    }
+
+    /// What policy says of a submission that is not made.
+    #[cfg(feature = "http")]
+    pub(crate) fn weigh(&self, submission: &Submission) -> Verdict {
+        self.0.policies.engine().evaluate(submission, Timestamp::now())
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// The action once it is no longer pending, or as it stands after `limit`;

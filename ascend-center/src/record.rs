@@ -75,6 +75,7 @@ pub struct Record {
 
 /// A policy that matched an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub struct Matched {
     /// Its `@id`.
     pub policy: String,
@@ -90,6 +91,7 @@ pub struct Matched {
 
 /// What a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// `permit`

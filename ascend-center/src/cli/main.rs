@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, DecideError};
+use ascend_center::{Center, CenterConfig, DecideError, ServeConfig};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +44,12 @@ enum Command {
         /// A further host name by which the center may be addressed
         #[arg(long = "allow-host", value_name = "HOST")]
         hosts: Vec<String>,
+        /// How often each agent may ask in a minute; 0 for as often as it likes
+        #[arg(long, value_name = "N", default_value_t = 100, env = "ASCEND_CENTER_AGENT_RATE")]
+        agent_rate: u32,
+        /// How often all agents together may ask in a minute; 0 for as often as they like
+        #[arg(long, value_name = "N", default_value_t = 1000, env = "ASCEND_CENTER_TENANT_RATE")]
+        tenant_rate: u32,
     },
     /// Show the actions that wait for a person
     Pending {
@@ -141,8 +147,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
-        Command::Serve { listen, policies, hosts } => {
-            return serve::serve(chosen(directory)?, listen, policies, hosts).await;
+        Command::Serve { listen, policies, hosts, agent_rate, tenant_rate } => {
+            let serving = hosts
+                .into_iter()
+                .fold(ServeConfig::new(), ServeConfig::allow_host)
+                .agent_rate(agent_rate)
+                .tenant_rate(tenant_rate);
+            return serve::serve(chosen(directory)?, listen, policies, serving).await;
         }
         _ => {}
     }

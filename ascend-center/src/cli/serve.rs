@@ -12,10 +12,10 @@ pub(crate) async fn serve(
     directory: PathBuf,
     listen: SocketAddr,
     policies: Option<PathBuf>,
-    hosts: Vec<String>,
+    serving: ServeConfig,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
-        listen.ip().is_loopback() || !hosts.is_empty(),
+        listen.ip().is_loopback() || serving.allows_hosts(),
         "{listen} is open to other machines, and there is no TLS here: \
          listen on 127.0.0.1, or put a proxy in front and name its host with --allow-host"
     );
@@ -48,7 +48,6 @@ pub(crate) async fn serve(
         }
     }
 
-    let serving = hosts.into_iter().fold(ServeConfig::new(), ServeConfig::allow_host);
     center.serve(listener, serving, stop_signal()?).await?;
     center.close().await;
     Ok(())

@@ -13,55 +13,92 @@
 //! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
 //! | `GET /health` | all | whether it works; a credential that is sent must be valid |
 
+mod actions;
+mod activity;
 mod answer;
 mod auth;
+mod call;
+mod commands;
+mod correlation;
 mod evaluate;
 mod fields;
+mod limits;
+mod mcp_servers;
+mod openapi;
 mod problem;
+mod registry;
+mod submit;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc};
 
-use ascend_sdk::{Claim, Digest, Outcome};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::HeaderMap,
     middleware,
-    response::{IntoResponse, Response},
-    routing::{get, post},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{ActionState, Center, Record, credential::Role};
-use answer::{listed, standing};
+use crate::{
+    Center, Record,
+    credential::{Identity, Role},
+};
 use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
+use correlation::Correlation;
 use fields::Fields;
+use limits::{Limited, Limits};
 use problem::Problem;
 
 /// The largest request body, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
-/// The longest that a status request is held.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The most actions in one list.
 const LIST_LIMIT: u32 = 1000;
-/// Tells a client that its `?wait=` is understood, and how many seconds count.
-const WAIT_HEADER: &str = "x-ascend-wait";
 
 /// How a center is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "give it to `Center::serve`"]
 pub struct ServeConfig {
     hosts: Vec<String>,
+    agent_rate: u32,
+    tenant_rate: u32,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl ServeConfig {
-    /// To requests for this machine by its loopback names alone.
-    pub fn new() -> Self {
-        Self::default()
+    /// To requests for this machine by its loopback names alone, with ASCEND's
+    /// limits: an agent may ask 100 times a minute, all together 1000 times.
+    pub const fn new() -> Self {
+        Self { hosts: Vec::new(), agent_rate: 100, tenant_rate: 1000 }
+    }
+
+    /// Whether any further host is served.
+    #[must_use]
+    pub const fn allows_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// How often each agent may ask in a minute; 0 for as often as it likes.
+    /// What follows up an action that was asked for does not count.
+    pub const fn agent_rate(mut self, per_minute: u32) -> Self {
+        self.agent_rate = per_minute;
+        self
+    }
+
+    /// How often all agents together may ask in a minute; 0 for as often as
+    /// they like.
+    pub const fn tenant_rate(mut self, per_minute: u32) -> Self {
+        self.tenant_rate = per_minute;
+        self
     }
 
     /// Also to requests whose `Host` header names `host`, without a port. Any
@@ -79,6 +116,7 @@ type Body = Result<Bytes, BytesRejection>;
 struct Face {
     center: Center,
     hosts: Hosts,
+    limits: Arc<Limits>,
     closing: CancellationToken,
 }
 
@@ -110,6 +148,7 @@ impl Center {
         let face = Face {
             center: self.clone(),
             hosts: Hosts::new(config.hosts),
+            limits: Arc::new(Limits::new(config.agent_rate, config.tenant_rate)),
             closing: closing.clone(),
         };
         let shutdown = async move {
@@ -121,25 +160,72 @@ impl Center {
 }
 
 fn router(face: Face) -> Router {
-    Router::new()
-        .route("/mcp/governance/evaluate", post(evaluate::evaluate))
-        .route("/api/v1/actions", get(list))
-        .route("/api/v1/actions/{id}", get(details))
-        .route("/api/v1/actions/{id}/status", get(status))
-        .route("/api/v1/actions/{id}/claim", post(claim))
-        .route("/api/v1/actions/{id}/withdraw", post(withdraw))
-        .route("/api/v1/actions/{id}/promise", post(promise))
-        .route("/api/v1/actions/{id}/approve", post(approve))
-        .route("/api/v1/actions/{id}/reject", post(reject))
-        .route("/api/agent-action/{id}/complete", post(complete))
-        .route("/api/agent-action/{id}/fail", post(fail))
-        .route("/api/sdk/kill-switch/status", get(kill_switch))
-        .route("/health", get(health))
+    let (router, document) = openapi::described(routes());
+    openapi::serve(router, document)
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(limits::tell))
         .layer(middleware::from_fn_with_state(face.clone(), auth::check_host))
+        .layer(middleware::from_fn(correlation::correlate))
         .with_state(face)
+}
+
+/// Every route, each from a handler that describes itself.
+fn routes() -> OpenApiRouter<Face> {
+    OpenApiRouter::new()
+        .routes(routes!(evaluate::evaluate))
+        .routes(routes!(submit::submit))
+        .routes(routes!(submit::submit_mcp))
+        .routes(routes!(submit::try_policies))
+        .routes(routes!(actions::status))
+        .routes(routes!(activity::approval_status))
+        .routes(routes!(actions::claim))
+        .routes(routes!(actions::withdraw))
+        .routes(routes!(actions::promise))
+        .routes(routes!(actions::complete))
+        .routes(routes!(actions::fail))
+        .routes(routes!(actions::approve))
+        .routes(routes!(actions::reject))
+        .routes(routes!(activity::list))
+        .routes(routes!(activity::details))
+        .routes(routes!(activity::agent_activity))
+        .routes(routes!(activity::audit_logs))
+        .routes(routes!(commands::kill_switch))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::acknowledge))
+        .routes(routes!(registry::register))
+        .routes(routes!(registry::deregister))
+        .routes(routes!(registry::heartbeat))
+        .routes(routes!(registry::agent_health))
+        .routes(routes!(mcp_servers::register, mcp_servers::list))
+        .routes(routes!(mcp_servers::show, mcp_servers::delete))
+        .routes(routes!(mcp_servers::activate))
+        .routes(routes!(mcp_servers::deactivate))
+        .routes(routes!(health))
+        .routes(routes!(deployment_info))
+}
+
+/// Whose actions a caller may see: an agent its own, a person all.
+fn scope(caller: &Identity) -> Option<&str> {
+    match caller.role {
+        Role::Agent => Some(&caller.name),
+        Role::Approver => None,
+    }
+}
+
+/// What was asked for is done.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    success: bool,
+    message: &'static str,
+}
+
+impl Done {
+    const fn new(message: &'static str) -> Self {
+        Self { success: true, message }
+    }
 }
 
 fn number(id: &str) -> Result<i64, Problem> {
@@ -147,251 +233,53 @@ fn number(id: &str) -> Result<i64, Problem> {
 }
 
 /// The action, where this caller may know of it: agents know only their own.
-fn visible(
-    record: Option<Record>,
-    id: i64,
-    caller: &crate::credential::Identity,
-) -> Result<Record, Problem> {
+fn visible(record: Option<Record>, id: i64, caller: &Identity) -> Result<Record, Problem> {
     record
-        .filter(|record| caller.role == Role::Approver || record.requested_by == caller.name)
+        .filter(|record| scope(caller).is_none_or(|name| record.requested_by == name))
         .ok_or_else(|| Problem::not_found(format!("there is no action {id}")))
 }
 
-#[derive(Deserialize)]
-struct StatusQuery {
-    wait: Option<String>,
+/// That it works.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Health {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
 }
 
-async fn status(
-    State(face): State<Face>,
-    AnyCaller(caller): AnyCaller,
-    Path(id): Path<String>,
-    Query(query): Query<StatusQuery>,
-) -> Result<Response, Problem> {
-    let id = number(&id)?;
-    let record = visible(face.center.action(id).await?, id, &caller)?;
-    let wait = match query.wait.as_deref().map(str::parse::<u64>) {
-        None => Duration::ZERO,
-        Some(Ok(seconds)) => Duration::from_secs(seconds).min(LONGEST_WAIT),
-        Some(Err(_)) => {
-            return Err(Problem::invalid("query", "wait", "a whole number of seconds", "int_type"));
-        }
-    };
-    let mut record = record;
-    if !wait.is_zero() && record.state == ActionState::Pending {
-        let later = tokio::select! {
-            later = face.center.wait(id, Some(wait)) => later?,
-            () = face.closing.cancelled() => None,
-        };
-        record = later.unwrap_or(record);
-    }
-    let headers = (!wait.is_zero()).then(|| [(WAIT_HEADER, wait.as_secs().to_string())]);
-    let answer = Json(standing(&record));
-    Ok(match headers {
-        Some(headers) => (headers, answer).into_response(),
-        None => answer.into_response(),
-    })
-}
-
-async fn claim(
-    State(face): State<Face>,
-    AgentCaller(caller): AgentCaller,
-    Path(id): Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let id = number(&id)?;
-    let mut fields = Fields::parse(&body?)?;
-    let digest = fields.parsed::<Digest>("digest", "64 hexadecimal digits");
-    fields.require("digest");
-    fields.finish()?;
-    let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
-    visible(face.center.action(id).await?, id, &caller)?;
-    let claim = face.center.claim_for(id, digest, &caller.name).await?;
-    let object = match claim {
-        Claim::Granted => json!({ "action_id": id, "granted": true, "digest": digest }),
-        Claim::Refused(rejection) => json!({
-            "action_id": id,
-            "granted": false,
-            "refusal": rejection.kind.as_str(),
-            "reason": rejection.reason,
-            "reviewed_by": rejection.reviewed_by,
-        }),
-    };
-    Ok(Json(object))
-}
-
-async fn promise(
-    State(face): State<Face>,
-    AgentCaller(caller): AgentCaller,
-    Path(id): Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let id = number(&id)?;
-    Fields::parse_optional(&body?)?.finish()?;
-    visible(face.center.action(id).await?, id, &caller)?;
-    let left = face.center.promise_for(id, &caller.name).await?;
-    Ok(Json(json!({
-        "action_id": id,
-        "promised": left.is_some(),
-        "expires_in_ms": left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-    })))
-}
-
-async fn withdraw(
-    state: State<Face>,
-    caller: AgentCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::parse_optional(&body?)?;
-    let reason = fields.text("reason").unwrap_or_else(|| "withdrawn by its caller".to_owned());
-    fields.finish()?;
-    report(state, caller, id, Outcome::Withdrawn { reason }).await
-}
-
-async fn complete(
-    state: State<Face>,
-    caller: AgentCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::parse_optional(&body?)?;
-    let duration = fields.milliseconds("duration_ms").unwrap_or_default();
-    fields.finish()?;
-    report(state, caller, id, Outcome::Completed { duration }).await
-}
-
-async fn fail(
-    state: State<Face>,
-    caller: AgentCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    let mut fields = Fields::parse_optional(&body?)?;
-    let duration = fields.milliseconds("duration_ms").unwrap_or_default();
-    // ASCEND's SDK sends text or an object.
-    let error = match fields.value("error") {
-        None => "no error was told".to_owned(),
-        Some(Value::String(error)) => error,
-        Some(other) => other.to_string(),
-    };
-    fields.finish()?;
-    report(state, caller, id, Outcome::Failed { duration, error }).await
-}
-
-async fn report(
-    State(face): State<Face>,
-    AgentCaller(caller): AgentCaller,
-    Path(id): Path<String>,
-    outcome: Outcome,
-) -> Result<Json<Value>, Problem> {
-    let id = number(&id)?;
-    visible(face.center.action(id).await?, id, &caller)?;
-    let record = face.center.report_for(id, outcome, &caller.name).await?;
-    Ok(Json(json!({ "success": true, "action_id": id, "state": record.state })))
-}
-
-async fn approve(
-    state: State<Face>,
-    caller: ApproverCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    decide(state, caller, id, &body?, true).await
-}
-
-async fn reject(
-    state: State<Face>,
-    caller: ApproverCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Value>, Problem> {
-    decide(state, caller, id, &body?, false).await
-}
-
-async fn decide(
-    State(face): State<Face>,
-    ApproverCaller(approver): ApproverCaller,
-    Path(id): Path<String>,
-    body: &Bytes,
-    approve: bool,
-) -> Result<Json<Value>, Problem> {
-    let id = number(&id)?;
-    let mut fields = Fields::parse_optional(body)?;
-    let comment = fields.text("comment").or_else(|| fields.text("comments"));
-    fields.finish()?;
-    let record = if approve {
-        face.center.approve(id, &approver, comment).await?
-    } else {
-        face.center.reject(id, &approver, comment).await?
-    };
-    Ok(Json(standing(&record)))
-}
-
-#[derive(Deserialize)]
-struct ListQuery {
-    status: Option<String>,
-    limit: Option<String>,
-}
-
-async fn list(
-    State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Problem> {
-    let invalid = |name, expected| Problem::invalid("query", name, expected, "value_error");
-    let state = match query.status.as_deref() {
-        None => None,
-        Some("pending_approval") => Some(ActionState::Pending),
-        Some(word) => {
-            Some(word.parse().map_err(|_| invalid("status", "a state, such as `pending`"))?)
-        }
-    };
-    let limit = match query.limit.as_deref().map(str::parse::<u32>) {
-        None => 100,
-        Some(Ok(limit)) => limit.min(LIST_LIMIT),
-        Some(Err(_)) => return Err(invalid("limit", "a whole number")),
-    };
-    let records = face.center.actions(state, limit).await?;
-    let actions: Vec<_> = records.iter().map(listed).collect();
-    Ok(Json(json!({ "total": actions.len(), "actions": actions })))
-}
-
-async fn details(
-    State(face): State<Face>,
-    ApproverCaller(_): ApproverCaller,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let id = number(&id)?;
-    match face.center.action(id).await? {
-        Some(record) => Ok(Json(listed(&record))),
-        None => Err(Problem::not_found(format!("there is no action {id}"))),
-    }
-}
-
-async fn kill_switch(
-    State(face): State<Face>,
-    AnyCaller(_): AnyCaller,
-) -> Result<Json<Value>, Problem> {
-    Ok(Json(match face.center.kill_switch().await? {
-        None => json!({ "blocked": false }),
-        Some(switch) => json!({
-            "blocked": true,
-            "reason": switch.reason,
-            "activated_at": switch.raised_at,
-            "activated_by": switch.raised_by,
-        }),
-    }))
-}
-
-async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+/// Tells whether the center works; a credential that is sent must be valid.
+#[utoipa::path(get, path = "/health", tag = "center", responses((status = 200, body = Health)))]
+async fn health(State(face): State<Face>, headers: HeaderMap) -> Result<Json<Health>, Problem> {
     face.center.ping().await?;
     if auth::has_credential(&headers) {
         auth::identify(&face, &headers).await?;
     }
-    Ok(Json(json!({
-        "status": "healthy",
-        "service": "ascend-center",
-        "version": env!("CARGO_PKG_VERSION"),
-    })))
+    Ok(Json(Health {
+        status: "healthy",
+        service: "ascend-center",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// What runs here.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Deployment {
+    service: &'static str,
+    version: &'static str,
+    environment: &'static str,
+}
+
+/// Tells what runs here.
+#[utoipa::path(
+    get, path = "/api/deployment-info", tag = "center",
+    responses((status = 200, body = Deployment))
+)]
+async fn deployment_info() -> Json<Deployment> {
+    Json(Deployment {
+        service: "ascend-center",
+        version: env!("CARGO_PKG_VERSION"),
+        environment: "self-hosted",
+    })
 }

@@ -1,13 +1,17 @@
 //! Errors in ASCEND's shapes: `{"detail": "…"}`, and for a request that does
 //! not fit `{"detail": [{"loc": […], "msg": "…", "type": "…"}]}`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::rejection::BytesRejection,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     CredentialError, DecideError, StoreError,
@@ -18,11 +22,12 @@ use crate::{
 pub(super) struct Problem {
     status: StatusCode,
     detail: Value,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
-        Self { status, detail: detail.into() }
+    pub(super) fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -58,13 +63,44 @@ impl Problem {
     }
 }
 
+/// Why a request was not served.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProblemAnswer {
+    #[schema(value_type = Detail)]
+    detail: Value,
+}
+
+/// A text, the fields that do not fit, or an object with `error`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `Problem::detail` can be")]
+enum Detail {
+    Text(String),
+    Fields(Vec<WrongField>),
+    Object(Map<String, Value>),
+}
+
+/// A field that does not fit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WrongField {
+    loc: Vec<String>,
+    msg: String,
+    r#type: String,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "detail": self.detail }));
+        let body = Json(ProblemAnswer { detail: self.detail });
         if self.status == StatusCode::UNAUTHORIZED {
             return (self.status, [("www-authenticate", "Bearer")], body).into_response();
         }
-        (self.status, body).into_response()
+        let mut response = (self.status, body).into_response();
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().into());
+        }
+        response
     }
 }
 

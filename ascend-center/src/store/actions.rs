@@ -4,7 +4,7 @@
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
-use super::{Store, StoreError, kill_switch, writer::Transaction};
+use super::{Store, StoreError, kill_switch, mcp_servers, writer::Transaction};
 use crate::{
     life::{ActionState, Event, Life, Refused},
     record::{Matched, Record},
@@ -79,16 +79,17 @@ pub(crate) enum ReportError {
 
 /// `SELECT` of all columns but the request, with this condition.
 macro_rules! select {
-    ($condition:literal) => {
+    ($($condition:expr),+) => {
         concat!(
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at, promised FROM actions ",
-            $condition
+            $($condition),+
         )
     };
 }
+pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
@@ -101,6 +102,14 @@ impl Store {
         let record: Option<Record> =
             sqlx::query_as(select!("WHERE id = ?")).bind(id).fetch_optional(&self.readers).await?;
         Ok(record.map(|record| record.at(Timestamp::now())))
+    }
+
+    /// The request that opened the action, as JSON.
+    pub(crate) async fn request(&self, id: i64) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT request FROM actions WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?)
     }
 
     /// The newest actions, oldest first: those in `state`, or all.
@@ -267,7 +276,9 @@ async fn submit(
         .fetch_optional(&mut transaction.connection)
         .await?;
         if let Some(record) = earlier {
-            if record.digest != submission.digest {
+            if record.digest != submission.digest
+                || !is_request(transaction, record.id, &submission.request).await?
+            {
                 return Ok(Err(SubmitError::KeyReused(record.id)));
             }
             let life = record.life().at(transaction.now);
@@ -275,6 +286,16 @@ async fn submit(
         }
     }
     let mut refusal = None;
+    let terms = mcp_servers::terms(&mut transaction.connection, &submission).await?;
+    if let Some(risk) = terms.risk.filter(|risk| *risk > verdict.risk_score) {
+        verdict.risk_score = risk;
+        verdict.risk_level = RiskLevel::of_score(risk);
+    }
+    if let Some(objection) = terms.objection {
+        verdict.decision = Decision::Deny;
+        verdict.reason = objection.to_string();
+        refusal = Some(objection.as_str());
+    }
     if let Some(switch) = kill_switch::read(&mut transaction.connection).await? {
         verdict.decision = Decision::Deny;
         verdict.reason = switch.sentence();
@@ -329,6 +350,19 @@ async fn submit(
         Some(record) => Ok(Ok(record)),
         None => Err(sqlx::Error::RowNotFound.into()),
     }
+}
+
+/// Whether it is what action `id` was asked with.
+async fn is_request(
+    transaction: &mut Transaction,
+    id: i64,
+    request: &str,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar("SELECT request = ? FROM actions WHERE id = ?")
+        .bind(request)
+        .bind(id)
+        .fetch_one(&mut transaction.connection)
+        .await?)
 }
 
 /// The action that an earlier call like this was promised.

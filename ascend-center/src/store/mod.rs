@@ -2,8 +2,12 @@
 //! what other processes wrote.
 
 mod actions;
+mod activity;
+mod agents;
 mod credentials;
+mod history;
 mod kill_switch;
+mod mcp_servers;
 mod news;
 mod writer;
 
@@ -19,7 +23,11 @@ use tokio::runtime::Handle;
 
 pub use actions::DecideError;
 pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
+pub(crate) use activity::Wanted;
+pub(crate) use agents::{RegisterError, RegisteredAgent};
+pub(crate) use history::Entry;
 pub use kill_switch::KillSwitch;
+pub(crate) use mcp_servers::{McpServer, Objection, ServerError, ServerState};
 use news::News;
 pub(crate) use news::Waiter;
 use writer::{Transaction, Writer};

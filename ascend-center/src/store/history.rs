@@ -1,0 +1,124 @@
+//! What happened, in order.
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+
+use super::{Store, StoreError};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    /// `None` when it concerns all.
+    pub(crate) action: Option<ActionName>,
+    pub(crate) kind: String,
+    pub(crate) at: Timestamp,
+    pub(crate) by: String,
+    pub(crate) detail: Option<String>,
+}
+
+/// The action that something happened to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActionName {
+    pub(crate) id: i64,
+    /// Namespace and verb.
+    pub(crate) name: String,
+    pub(crate) resource: String,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    action_id: Option<i64>,
+    name: Option<String>,
+    resource: Option<String>,
+    kind: String,
+    at: i64,
+    by: String,
+    detail: Option<String>,
+}
+
+impl TryFrom<Row> for Entry {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let action = row.action_id.map(|id| ActionName {
+            id,
+            name: row.name.unwrap_or_default(),
+            resource: row.resource.unwrap_or_default(),
+        });
+        Ok(Self {
+            id: row.id,
+            action,
+            kind: row.kind,
+            at: time(row.at)?,
+            by: row.by,
+            detail: row.detail,
+        })
+    }
+}
+
+pub(super) fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(milliseconds)
+        .map_err(|error| sqlx::Error::Decode(Box::new(error)).into())
+}
+
+/// `SELECT` of events with their actions, with this condition.
+macro_rules! events {
+    ($condition:literal) => {
+        concat!(
+            "SELECT events.id, action_id, namespace || '.' || verb AS name, resource, kind, at, \
+             by, detail FROM events LEFT JOIN actions ON actions.id = action_id ",
+            $condition
+        )
+    };
+}
+
+impl Store {
+    /// What happened to one action, oldest first.
+    pub(crate) async fn history(&self, action: i64) -> Result<Vec<Entry>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(events!("WHERE action_id = ? ORDER BY events.id"))
+            .bind(action)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// What happened, newest first, and how much there is in all: to the
+    /// actions that `requested_by` asked for, or, for `None`, at all.
+    pub(crate) async fn log(
+        &self,
+        requested_by: Option<&str>,
+        limit: u32,
+        offset: u32,
+    ) -> Result<(Vec<Entry>, i64), StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(events!(
+            "WHERE ?1 IS NULL OR requested_by = ?1 ORDER BY events.id DESC LIMIT ?2 OFFSET ?3"
+        ))
+        .bind(requested_by)
+        .bind(limit)
+        .bind(offset)
+        .fetch_all(&self.readers)
+        .await?;
+        let total: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM events LEFT JOIN actions ON actions.id = action_id \
+             WHERE ?1 IS NULL OR requested_by = ?1",
+        )
+        .bind(requested_by)
+        .fetch_one(&self.readers)
+        .await?;
+        let entries = rows.into_iter().map(Entry::try_from).collect::<Result<_, _>>()?;
+        Ok((entries, total))
+    }
+
+    /// The last time that the kill switch was raised or released.
+    pub(crate) async fn last_switch(&self) -> Result<Option<Entry>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(events!(
+            "WHERE kind IN ('killed', 'released') AND action_id IS NULL \
+             ORDER BY events.id DESC LIMIT 1"
+        ))
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(Entry::try_from).transpose()
+    }
+}
