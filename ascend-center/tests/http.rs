@@ -131,7 +131,7 @@ async fn the_examples_flow_works_to_the_end() {
         face.approver(&format!("/api/v1/actions/{id}/approve"), json!({ "comment": "fine" })).await;
     assert_eq!(status, 200, "{answer}");
     let approved = face.status(id).await;
-    assert_eq!((&approved["status"], &approved["decision"]), (&json!("approved"), &json!("ALLOW")));
+    assert_eq!((&approved["status"], &approved["decision"]), (&json!("approved"), &json!("allowed")));
     assert_eq!(approved["reviewed_by"], "alice");
     assert_eq!(approved["comments"], "fine");
     assert_eq!(approved["requires_approval"], false);
