@@ -129,6 +129,8 @@ pub(super) struct Details {
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
     audit_trail: Vec<Event>,
+    /// What was asked, as it came.
+    request: Value,
 }
 
 /// ASCEND's SDK knows no other words here. What has run was allowed or approved.
@@ -170,6 +172,7 @@ pub(super) async fn details(
         resource_id: text("resource_id"),
         updated_at: history.last().map_or(record.created_at, |entry| entry.at),
         audit_trail: history.into_iter().map(Event::from).collect(),
+        request,
         listed,
     }))
 }

@@ -51,7 +51,6 @@ fn policies(record: &Record) -> Vec<String> {
 
 /// The answer to an evaluation.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Standing {
     action_id: i64,
     /// The same.
