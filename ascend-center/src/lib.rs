@@ -10,6 +10,8 @@ mod policy;
 mod record;
 mod store;
 mod submission;
+#[cfg(feature = "http")]
+mod webhook;
 
 pub use center::{Center, CenterConfig, Changes, OpenError};
 pub use credential::{Approver, CredentialError};

@@ -373,3 +373,31 @@ async fn policies_can_be_tried_without_acting() {
     }
     assert_eq!(setting.sdk.call("list_actions", json!({})).await["total"], 0);
 }
+
+#[tokio::test]
+async fn webhooks_are_configured_listed_changed_and_deleted() {
+    let mut setting = Setting::new().await;
+    let wanted = json!({
+        "url": "https://localhost:1/hook", "events": ["action.pending", "policy.violation"],
+        "secret": "a shared secret",
+    });
+    let made = setting.sdk.call("configure_webhook", wanted.clone()).await;
+    assert_eq!((&made["url"], &made["events"]), (&wanted["url"], &wanted["events"]));
+    let list = setting.sdk.call("list_webhooks", json!({})).await;
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!((&list[0]["webhook_id"], &list[0]["secret"]), (&made["webhook_id"], &Value::Null));
+    let id = json!({ "webhook_id": made["webhook_id"] });
+    let tested = setting.sdk.call("test_webhook", id.clone()).await;
+    assert_eq!(tested["success"], false, "nobody listens there: {tested}");
+    assert!(tested["error"].as_str().unwrap().contains("could not be sent"), "{tested}");
+    let mut change = id.clone();
+    change["events"] = json!(["action.denied"]);
+    let changed = setting.sdk.call("update_webhook", change).await;
+    assert_eq!((&changed["events"], &changed["active"]), (&json!(["action.denied"]), &json!(true)));
+    let metadata = json!({ "url": "https://169.254.169.254/", "events": ["action.pending"] });
+    let refused = setting.sdk.attempt("configure_webhook", metadata).await;
+    assert_eq!(refused["error"], "ValidationError", "{refused}");
+    setting.sdk.call("delete_webhook", id.clone()).await;
+    assert_eq!(setting.sdk.call("list_webhooks", json!({})).await, json!([]));
+    assert_eq!(setting.sdk.attempt("delete_webhook", id).await["error"], "HTTPError");
+}

@@ -50,6 +50,9 @@ enum Command {
         /// How often all agents together may ask in a minute; 0 for as often as they like
         #[arg(long, value_name = "N", default_value_t = 1000, env = "ASCEND_CENTER_TENANT_RATE")]
         tenant_rate: u32,
+        /// A host to which webhooks may lead, whatever its address is
+        #[arg(long = "allow-webhook-host", value_name = "HOST")]
+        webhook_hosts: Vec<String>,
     },
     /// Show the actions that wait for a person
     Pending {
@@ -147,12 +150,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 async fn run(Arguments { directory, command }: Arguments) -> anyhow::Result<()> {
     match command {
         Command::Policy(PolicyCommand::Check { path }) => return check(path),
-        Command::Serve { listen, policies, hosts, agent_rate, tenant_rate } => {
+        Command::Serve { listen, policies, hosts, agent_rate, tenant_rate, webhook_hosts } => {
             let serving = hosts
                 .into_iter()
                 .fold(ServeConfig::new(), ServeConfig::allow_host)
                 .agent_rate(agent_rate)
                 .tenant_rate(tenant_rate);
+            let serving = webhook_hosts.into_iter().fold(serving, ServeConfig::allow_webhook_host);
             return serve::serve(chosen(directory)?, listen, policies, serving).await;
         }
         _ => {}

@@ -28,6 +28,7 @@ mod openapi;
 mod problem;
 mod registry;
 mod submit;
+mod webhooks;
 
 use std::{io, sync::Arc};
 
@@ -47,6 +48,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     Center, Record,
     credential::{Identity, Role},
+    webhook::{self, Courier, Targets},
 };
 use auth::{AgentCaller, AnyCaller, ApproverCaller, Hosts};
 use correlation::Correlation;
@@ -66,6 +68,8 @@ pub struct ServeConfig {
     hosts: Vec<String>,
     agent_rate: u32,
     tenant_rate: u32,
+    webhook_hosts: Vec<String>,
+    webhook_attempts: u32,
 }
 
 impl Default for ServeConfig {
@@ -78,7 +82,13 @@ impl ServeConfig {
     /// To requests for this machine by its loopback names alone, with ASCEND's
     /// limits: an agent may ask 100 times a minute, all together 1000 times.
     pub const fn new() -> Self {
-        Self { hosts: Vec::new(), agent_rate: 100, tenant_rate: 1000 }
+        Self {
+            hosts: Vec::new(),
+            agent_rate: 100,
+            tenant_rate: 1000,
+            webhook_hosts: Vec::new(),
+            webhook_attempts: webhook::ATTEMPTS,
+        }
     }
 
     /// Whether any further host is served.
@@ -91,6 +101,21 @@ impl ServeConfig {
     /// What follows up an action that was asked for does not count.
     pub const fn agent_rate(mut self, per_minute: u32) -> Self {
         self.agent_rate = per_minute;
+        self
+    }
+
+    /// Lets webhooks lead to `host` whatever its address is. Others must not have
+    /// a link-local, multicast or metadata address, nor this machine's unless
+    /// they say so.
+    pub fn allow_webhook_host(mut self, host: impl Into<String>) -> Self {
+        self.webhook_hosts.push(host.into());
+        self
+    }
+
+    /// How often a message to a webhook is tried, over growing pauses, before it
+    /// is given up. Default: 13 times, which takes about an hour.
+    pub const fn webhook_attempts(mut self, attempts: u32) -> Self {
+        self.webhook_attempts = attempts;
         self
     }
 
@@ -117,6 +142,7 @@ struct Face {
     center: Center,
     hosts: Hosts,
     limits: Arc<Limits>,
+    courier: Courier,
     closing: CancellationToken,
 }
 
@@ -145,17 +171,30 @@ impl Center {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let closing = CancellationToken::new();
+        let targets = Targets::new(config.webhook_hosts);
+        let courier = Courier::new(self.clone(), targets, config.webhook_attempts);
+        let courier = courier.map_err(io::Error::other)?;
         let face = Face {
             center: self.clone(),
             hosts: Hosts::new(config.hosts),
             limits: Arc::new(Limits::new(config.agent_rate, config.tenant_rate)),
+            courier: courier.clone(),
             closing: closing.clone(),
         };
-        let shutdown = async move {
-            shutdown.await;
-            closing.cancel();
+        let shutdown = {
+            let closing = closing.clone();
+            async move {
+                shutdown.await;
+                closing.cancel();
+            }
         };
-        axum::serve(listener, router(face)).with_graceful_shutdown(shutdown).await
+        let serving = async {
+            let served = axum::serve(listener, router(face)).with_graceful_shutdown(shutdown).await;
+            closing.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, courier.run(&closing));
+        served
     }
 }
 
@@ -202,6 +241,11 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(mcp_servers::show, mcp_servers::delete))
         .routes(routes!(mcp_servers::activate))
         .routes(routes!(mcp_servers::deactivate))
+        .routes(routes!(webhooks::configure))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
         .routes(routes!(health))
         .routes(routes!(deployment_info))
 }

@@ -9,6 +9,8 @@ mod history;
 mod kill_switch;
 mod mcp_servers;
 mod news;
+#[cfg(feature = "http")]
+mod webhooks;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -30,6 +32,8 @@ pub use kill_switch::KillSwitch;
 pub(crate) use mcp_servers::{McpServer, Objection, ServerError, ServerState};
 use news::News;
 pub(crate) use news::Waiter;
+#[cfg(feature = "http")]
+pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
 use writer::{Transaction, Writer};
 
 /// Why the database could not be used.
