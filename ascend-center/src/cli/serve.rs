@@ -23,6 +23,8 @@ pub(crate) async fn serve(
     if let Some(folder) = policies {
         config = config.policies(folder);
     }
+    // Before anybody is told that it serves, and may stop it.
+    let stop = stop_signal()?;
     let center = Center::open(config).await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -48,7 +50,7 @@ pub(crate) async fn serve(
         }
     }
 
-    center.serve(listener, serving, stop_signal()?).await?;
+    center.serve(listener, serving, stop).await?;
     center.close().await;
     Ok(())
 }

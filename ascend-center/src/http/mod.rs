@@ -1,17 +1,9 @@
 //! The center over HTTP: ASCEND's API, and what ours adds to it.
 //!
-//! | | for | |
-//! |---|---|---|
-//! | `POST /mcp/governance/evaluate` | agents | asks for a decision |
-//! | `GET /api/v1/actions/{id}/status?wait=S` | both | where it stands; held up to 30 s while it is pending |
-//! | `POST /api/v1/actions/{id}/claim` | agents | claims the decision for one run |
-//! | `POST /api/v1/actions/{id}/withdraw` | agents | gives it up |
-//! | `POST /api/v1/actions/{id}/promise` | agents | keeps it, while it is pending, for an identical call |
-//! | `POST /api/agent-action/{id}/complete`, `…/fail` | agents | tells the outcome |
-//! | `POST /api/v1/actions/{id}/approve`, `…/reject` | approvers | decides |
-//! | `GET /api/v1/actions?status=pending`, `GET /api/v1/actions/{id}` | approvers | shows actions |
-//! | `GET /api/sdk/kill-switch/status` | both | whether the kill switch is raised |
-//! | `GET /health` | all | whether it works; a credential that is sent must be valid |
+//! Every route is a handler that describes itself; together they are served as
+//! an OpenAPI document at `/openapi.json`. Who may call a handler is the type of
+//! its caller, whether the call counts against a limit is [`Limited`] around it,
+//! and what its body may hold is the function that reads it ([`Fields`]).
 
 mod actions;
 mod activity;

@@ -1,7 +1,7 @@
 //! What happened, in order.
 
 use jiff::Timestamp;
-use sqlx::FromRow;
+use sqlx::{FromRow, SqliteConnection};
 
 use super::{Store, StoreError};
 
@@ -72,6 +72,25 @@ macro_rules! events {
             $condition
         )
     };
+}
+
+/// The number of the last thing that happened; 0 when nothing did.
+pub(super) async fn newest(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events").fetch_one(connection).await?)
+}
+
+/// What happened after number `seen`, oldest first.
+pub(super) async fn after(
+    connection: &mut SqliteConnection,
+    seen: i64,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(events!("WHERE events.id > ? ORDER BY events.id LIMIT ?"))
+        .bind(seen)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter().map(Entry::try_from).collect()
 }
 
 impl Store {

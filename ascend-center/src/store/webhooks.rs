@@ -7,7 +7,11 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::FromRow;
 
-use super::{Store, StoreError, actions::select, history::time};
+use super::{
+    Store, StoreError,
+    actions::select,
+    history::{self, Entry, time},
+};
 use crate::record::Record;
 
 /// How long a message is kept after it arrived, in milliseconds.
@@ -48,11 +52,7 @@ pub(crate) struct WebhookChange {
 /// Something that may interest webhooks.
 #[derive(Debug)]
 pub(crate) struct Happened {
-    pub(crate) event_id: i64,
-    /// What happened, in the record's word.
-    pub(crate) kind: String,
-    pub(crate) at: Timestamp,
-    pub(crate) by: String,
+    pub(crate) entry: Entry,
     pub(crate) action: Record,
 }
 
@@ -123,10 +123,10 @@ impl Store {
     pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<i64, StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                let seen = history::newest(&mut transaction.connection).await?;
                 let id: i64 = sqlx::query_scalar(
                     "INSERT INTO webhooks (url, events, agent_id, secret, of_agent, created_by, \
-                     created_at, seen) VALUES (?, ?, ?, ?, ?, ?, ?, \
-                     (SELECT coalesce(max(id), 0) FROM events)) RETURNING id",
+                     created_at, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 )
                 .bind(&new.url)
                 .bind(serde_json::to_string(&new.events)?)
@@ -135,6 +135,7 @@ impl Store {
                 .bind(&new.of_agent)
                 .bind(&new.created_by)
                 .bind(transaction.now)
+                .bind(seen)
                 .fetch_one(&mut transaction.connection)
                 .await?;
                 let detail = format!("webhook {id}");
@@ -205,12 +206,10 @@ impl Store {
         limit: u32,
         message: fn(&Webhook, &Happened) -> Vec<(&'static str, String)>,
     ) -> Result<bool, StoreError> {
-        let behind: Option<i64> = sqlx::query_scalar(
-            "SELECT 1 FROM webhooks WHERE seen < (SELECT coalesce(max(id), 0) FROM events)",
-        )
-        .fetch_optional(&self.readers)
-        .await?;
-        if behind.is_none() {
+        let seen: Option<i64> =
+            sqlx::query_scalar("SELECT min(seen) FROM webhooks").fetch_one(&self.readers).await?;
+        let newest = history::newest(&mut *self.readers.acquire().await?).await?;
+        if seen.is_none_or(|seen| seen >= newest) {
             return Ok(false);
         }
         self.write(move |transaction| {
@@ -227,22 +226,15 @@ impl Store {
                     .await?;
                 let webhooks =
                     rows.into_iter().map(Webhook::try_from).collect::<Result<Vec<_>, _>>()?;
-                let events: Vec<(i64, Option<i64>, String, i64, String)> = sqlx::query_as(
-                    "SELECT id, action_id, kind, at, by FROM events WHERE id > ? ORDER BY id \
-                     LIMIT ?",
-                )
-                .bind(seen)
-                .bind(limit)
-                .fetch_all(&mut *connection)
-                .await?;
-                let Some(last) = events.last().map(|(id, ..)| *id) else { return Ok(false) };
-                for (event_id, action, kind, at, by) in events {
-                    let Some(action) = action else { continue };
+                let entries = history::after(&mut *connection, seen, limit).await?;
+                let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(false) };
+                for entry in entries {
+                    let Some(action) = &entry.action else { continue };
                     let action: Record = sqlx::query_as(select!("WHERE id = ?"))
-                        .bind(action)
+                        .bind(action.id)
                         .fetch_one(&mut *connection)
                         .await?;
-                    let happened = Happened { event_id, kind, at: time(at)?, by, action };
+                    let happened = Happened { entry, action };
                     for webhook in &webhooks {
                         for (kind, body) in message(webhook, &happened) {
                             // Some webhooks have seen more than others.
@@ -253,7 +245,7 @@ impl Store {
                                  WHERE id = ?1 AND seen < ?2",
                             )
                             .bind(webhook.id)
-                            .bind(event_id)
+                            .bind(happened.entry.id)
                             .bind(kind)
                             .bind(body)
                             .bind(transaction.now)

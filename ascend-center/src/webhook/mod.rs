@@ -254,9 +254,9 @@ fn sign(secret: &SecretString, at: i64, body: &str) -> String {
 
 /// What a webhook is to hear of something: the event's name, and the body.
 fn message(webhook: &Webhook, happened: &Happened) -> Vec<(&'static str, String)> {
-    let action = &happened.action;
+    let Happened { entry, action } = happened;
     let waited = action.decision == Decision::RequireApproval && action.reviewed_by.is_none();
-    let kinds: &[&'static str] = match &*happened.kind {
+    let kinds: &[&'static str] = match &*entry.kind {
         "pending" => &["action.pending"],
         "approved" => &["action.approved"],
         "rejected" => &["action.denied"],
@@ -269,19 +269,19 @@ fn message(webhook: &Webhook, happened: &Happened) -> Vec<(&'static str, String)
         .iter()
         .filter(|kind| concerns && webhook.events.iter().any(|event| event == *kind))
         .map(|kind| {
-            let id = format!("evt_{}_{}_{kind}", happened.event_id, webhook.id);
-            let by = |wanted: &str| (happened.kind == wanted).then_some(&happened.by);
+            let id = format!("evt_{}_{}_{kind}", entry.id, webhook.id);
+            let by = |wanted: &str| (entry.kind == wanted).then_some(&entry.by);
             let body = json!({
                 "id": id,
                 "type": kind,
                 "event": kind,
-                "timestamp": happened.at,
+                "timestamp": entry.at,
                 "data": {
                     "action_id": action.id,
                     "agent_id": action.server_id,
                     "action_type": format!("{}.{}", action.namespace, action.verb),
                     "resource": action.resource,
-                    "status": happened.kind,
+                    "status": entry.kind,
                     "risk_score": action.risk_score,
                     "risk_level": action.risk_level.as_str(),
                     "reason": action.reason,
