@@ -21,8 +21,7 @@ use crate::{
     policy::{self, Policies, PolicyError, PolicySummary},
     record::Record,
     store::{
-        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Verdict,
-        Waiter,
+        DecideError, KillSwitch, NewAction, ReportError, Store, StoreError, SubmitError, Waiter,
     },
     submission::Submission,
 };
@@ -345,7 +344,7 @@ impl Center {
 
     /// What policy says of a submission that is not made.
     #[cfg(feature = "http")]
-    pub(crate) fn weigh(&self, submission: &Submission) -> Verdict {
+    pub(crate) fn weigh(&self, submission: &Submission) -> crate::store::Verdict {
         self.0.policies.engine().evaluate(submission, Timestamp::now())
     }
 

@@ -4,7 +4,7 @@
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
-use super::{Store, StoreError, kill_switch, mcp_servers, writer::Transaction};
+use super::{Store, StoreError, kill_switch, terms, writer::Transaction};
 use crate::{
     life::{ActionState, Event, Life, Refused},
     record::{Matched, Record},
@@ -89,6 +89,7 @@ macro_rules! select {
         )
     };
 }
+#[cfg(feature = "http")]
 pub(super) use select;
 
 impl Store {
@@ -102,14 +103,6 @@ impl Store {
         let record: Option<Record> =
             sqlx::query_as(select!("WHERE id = ?")).bind(id).fetch_optional(&self.readers).await?;
         Ok(record.map(|record| record.at(Timestamp::now())))
-    }
-
-    /// The request that opened the action, as JSON.
-    pub(crate) async fn request(&self, id: i64) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT request FROM actions WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.readers)
-            .await?)
     }
 
     /// The newest actions, oldest first: those in `state`, or all.
@@ -286,7 +279,7 @@ async fn submit(
         }
     }
     let mut refusal = None;
-    let terms = mcp_servers::terms(&mut transaction.connection, &submission).await?;
+    let terms = terms::terms(&mut transaction.connection, &submission).await?;
     if let Some(risk) = terms.risk.filter(|risk| *risk > verdict.risk_score) {
         verdict.risk_score = risk;
         verdict.risk_level = RiskLevel::of_score(risk);

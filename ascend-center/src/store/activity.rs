@@ -27,6 +27,14 @@ macro_rules! matching {
 }
 
 impl Store {
+    /// The request that opened the action, as JSON.
+    pub(crate) async fn request(&self, id: i64) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT request FROM actions WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
     /// The actions that match, newest first, and how many do in all.
     pub(crate) async fn activity(&self, wanted: Wanted) -> Result<(Vec<Record>, i64), StoreError> {
         const ALL: &str = concat!("SELECT count(*) FROM actions ", matching!());

@@ -2,13 +2,18 @@
 //! what other processes wrote.
 
 mod actions;
+#[cfg(feature = "http")]
 mod activity;
+#[cfg(feature = "http")]
 mod agents;
 mod credentials;
+#[cfg(feature = "http")]
 mod history;
 mod kill_switch;
+#[cfg(feature = "http")]
 mod mcp_servers;
 mod news;
+mod terms;
 #[cfg(feature = "http")]
 mod webhooks;
 mod writer;
@@ -25,13 +30,19 @@ use tokio::runtime::Handle;
 
 pub use actions::DecideError;
 pub(crate) use actions::{NewAction, ReportError, SubmitError, Verdict};
+#[cfg(feature = "http")]
 pub(crate) use activity::Wanted;
+#[cfg(feature = "http")]
 pub(crate) use agents::{RegisterError, RegisteredAgent};
+#[cfg(feature = "http")]
 pub(crate) use history::Entry;
 pub use kill_switch::KillSwitch;
-pub(crate) use mcp_servers::{McpServer, Objection, ServerError, ServerState};
+#[cfg(feature = "http")]
+pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+#[cfg(feature = "http")]
+pub(crate) use terms::{Objection, ServerState};
 #[cfg(feature = "http")]
 pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
 use writer::{Transaction, Writer};
