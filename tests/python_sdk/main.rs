@@ -251,7 +251,7 @@ async fn mcp_actions_run_only_through_an_active_server_and_only_when_allowed() {
             "environment": "staging", "tool_name": tool,
         })
     };
-    let mut expect = async |setting: &mut Setting, action: Value, decision: &str, why: &str| {
+    let expect = async |setting: &mut Setting, action: Value, decision: &str, why: &str| {
         let answer = setting.sdk.call("evaluate_mcp_action", action).await;
         assert_eq!(answer["decision"], decision, "{answer}");
         let reason = answer["reason"].as_str().unwrap_or_default();
