@@ -253,6 +253,8 @@ impl RemoteCenter {
             .arg("--directory")
             .arg(&directory)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            // Tests ask more often than agents.
+            .args(["--agent-rate", "0", "--tenant-rate", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
