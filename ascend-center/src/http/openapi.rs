@@ -49,9 +49,19 @@ pub(super) fn described(routes: OpenApiRouter<Face>) -> (Router<Face>, OpenApi) 
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     document.security = Some(["bearer", "api_key"].map(requirement).into());
 
-    for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        operations.into_iter().flatten().for_each(add_problems);
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(name(method, path));
+                add_problems(operation);
+            }
+        }
     }
     (router, document)
 }
@@ -60,7 +70,21 @@ fn requirement(scheme: &str) -> SecurityRequirement {
     SecurityRequirement::new::<_, [&str; 0], &str>(scheme, [])
 }
 
+/// Handlers of several families share a name; method and path are unique.
+fn name(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
 fn add_problems(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        // OpenAPI requires one; the schema says the rest.
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            "Done".clone_into(&mut response.description);
+        }
+    }
     let schema = Ref::from_schema_name(ProblemAnswer::name());
     for (status, description) in PROBLEMS {
         let response = operation.responses.responses.entry(status.to_owned());
@@ -113,6 +137,13 @@ mod tests {
         let (_, document) = described(super::super::routes());
         let document = serde_json::to_value(&document).expect("JSON");
         assert_eq!(document["openapi"], "3.1.0");
+        let ok = &document["paths"]["/health"]["get"]["responses"]["200"];
+        assert!(ok["description"].is_string(), "required by OpenAPI: {ok}");
+        let items = document["paths"].as_object().expect("an object").values();
+        let operations: Vec<_> = items.flat_map(|item| item.as_object().expect("one")).collect();
+        let names: BTreeSet<_> =
+            operations.iter().map(|(_, it)| it["operationId"].to_string()).collect();
+        assert_eq!(names.len(), operations.len(), "{names:?}");
         let submit = &document["components"]["schemas"]["SubmitBody"];
         let required = submit["required"].as_array().expect("a list");
         for name in ["agent_id", "action_type", "resource"] {
