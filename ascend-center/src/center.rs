@@ -446,6 +446,23 @@ impl Center {
         Ok(record)
     }
 
+    /// What policy says of a submission that is not made.
+    #[cfg(feature = "http")]
+    pub(crate) async fn weigh(
+        &self,
+        submission: Submission,
+    ) -> Result<crate::store::Verdict, StoreError> {
+        let (now, nothing) = (Timestamp::now(), Recent::default());
+        match judged(self.0.policies.engine(), &submission) {
+            Judged::Already(verdict) => Ok(verdict),
+            Judged::Counting { needs, judge } => {
+                let asked = submission.asked(now, &nothing);
+                let recent = self.0.store.recent_before(i64::MAX, &asked, &needs).await?;
+                Ok(judge(&submission, now, &recent))
+            }
+        }
+    }
+
     /// The action once it is no longer pending, or as it stands after `limit`;
     /// `None` when there is none.
     pub(crate) async fn wait(

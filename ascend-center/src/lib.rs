@@ -18,6 +18,8 @@ mod shadow;
 mod standing;
 mod store;
 mod submission;
+#[cfg(feature = "http")]
+mod webhook;
 
 pub use audit::{
     Actor, AuditEntry, AuditError, AuditEvent, AuditFormat, AuditKeyError, AuditKind, AuditReport,

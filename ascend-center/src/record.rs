@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use crate::life::{ActionState, Life};
+use crate::{
+    life::{ActionState, Life},
+    store::Objection,
+};
 
 /// One action: what was asked, what was answered, and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,7 @@ pub struct Record {
 
 /// A policy that matched an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub struct Matched {
     /// Its `@id`.
     pub policy: String,
@@ -96,6 +100,7 @@ pub struct Matched {
 
 /// What a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// `permit`
@@ -181,6 +186,12 @@ impl Record {
     /// Whether the kill switch denied it, and not policy.
     pub(crate) fn is_killed(&self) -> bool {
         self.refusal.as_deref() == Some(RefusalKind::KillSwitch.as_str())
+    }
+
+    /// Whether it was denied whatever policy says.
+    pub(crate) fn is_overruled(&self) -> bool {
+        self.is_killed()
+            || self.refusal.as_deref().is_some_and(|word| Objection::word(word).is_some())
     }
 
     /// Whether it expired while it waited for a person.

@@ -30,7 +30,7 @@ pub struct ActionExplanation {
 pub struct Simulation {
     /// How many actions were put to it.
     pub replayed: usize,
-    /// How many were left out, since the kill switch had denied them.
+    /// How many were left out, since the kill switch or a register had denied them.
     pub left_out: usize,
     /// Those that it decides otherwise, or gives another risk, the newest first.
     pub differences: Vec<Difference>,
@@ -110,7 +110,7 @@ impl Center {
             before = oldest.record.id;
             left -= u32::try_from(page.len()).unwrap_or(left).min(left);
             for recorded in page {
-                if recorded.record.is_killed() {
+                if recorded.record.is_overruled() {
                     simulation.left_out += 1;
                     continue;
                 }

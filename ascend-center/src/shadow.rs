@@ -52,7 +52,7 @@ impl Shadow {
     /// Waits for nothing: what does not fit is left out, and counted in the log.
     pub(crate) fn ask(&self, submission: Submission, record: &Record) {
         // Neither a switch nor an earlier answer is the policies' doing.
-        if record.is_killed() {
+        if record.is_overruled() {
             return;
         }
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,6 +23,10 @@ pub(crate) struct Submission {
     pub(crate) digest: Digest,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) approval_timeout: Duration,
+    /// The registered MCP server that it names; it must be active then.
+    pub(crate) mcp_server: Option<String>,
+    /// The model that it names.
+    pub(crate) model: Option<String>,
     /// The agent's name.
     pub(crate) requested_by: String,
     /// Whose key the agent asked with.
@@ -54,6 +58,8 @@ impl Submission {
             digest: action.digest,
             idempotency_key: Some(action.idempotency_key.clone()).filter(|key| !key.is_empty()),
             approval_timeout: bounded(action.approval_timeout),
+            mcp_server: None,
+            model: None,
             requested_by: requested_by.to_owned(),
             owner: None,
             request: serde_json::to_string(action)?,

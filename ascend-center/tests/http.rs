@@ -5,101 +5,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::{ActionState, Center, ServeConfig};
+use ascend_center::ActionState;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{digest, open, served::token, state};
-use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-
-struct Face {
-    directory: TempDir,
-    center: Center,
-    url: String,
-    http: reqwest::Client,
-    agent: String,
-    approver: String,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
-}
-
-impl Face {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let center = open(directory.path()).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn({
-            let center = center.clone();
-            async move {
-                let stopped = async { drop(stopped.await) };
-                center.serve(listener, ServeConfig::new(), stopped).await.unwrap();
-            }
-        });
-        Self {
-            agent: token(directory.path(), "agent.key"),
-            approver: token(directory.path(), "approver.key"),
-            http: reqwest::Client::new(),
-            directory,
-            center,
-            url,
-            stop,
-            serving,
-        }
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        token: &str,
-        body: Option<Value>,
-    ) -> (StatusCode, Value) {
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
-    }
-
-    async fn evaluate(&self, body: Value) -> Value {
-        let path = "/mcp/governance/evaluate";
-        let (status, answer) = self.send(Method::POST, path, &self.agent, Some(body)).await;
-        assert_eq!(status, 200, "{answer}");
-        answer
-    }
-
-    async fn agent(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        self.send(Method::POST, path, &self.agent, Some(body)).await
-    }
-
-    async fn approver(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        self.send(Method::POST, path, &self.approver, Some(body)).await
-    }
-
-    async fn status(&self, id: &Value) -> Value {
-        let path = format!("/api/v1/actions/{id}/status");
-        let (status, answer) = self.send(Method::GET, &path, &self.agent, None).await;
-        assert_eq!(status, 200, "{answer}");
-        answer
-    }
-}
-
-/// What ASCEND's example sends.
-fn call(verb: &str, resource: &str) -> Value {
-    json!({
-        "server_id": "mcp-enterprise-tools",
-        "namespace": "database",
-        "verb": verb,
-        "resource": resource,
-        "parameters": { "query": "…", "database": "production" },
-        "user_context": {},
-        "session_context": { "session_id": "mcp-session-default" },
-    })
-}
+use support::{
+    digest,
+    face::{Face, call},
+    open, state,
+};
 
 #[tokio::test]
 async fn the_examples_flow_works_to_the_end() {
@@ -131,7 +44,10 @@ async fn the_examples_flow_works_to_the_end() {
         face.approver(&format!("/api/v1/actions/{id}/approve"), json!({ "comment": "fine" })).await;
     assert_eq!(status, 200, "{answer}");
     let approved = face.status(id).await;
-    assert_eq!((&approved["status"], &approved["decision"]), (&json!("approved"), &json!("ALLOW")));
+    assert_eq!(
+        (&approved["status"], &approved["decision"]),
+        (&json!("approved"), &json!("allowed"))
+    );
     assert_eq!(approved["reviewed_by"], "alice");
     assert_eq!(approved["comments"], "fine");
     assert_eq!(approved["requires_approval"], false);
@@ -151,7 +67,7 @@ async fn the_examples_flow_works_to_the_end() {
     face.approver(&format!("/api/v1/actions/{id}/reject"), json!({ "comment": "no" })).await;
     let rejected = face.status(id).await;
     assert_eq!((&rejected["status"], &rejected["comments"]), (&json!("rejected"), &json!("no")));
-    assert_eq!(rejected["decision"], "DENY");
+    assert_eq!(rejected["decision"], "denied");
     let again = face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
     assert_eq!(again.0, StatusCode::CONFLICT);
     assert!(again.1["detail"].as_str().unwrap().contains("rejected by alice"));
@@ -336,7 +252,6 @@ async fn each_credential_is_for_its_own_side() {
         (Method::POST, format!("/api/v1/actions/{id}/approve")),
         (Method::POST, format!("/api/v1/actions/{id}/reject")),
         (Method::GET, "/api/v1/actions?status=pending".to_owned()),
-        (Method::GET, format!("/api/v1/actions/{id}")),
     ];
     for (path, body) in agents {
         assert_eq!(face.approver(&path, body.clone()).await.0, StatusCode::FORBIDDEN, "{path}");

@@ -298,6 +298,8 @@ impl RemoteCenter {
             .arg("--directory")
             .arg(&directory)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            // Tests ask more often than agents.
+            .args(["--agent-rate", "0", "--tenant-rate", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -310,13 +312,34 @@ impl RemoteCenter {
         Self { _process: process, directory, url }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The approver's command line over this center.
+    #[must_use]
+    pub fn approver(&self) -> Approver {
+        Approver::of(&self.directory)
+    }
+
+    /// The token in one of its credential files.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn token(&self, file: &str) -> String {
+        let credential = std::fs::read_to_string(self.directory.join(file));
+        let credential: Value =
+            serde_json::from_str(&credential.expect("the key is there")).expect("it is JSON");
+        credential["token"].as_str().expect("it has a token").to_owned()
+    }
+
     /// The environment that makes a server ask this center.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 2] {
-        let credential = std::fs::read_to_string(self.directory.join("agent.key"));
-        let credential: Value =
-            serde_json::from_str(&credential.expect("the key is there")).expect("it is JSON");
-        let key = credential["token"].as_str().expect("it has a token").to_owned();
-        [("ASCEND_BASE_URL", self.url.clone()), ("ASCEND_API_KEY", key)]
+        [("ASCEND_BASE_URL", self.url.clone()), ("ASCEND_API_KEY", self.token("agent.key"))]
     }
 }

@@ -1,9 +1,10 @@
 //! The project's own commands.
 //!
-//! `cargo xtask test` sets up what the tests with real MCP clients and with the
-//! official conformance suite need (Python environments and node packages, under
-//! `target/clients`), builds the servers that they drive, and runs every test.
-//! Nothing is skipped: what is missing is an error that says what to install.
+//! `cargo xtask test` sets up what the tests with real MCP clients, with ASCEND's
+//! Python SDK and with the official conformance suite need (Python environments
+//! and node packages, under `target/clients`), builds the servers that they drive,
+//! and runs every test. Nothing is skipped: what is missing is an error that says
+//! what to install.
 
 use std::{
     env,
@@ -18,8 +19,8 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [ARG…]   set up the MCP clients and run every test; ARGs go to `cargo test`
-  clients       only set up the MCP clients";
+  test [ARG…]   set up the official clients and run every test; ARGs go to `cargo test`
+  clients       only set up the official clients";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -53,14 +54,14 @@ fn test(arguments: &[String]) -> Result {
         .env("ASCEND_TEST_CLIENTS", clients))
 }
 
-/// Sets up the official MCP clients and returns the folder they are in.
+/// Sets up the official clients and returns the folder they are in.
 fn clients() -> Result<PathBuf> {
     let root = root();
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let clients = target.join("clients");
     let sources = root.join("tests/clients");
 
-    for name in ["v1", "v2", "fastmcp"] {
+    for name in ["v1", "v2", "fastmcp", "ascend"] {
         let environment = clients.join(format!("python-{name}"));
         let requirements = sources.join(format!("python/requirements-{name}.txt"));
         once(&environment, &requirements, || {
@@ -75,7 +76,7 @@ fn clients() -> Result<PathBuf> {
 
     node_packages(&sources, &clients, "typescript", "drive.mjs")?;
     node_packages(&sources, &clients, "conformance", "run.mjs")?;
-    for driver in ["drive.py", "drive_fastmcp.py"] {
+    for driver in ["drive.py", "drive_fastmcp.py", "ascend_sdk.py"] {
         fs::copy(sources.join("python").join(driver), clients.join(driver))?;
     }
     Ok(clients)

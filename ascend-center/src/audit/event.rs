@@ -106,6 +106,26 @@ kinds! {
     UserChanged = "user_changed",
     /// A user was removed.
     UserRemoved = "user_removed",
+    /// An agent registered itself, or told something else of itself.
+    AgentRegistered = "agent_registered",
+    /// The registration of an agent ended.
+    AgentDeregistered = "agent_deregistered",
+    /// An agent told that it has seen a command.
+    CommandAcknowledged = "command_acknowledged",
+    /// An MCP server was registered.
+    McpServerRegistered = "mcp_server_registered",
+    /// A person let calls name an MCP server.
+    McpServerActivated = "mcp_server_activated",
+    /// A person let no further call name an MCP server.
+    McpServerDeactivated = "mcp_server_deactivated",
+    /// The registration of an MCP server ended.
+    McpServerDeleted = "mcp_server_deleted",
+    /// A webhook was added.
+    WebhookAdded = "webhook_added",
+    /// A webhook was changed.
+    WebhookChanged = "webhook_changed",
+    /// A webhook was removed.
+    WebhookDeleted = "webhook_deleted",
     /// A standing grant was given.
     GrantCreated = "grant_created",
     /// A standing grant ended before its time.

@@ -18,6 +18,15 @@ pub(crate) struct ServeArguments {
     /// A further host name by which the center may be addressed
     #[arg(long = "allow-host", value_name = "HOST")]
     hosts: Vec<String>,
+    /// How often each agent may ask in a minute; 0 for as often as it likes
+    #[arg(long, value_name = "N", default_value_t = 100, env = "ASCEND_CENTER_AGENT_RATE")]
+    agent_rate: u32,
+    /// How often all agents together may ask in a minute; 0 for as often as they like
+    #[arg(long, value_name = "N", default_value_t = 1000, env = "ASCEND_CENTER_TENANT_RATE")]
+    tenant_rate: u32,
+    /// A host to which webhooks may lead, whatever its address is
+    #[arg(long = "allow-webhook-host", value_name = "HOST")]
+    webhook_hosts: Vec<String>,
     /// A certificate chain as PEM, to serve with TLS
     #[arg(long, requires = "tls_key", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -99,6 +108,8 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
         listen.ip().is_loopback() || !hosts.is_empty(),
         "name the host by which other machines address the center with --allow-host"
     );
+    // Before anybody is told that it serves, and may stop it.
+    let stop = stop_signal()?;
     let center = Center::open(policies.configure(CenterConfig::new(directory))).await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -134,7 +145,11 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
         }
     }
 
-    let serving = hosts.into_iter().fold(ServeConfig::new(), ServeConfig::allow_host);
+    let serving =
+        ServeConfig::new().agent_rate(arguments.agent_rate).tenant_rate(arguments.tenant_rate);
+    let serving = hosts.into_iter().fold(serving, ServeConfig::allow_host);
+    let serving =
+        arguments.webhook_hosts.into_iter().fold(serving, ServeConfig::allow_webhook_host);
     let mut serving = proxies.into_iter().fold(serving, ServeConfig::behind_proxy);
     if let Some((certificates, key)) = tls {
         serving = serving.tls(certificates, key);
@@ -143,7 +158,7 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
     if let Some(provider) = arguments.oidc.config() {
         serving = serving.oidc(provider);
     }
-    center.serve(listener, serving, stop_signal()?).await?;
+    center.serve(listener, serving, stop).await?;
     center.close().await;
     Ok(())
 }

@@ -22,14 +22,14 @@ pub(super) enum Caller {
 }
 
 use Caller::{Agent, AgentOr, Anyone, Person, Session};
-use Permission::{Decide, Release, See, Stop};
+use Permission::{Administer, Decide, Release, See, Stop};
 
 pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/health", Anyone),
     (Method::POST, "/mcp/governance/evaluate", Agent),
     (Method::GET, "/api/v1/actions", Person(See)),
     (Method::GET, "/api/v1/actions/status", AgentOr(See)),
-    (Method::GET, "/api/v1/actions/{id}", Person(See)),
+    (Method::GET, "/api/v1/actions/{id}", AgentOr(See)),
     (Method::GET, "/api/v1/actions/{id}/status", AgentOr(See)),
     (Method::POST, "/api/v1/actions/{id}/claim", Agent),
     (Method::POST, "/api/v1/actions/{id}/withdraw", Agent),
@@ -42,6 +42,33 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/api/sdk/kill-switch/status", AgentOr(See)),
     (Method::POST, "/api/v1/kill-switch", Person(Stop)),
     (Method::DELETE, "/api/v1/kill-switch", Person(Release)),
+    (Method::POST, "/api/v1/actions/submit", Agent),
+    (Method::POST, "/api/v1/mcp/actions/submit", Agent),
+    (Method::POST, "/api/governance/policies/evaluate-realtime", AgentOr(See)),
+    (Method::GET, "/api/sdk/approval/{id}", AgentOr(See)),
+    (Method::GET, "/api/agent-activity", AgentOr(See)),
+    (Method::GET, "/audit/logs", AgentOr(See)),
+    (Method::POST, "/api/registry/agents", Agent),
+    (Method::DELETE, "/api/registry/agents/{agent_id}", AgentOr(Administer)),
+    (Method::GET, "/api/registry/agents/{agent_id}/commands", AgentOr(See)),
+    (Method::POST, "/api/registry/agents/{agent_id}/commands/{command_id}/ack", Agent),
+    (Method::POST, "/api/agents/health/heartbeat", Agent),
+    (Method::GET, "/api/agents/health/{agent_id}", AgentOr(See)),
+    (Method::POST, "/api/registry/mcp-servers", AgentOr(Administer)),
+    (Method::GET, "/api/registry/mcp-servers", AgentOr(See)),
+    (Method::GET, "/api/registry/mcp-servers/{server_name}", AgentOr(See)),
+    (Method::DELETE, "/api/registry/mcp-servers/{server_name}", Person(Administer)),
+    (Method::POST, "/api/registry/mcp-servers/{server_name}/activate", Person(Decide)),
+    // Stopping is the safe side here too.
+    (Method::POST, "/api/registry/mcp-servers/{server_name}/deactivate", Person(Stop)),
+    (Method::GET, "/api/webhooks", AgentOr(See)),
+    (Method::POST, "/api/webhooks/configure", AgentOr(Administer)),
+    (Method::GET, "/api/webhooks/deliveries", AgentOr(See)),
+    (Method::PUT, "/api/webhooks/{webhook_id}", AgentOr(Administer)),
+    (Method::DELETE, "/api/webhooks/{webhook_id}", AgentOr(Administer)),
+    (Method::POST, "/api/webhooks/{webhook_id}/test", AgentOr(Administer)),
+    (Method::GET, "/api/deployment-info", Anyone),
+    (Method::GET, "/openapi.json", Anyone),
     (Method::POST, "/api/v1/login", Anyone),
     (Method::GET, "/api/v1/oidc/login", Anyone),
     (Method::GET, "/api/v1/oidc/callback", Anyone),

@@ -1,9 +1,15 @@
-//! Reads a request's JSON field by field, so that each that does not fit is named.
+//! Reads a request's JSON field by field, so that each that does not fit is
+//! named. The same code describes the request: reading nothing, it notes what
+//! it looks for.
 
 use std::{str::FromStr, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use utoipa::openapi::{
+    Object, RefOr, Schema,
+    schema::{ArrayBuilder, SchemaType, Type},
+};
 
 use super::Problem;
 
@@ -12,6 +18,10 @@ use super::Problem;
 pub(super) struct Fields {
     object: Map<String, Value>,
     errors: Vec<Value>,
+    /// Where the object is in the body.
+    path: Vec<&'static str>,
+    /// The fields that were looked for, when the request is only described.
+    described: Option<Object>,
 }
 
 impl Fields {
@@ -20,7 +30,9 @@ impl Fields {
             Problem::unprocessable(vec![json!({ "loc": ["body"], "msg": message, "type": kind })])
         };
         match serde_json::from_slice(body) {
-            Ok(Value::Object(object)) => Ok(Self { object, errors: Vec::new() }),
+            Ok(Value::Object(object)) => {
+                Ok(Self { object, errors: Vec::new(), path: vec!["body"], described: None })
+            }
             Ok(_) => Err(whole("expected a JSON object".to_owned(), "dict_type")),
             Err(error) => Err(whole(format!("no JSON: {error}"), "json_invalid")),
         }
@@ -35,110 +47,180 @@ impl Fields {
         }
     }
 
-    pub(super) fn error(&mut self, path: &[&str], message: &str, kind: &str) {
-        let mut place = vec!["body"];
-        place.extend(path);
-        self.errors.push(json!({ "loc": place, "msg": message, "type": kind }));
+    /// The schema of the requests that `read` reads. Fields that it does not
+    /// know are welcome, and kept with the request.
+    pub(super) fn schema_of<T>(read: impl FnOnce(&mut Self) -> T) -> RefOr<Schema> {
+        let mut fields = Self {
+            object: Map::new(),
+            errors: Vec::new(),
+            path: vec!["body"],
+            described: Some(Object::new()),
+        };
+        read(&mut fields);
+        Schema::Object(fields.described.unwrap_or_default()).into()
     }
 
-    pub(super) fn value(&self, name: &str) -> Option<Value> {
-        self.object.get(name).filter(|value| !value.is_null()).cloned()
+    fn describe(&mut self, name: &str, schema: impl FnOnce() -> Schema) {
+        if let Some(described) = &mut self.described {
+            described.properties.entry(name.to_owned()).or_insert_with(|| schema().into());
+        }
+    }
+
+    pub(super) fn error(&mut self, name: &str, message: &str, kind: &str) {
+        let mut place = self.path.clone();
+        place.push(name);
+        let error = json!({ "loc": place, "msg": message, "type": kind });
+        // A field may be looked at twice.
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Any JSON.
+    pub(super) fn value(&mut self, name: &'static str) -> Option<Value> {
+        self.describe(name, any);
+        self.find(name).cloned()
     }
 
     /// Notes that the field is missing, when it is.
-    pub(super) fn require(&mut self, name: &str) {
-        if self.value(name).is_none() {
-            self.error(&[name], "field required", "missing");
+    pub(super) fn require(&mut self, name: &'static str) {
+        if let Some(described) = &mut self.described {
+            described.required.push(name.to_owned());
+        }
+        if self.find(name).is_none() {
+            self.error(name, "field required", "missing");
         }
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        match self.value(name)? {
-            Value::String(text) => Some(text),
-            _ => {
-                self.error(&[name], "expected text", "string_type");
-                None
-            }
+    /// The field, where `read` can make something of it.
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        kind: Type,
+        (expected, error): (&str, &str),
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        self.describe(name, || of_type(kind));
+        let value = self.find(name)?;
+        let value = read(value);
+        if value.is_none() {
+            self.error(name, &format!("expected {expected}"), error);
         }
+        value
     }
 
-    /// A text that must be there and say something, of at most `limit` bytes.
-    pub(super) fn required_text(&mut self, name: &str, limit: usize) -> String {
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.read(name, Type::String, ("text", "string_type"), |value| {
+            value.as_str().map(str::to_owned)
+        })
+    }
+
+    /// A text that says something, of at most `limit` bytes.
+    pub(super) fn bounded_text(&mut self, name: &'static str, limit: usize) -> Option<String> {
+        let text = self.text(name)?;
+        if text.trim().is_empty() {
+            self.error(name, "expected text that is not empty", "string_too_short");
+        } else if text.len() > limit {
+            self.error(name, &format!("expected at most {limit} bytes"), "string_too_long");
+        }
+        Some(text)
+    }
+
+    /// The same, where it must be there.
+    pub(super) fn required_text(&mut self, name: &'static str, limit: usize) -> String {
         self.require(name);
-        let text = self.text(name).unwrap_or_default();
-        if self.object.get(name).is_some_and(Value::is_string) {
-            if text.trim().is_empty() {
-                self.error(&[name], "expected text that is not empty", "string_too_short");
-            } else if text.len() > limit {
-                self.error(&[name], &format!("expected at most {limit} bytes"), "string_too_long");
-            }
-        }
-        text
+        self.bounded_text(name, limit).unwrap_or_default()
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Map<String, Value> {
-        match self.value(name) {
-            None => Map::new(),
-            Some(Value::Object(object)) => object,
-            Some(_) => {
-                self.error(&[name], "expected an object", "dict_type");
-                Map::new()
-            }
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        self.describe(name, || {
+            let items = ArrayBuilder::new().items(Object::with_type(Type::String));
+            Schema::Array(items.build())
+        });
+        let value = self.find(name)?;
+        let items = value.as_array().and_then(|items| {
+            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        if items.is_none() {
+            self.error(name, "expected a list of texts", "list_type");
         }
+        items
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> bool {
-        match self.value(name) {
-            None => false,
-            Some(Value::Bool(flag)) => flag,
-            Some(_) => {
-                self.error(&[name], "expected true or false", "bool_type");
-                false
-            }
+    pub(super) fn object(&mut self, name: &'static str) -> Map<String, Value> {
+        let read = |value: &Value| value.as_object().cloned();
+        self.read(name, Type::Object, ("an object", "dict_type"), read).unwrap_or_default()
+    }
+
+    /// Reads an object within this one.
+    pub(super) fn within<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let object = self.object(name);
+        let mut path = self.path.clone();
+        path.push(name);
+        let described = self.described.as_ref().map(|_| Object::new());
+        let mut inner = Self { object, errors: Vec::new(), path, described };
+        let value = read(&mut inner);
+        self.errors.append(&mut inner.errors);
+        if let (Some(described), Some(inner)) = (&mut self.described, inner.described)
+            && let Some(RefOr::T(Schema::Object(known))) = described.properties.get_mut(name)
+        {
+            known.properties.extend(inner.properties);
+            known.required.extend(inner.required);
         }
+        value
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.read(name, Type::Boolean, ("true or false", "bool_type"), Value::as_bool)
+    }
+
+    pub(super) fn whole_number(&mut self, name: &'static str) -> Option<i64> {
+        self.read(name, Type::Integer, ("a whole number", "int_type"), Value::as_i64)
     }
 
     /// A text that is read as a `T`.
-    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Option<T> {
         let text = self.text(name)?;
         let value = text.parse().ok();
         if value.is_none() {
-            self.error(&[name], &format!("expected {expected}"), "value_error");
+            self.error(name, &format!("expected {expected}"), "value_error");
         }
         value
     }
 
     /// Any JSON that is read as a `T`.
-    pub(super) fn typed<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
+    pub(super) fn typed<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
         let Some(value) = self.value(name) else { return T::default() };
         match serde_json::from_value(value) {
             Ok(value) => value,
             Err(error) => {
-                self.error(&[name], &error.to_string(), "value_error");
+                self.error(name, &error.to_string(), "value_error");
                 T::default()
             }
         }
     }
 
-    pub(super) fn seconds(&mut self, name: &str) -> Option<Duration> {
+    pub(super) fn seconds(&mut self, name: &'static str) -> Option<Duration> {
         self.duration(name, Duration::try_from_secs_f64)
     }
 
-    pub(super) fn milliseconds(&mut self, name: &str) -> Option<Duration> {
+    pub(super) fn milliseconds(&mut self, name: &'static str) -> Option<Duration> {
         self.duration(name, |number| Duration::try_from_secs_f64(number / 1000.0))
     }
 
     fn duration<E>(
         &mut self,
-        name: &str,
+        name: &'static str,
         read: impl Fn(f64) -> Result<Duration, E>,
     ) -> Option<Duration> {
-        let value = self.value(name)?;
-        let duration = value.as_f64().and_then(|number| read(number).ok());
-        if duration.is_none() {
-            self.error(&[name], "expected a number that is not negative", "float_type");
-        }
-        duration
+        let expected = ("a number that is not negative", "float_type");
+        self.read(name, Type::Number, expected, |value| {
+            value.as_f64().and_then(|number| read(number).ok())
+        })
     }
 
     /// All that was sent, fields unknown to the center included.
@@ -157,3 +239,29 @@ impl Fields {
         }
     }
 }
+
+fn any() -> Schema {
+    Schema::Object(Object::with_type(SchemaType::AnyValue))
+}
+
+/// A `null` is as good as nothing.
+fn of_type(kind: Type) -> Schema {
+    Schema::Object(Object::with_type(SchemaType::from_iter([kind, Type::Null])))
+}
+
+/// Names the schema of a request's body by the function that reads it.
+macro_rules! body {
+    ($(#[$meta:meta])* $name:ident = $read:expr) => {
+        $(#[$meta])*
+        pub(super) struct $name;
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::http::fields::Fields::schema_of($read)
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+pub(super) use body;

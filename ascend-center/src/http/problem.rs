@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::{
     Json,
     extract::rejection::BytesRejection,
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     CredentialError, DecideError, StoreError,
@@ -20,11 +22,11 @@ use crate::{
 pub(super) struct Problem {
     status: StatusCode,
     detail: Value,
-    retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
+    pub(super) fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
         Self { status, detail: detail.into(), retry_after: None }
     }
 
@@ -66,17 +68,46 @@ impl Problem {
     }
 }
 
+/// Why a request was not served.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProblemAnswer {
+    #[schema(value_type = Detail)]
+    detail: Value,
+}
+
+/// A text, the fields that do not fit, or an object with `error`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `Problem::detail` can be")]
+enum Detail {
+    Text(String),
+    Fields(Vec<WrongField>),
+    Object(Map<String, Value>),
+}
+
+/// A field that does not fit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WrongField {
+    loc: Vec<String>,
+    msg: String,
+    r#type: String,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "detail": self.detail }));
+        let body = Json(ProblemAnswer { detail: self.detail });
         if self.status == StatusCode::UNAUTHORIZED {
             return (self.status, [("www-authenticate", "Bearer")], body).into_response();
         }
+        let mut response = (self.status, body).into_response();
         if let Some(wait) = self.retry_after {
-            let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
-            return (self.status, [(RETRY_AFTER, seconds)], body).into_response();
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        (self.status, body).into_response()
+        response
     }
 }
 

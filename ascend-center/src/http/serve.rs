@@ -1,7 +1,7 @@
 //! How a center is served: on loopback as it is, elsewhere with TLS or behind
 //! a proxy that has it.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
@@ -9,27 +9,81 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Face,
+    limits::Limits,
     origin::{Door, ProxyNetwork},
     router,
     tls::{TlsFiles, TlsListener},
 };
-use crate::Center;
+use crate::{
+    Center,
+    webhook::{self, Courier, Targets},
+};
 
 /// How a center is served.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[must_use = "give it to `Center::serve`"]
 pub struct ServeConfig {
     hosts: Vec<String>,
+    agent_rate: u32,
+    tenant_rate: u32,
+    webhook_hosts: Vec<String>,
+    webhook_attempts: u32,
     proxies: Vec<ProxyNetwork>,
     tls: Option<TlsFiles>,
     #[cfg(feature = "oidc")]
     oidc: Option<crate::OidcConfig>,
 }
 
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ServeConfig {
-    /// To requests for this machine by its loopback names alone.
-    pub fn new() -> Self {
-        Self::default()
+    /// To requests for this machine by its loopback names alone, with ASCEND's
+    /// limits: an agent may ask 100 times a minute, all together 1000 times.
+    pub const fn new() -> Self {
+        Self {
+            hosts: Vec::new(),
+            agent_rate: 100,
+            tenant_rate: 1000,
+            webhook_hosts: Vec::new(),
+            webhook_attempts: webhook::ATTEMPTS,
+            proxies: Vec::new(),
+            tls: None,
+            #[cfg(feature = "oidc")]
+            oidc: None,
+        }
+    }
+
+    /// How often each agent may ask in a minute; 0 for as often as it likes.
+    /// What follows up an action that was asked for does not count.
+    pub const fn agent_rate(mut self, per_minute: u32) -> Self {
+        self.agent_rate = per_minute;
+        self
+    }
+
+    /// How often all agents together may ask in a minute; 0 for as often as
+    /// they like.
+    pub const fn tenant_rate(mut self, per_minute: u32) -> Self {
+        self.tenant_rate = per_minute;
+        self
+    }
+
+    /// Lets webhooks lead to `host` whatever its address is. Others must not have
+    /// a link-local, multicast or metadata address, nor this machine's unless
+    /// they say so.
+    pub fn allow_webhook_host(mut self, host: impl Into<String>) -> Self {
+        self.webhook_hosts.push(host.into());
+        self
+    }
+
+    /// How often a message to a webhook is tried, over growing pauses, before it
+    /// is given up. Default: 13 times, which takes about an hour.
+    pub const fn webhook_attempts(mut self, attempts: u32) -> Self {
+        self.webhook_attempts = attempts;
+        self
     }
 
     /// Also to requests whose `Host` header names `host`, without a port. Any
@@ -87,6 +141,10 @@ impl Center {
     ) -> io::Result<()> {
         #[cfg(feature = "oidc")]
         let oidc = provider(config.oidc)?;
+        let targets = Targets::new(config.webhook_hosts);
+        let courier = Courier::new(self.clone(), targets, config.webhook_attempts);
+        let courier = courier.map_err(io::Error::other)?;
+        let limits = Arc::new(Limits::new(config.agent_rate, config.tenant_rate));
         let ServeConfig { hosts, proxies, tls, .. } = config;
         let address = listener.local_addr()?;
         if !address.ip().to_canonical().is_loopback() && tls.is_none() && proxies.is_empty() {
@@ -103,23 +161,34 @@ impl Center {
         let face = Face {
             center: self.clone(),
             door: Door::new(hosts, proxies, acceptor.is_some()),
+            limits,
+            courier: courier.clone(),
             #[cfg(feature = "oidc")]
             oidc,
             closing: closing.clone(),
         };
-        let shutdown = async move {
-            shutdown.await;
-            closing.cancel();
+        let shutdown = {
+            let closing = closing.clone();
+            async move {
+                shutdown.await;
+                closing.cancel();
+            }
         };
         let app = router(face).into_make_service_with_connect_info::<SocketAddr>();
-        match acceptor {
-            None => axum::serve(listener, app).with_graceful_shutdown(shutdown).await,
-            Some(acceptor) => {
-                // Tells the peer's address, which a listener of one's own does not.
-                let listener = TlsListener::new(listener, acceptor)?.tap_io(|_| {});
-                axum::serve(listener, app).with_graceful_shutdown(shutdown).await
-            }
-        }
+        let serving = async {
+            let served = match acceptor {
+                None => axum::serve(listener, app).with_graceful_shutdown(shutdown).await,
+                Some(acceptor) => {
+                    // Tells the peer's address, which a listener of one's own does not.
+                    let listener = TlsListener::new(listener, acceptor)?.tap_io(|_| {});
+                    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+                }
+            };
+            closing.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serving, courier.run(&closing));
+        served
     }
 }
 

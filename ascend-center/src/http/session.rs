@@ -181,7 +181,7 @@ pub(super) async fn create_token(
             .filter(|days| (1..=LONGEST_TOKEN_DAYS).contains(days))
             .unwrap_or_else(|| {
                 let message = format!("expected a whole number from 1 to {LONGEST_TOKEN_DAYS}");
-                fields.error(&["lifetime_days"], &message, "value_error");
+                fields.error("lifetime_days", &message, "value_error");
                 0
             }),
     };

@@ -8,25 +8,49 @@ use axum::{
     extract::{Query, State},
     response::{IntoResponse as _, Response},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{AnyCaller, Face, Problem, WAIT_HEADER, may_see, standing, wait_of};
+use super::{
+    AnyCaller, Face, Problem,
+    actions::{WAIT_HEADER, wait_of},
+    answer::{Verdict, verdict},
+    may_see,
+};
 
 /// The most actions in one question.
 const MOST: usize = 1_000;
 /// The most bytes of one answer, about. What did not fit is to be asked for again.
 const ANSWER_LIMIT: usize = 512 * 1024;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusesQuery {
+    /// From 1 to 1000, with commas between them.
+    #[param(value_type = String)]
     ids: Option<String>,
+    /// For how many seconds to hold the request while all are pending; at most 30.
+    #[param(value_type = Option<u64>)]
     wait: Option<String>,
 }
 
-/// Answers `{"actions": […], "pending": […]}`: those that are decided, each as
-/// its own status route shows it, and the ids of those that are not. What there
-/// is not, or what is another agent's, is in neither. Held until one is decided.
+/// Where actions stand.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Statuses {
+    /// Those that are decided.
+    actions: Vec<Verdict>,
+    /// The ids of those that are not.
+    pending: Vec<i64>,
+}
+
+/// Tells where actions stand: those that are decided, each as its own status
+/// route shows it, and the ids of those that are not. What there is not, or what
+/// is another agent's, is in neither. Held until one is decided.
+#[utoipa::path(
+    get, path = "/api/v1/actions/status", tag = "decisions",
+    params(StatusesQuery), responses((status = 200, body = Statuses))
+)]
 pub(super) async fn statuses(
     State(face): State<Face>,
     AnyCaller(caller): AnyCaller,
@@ -49,14 +73,14 @@ pub(super) async fn statuses(
         }
     };
     let (mut actions, mut bytes) = (Vec::new(), 0);
-    for record in &several.decided {
-        let action: Value = standing(record);
-        bytes += action.to_string().len();
+    for record in several.decided {
+        let action = verdict(&face.told(record).await?);
+        bytes += serde_json::to_vec(&action).map_err(Problem::internal)?.len();
         if bytes <= ANSWER_LIMIT || actions.is_empty() {
             actions.push(action);
         }
     }
-    let answer = Json(json!({ "actions": actions, "pending": several.pending }));
+    let answer = Json(Statuses { actions, pending: several.pending });
     if wait.is_zero() {
         return Ok(answer.into_response());
     }

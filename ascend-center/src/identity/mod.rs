@@ -113,11 +113,37 @@ pub(crate) struct Agent {
     pub(crate) owner: Option<String>,
 }
 
+#[cfg(feature = "http")]
+impl Agent {
+    /// As the audit log names it.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::agent(&self.name)
+    }
+}
+
 /// Whose credential it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     Agent(Agent),
     Person(Person),
+}
+
+#[cfg(feature = "http")]
+impl Identity {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Agent(agent) => &agent.name,
+            Self::Person(person) => &person.name,
+        }
+    }
+
+    /// As the audit log names them.
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Agent(agent) => agent.actor(),
+            Self::Person(person) => person.actor(),
+        }
+    }
 }
 
 /// A token that nobody has, or that is for something else.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     Store, StoreError, evaluations,
     keys::confirm,
-    kill_switch,
+    kill_switch, terms,
     usage::{self, Before},
     writer::Transaction,
 };
@@ -165,13 +165,13 @@ pub(crate) enum ReportError {
 
 /// `SELECT` of all columns but the request, with this condition.
 macro_rules! select {
-    ($condition:literal) => {
+    ($($condition:expr),+) => {
         concat!(
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at, promised, outcome, erased_at, in_client FROM actions ",
-            $condition
+            $($condition),+
         )
     };
 }
@@ -415,7 +415,9 @@ async fn submit(
         .fetch_optional(&mut transaction.connection)
         .await?;
         if let Some(record) = earlier {
-            if record.digest != submission.digest {
+            if record.digest != submission.digest
+                || !is_request(transaction, record.id, &submission.request).await?
+            {
                 return Ok(Err(SubmitError::KeyReused(record.id)));
             }
             let life = record.life().at(transaction.now);
@@ -424,6 +426,17 @@ async fn submit(
     }
     let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
     let mut refusal = None;
+    let terms = terms::terms(&mut transaction.connection, &submission).await?;
+    if let Some(risk) = terms.risk.filter(|risk| *risk > verdict.risk_score) {
+        verdict.risk_score = risk;
+        // What the call itself asked for stays the least.
+        verdict.risk_level = verdict.risk_level.max(RiskLevel::of_score(risk));
+    }
+    if let Some(objection) = terms.objection {
+        verdict.decision = Decision::Deny;
+        verdict.reason = objection.to_string();
+        refusal = Some(objection.as_str());
+    }
     if let Some(switch) = kill_switch::read(&mut transaction.connection).await? {
         verdict.decision = Decision::Deny;
         verdict.reason = switch.sentence();
@@ -538,6 +551,19 @@ fn words(decision: Decision, matched: &[Matched]) -> Option<String> {
     let deciding = matched.iter().filter(|matched| matched.effect == effect);
     let words: Vec<&str> = deciding.filter_map(|matched| matched.reason.as_deref()).collect();
     Some(words.join("; ")).filter(|words| !words.is_empty())
+}
+
+/// Whether it is what action `id` was asked with, as far as that is still known.
+async fn is_request(
+    transaction: &mut Transaction,
+    id: i64,
+    request: &str,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar("SELECT erased_at IS NOT NULL OR request = ? FROM actions WHERE id = ?")
+        .bind(request)
+        .bind(id)
+        .fetch_one(&mut transaction.connection)
+        .await?)
 }
 
 /// The verdict, and what was counted for it.

@@ -23,7 +23,7 @@ pub struct KillSwitch {
 }
 
 impl KillSwitch {
-    pub(super) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         format!("the kill switch was raised by {}: {}", self.raised_by, self.reason)
     }
 }

@@ -2,19 +2,30 @@
 //! what other processes wrote.
 
 mod actions;
+#[cfg(feature = "http")]
+mod activity;
+#[cfg(feature = "http")]
+mod agents;
 mod audit;
 mod audit_proof;
 mod audit_prune;
 mod credentials;
 mod evaluations;
+#[cfg(feature = "http")]
+mod history;
 mod identity_event;
 mod keys;
 mod kill_switch;
+#[cfg(feature = "http")]
+mod mcp_servers;
 mod news;
 #[cfg(feature = "http")]
 mod sessions;
+mod terms;
 mod usage;
 mod users;
+#[cfg(feature = "http")]
+mod webhooks;
 mod writer;
 
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
@@ -31,15 +42,28 @@ pub use actions::DecideError;
 pub(crate) use actions::{
     Decider, Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict,
 };
+#[cfg(feature = "http")]
+pub(crate) use activity::Wanted;
+#[cfg(feature = "http")]
+pub(crate) use agents::{RegisterError, RegisteredAgent};
 pub use audit::AuditQuery;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
+#[cfg(feature = "http")]
+pub(crate) use history::Entry;
 pub use kill_switch::{KillSwitch, SwitchError};
+#[cfg(feature = "http")]
+pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+pub(crate) use terms::Objection;
+#[cfg(feature = "http")]
+pub(crate) use terms::ServerState;
+#[cfg(feature = "http")]
+pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
 use writer::{Transaction, Writer};
 
 use crate::{audit::AuditKey, center::Durability};

@@ -65,8 +65,8 @@ async fn a_key_lives_from_the_command_line() {
         assert!(!file.windows(token.len()).any(|window| window == token), "only its hash is kept");
     }
     let events = [
-        // The two in the directory, and this one.
-        (AuditKind::CredentialCreated, 3),
+        // The two in the directory, a token of a person, and this one.
+        (AuditKind::CredentialCreated, 4),
         (AuditKind::CredentialRotated, 2),
         (AuditKind::CredentialRevoked, 1),
     ];

@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; not each uses all")]
 
+pub(crate) mod contract;
+pub(crate) mod face;
 pub(crate) mod served;
 
 use std::{

@@ -25,6 +25,9 @@ impl Served {
             .arg(directory)
             .env("RUST_LOG", "warn")
             .env("USER", "alice")
+            // Tests ask more often than agents.
+            .env("ASCEND_CENTER_AGENT_RATE", "0")
+            .env("ASCEND_CENTER_TENANT_RATE", "0")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -41,6 +41,8 @@ fn asked(namespace: &str, verb: &str, resource: &str) -> Submission {
         digest: "00".repeat(32).parse::<Digest>().unwrap(),
         idempotency_key: None,
         approval_timeout: Duration::from_secs(300),
+        mcp_server: None,
+        model: None,
         requested_by: "test".to_owned(),
         owner: None,
         request: "{}".to_owned(),

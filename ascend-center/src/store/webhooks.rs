@@ -1,0 +1,397 @@
+//! Webhooks, and what is still to be delivered to them. Both survive a restart:
+//! a delivery is queued in the transaction that notes its event as seen.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::FromRow;
+
+use super::{
+    Store, StoreError,
+    actions::select,
+    history::{self, Entry},
+    moment,
+};
+use crate::{
+    audit::{AuditEvent, AuditKind},
+    identity::Identity,
+    record::Record,
+};
+
+/// How long a message is kept after it arrived, in milliseconds.
+const KEPT: i64 = 7 * 24 * 3_600_000;
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub(crate) struct Webhook {
+    pub(crate) id: i64,
+    pub(crate) url: String,
+    pub(crate) events: Vec<String>,
+    pub(crate) agent_id: Option<String>,
+    pub(crate) secret: SecretString,
+    /// It hears of this credential's actions alone.
+    pub(crate) of_agent: Option<String>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// A webhook to be.
+#[derive(Debug)]
+pub(crate) struct NewWebhook {
+    pub(crate) url: String,
+    pub(crate) events: Vec<String>,
+    pub(crate) agent_id: Option<String>,
+    pub(crate) secret: SecretString,
+    pub(crate) of_agent: Option<String>,
+    pub(crate) created_by: Identity,
+}
+
+/// What to change of a webhook.
+#[derive(Debug, Default)]
+pub(crate) struct WebhookChange {
+    pub(crate) url: Option<String>,
+    pub(crate) events: Option<Vec<String>>,
+    pub(crate) secret: Option<SecretString>,
+}
+
+/// Something that may interest webhooks.
+#[derive(Debug)]
+pub(crate) struct Happened {
+    pub(crate) entry: Entry,
+    pub(crate) action: Record,
+}
+
+/// A message that is due.
+#[derive(Debug, FromRow)]
+pub(crate) struct Due {
+    pub(crate) id: i64,
+    pub(crate) webhook_id: i64,
+    pub(crate) kind: String,
+    pub(crate) body: String,
+    /// How often it was tried before.
+    pub(crate) attempts: u32,
+}
+
+/// A message, for people.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) id: i64,
+    pub(crate) webhook_id: i64,
+    pub(crate) kind: String,
+    pub(crate) state: String,
+    pub(crate) attempts: u32,
+    pub(crate) due_at: Timestamp,
+    pub(crate) problem: Option<String>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Delivered,
+    /// To be tried again after this time.
+    Again(Duration, String),
+    Dead(String),
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    url: String,
+    events: String,
+    agent_id: Option<String>,
+    secret: String,
+    of_agent: Option<String>,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Webhook {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            url: row.url,
+            events: serde_json::from_str(&row.events)?,
+            agent_id: row.agent_id,
+            secret: row.secret.into(),
+            of_agent: row.of_agent,
+            created_at: moment(row.created_at)?,
+        })
+    }
+}
+
+const COLUMNS: &str = "SELECT id, url, events, agent_id, secret, of_agent, created_at FROM webhooks \
+     WHERE (?1 IS NULL OR of_agent = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY id";
+
+impl Store {
+    pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<i64, StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let seen = history::newest(&mut transaction.connection).await?;
+                let id: i64 = sqlx::query_scalar(
+                    "INSERT INTO webhooks (url, events, agent_id, secret, of_agent, created_by, \
+                     created_at, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                )
+                .bind(&new.url)
+                .bind(serde_json::to_string(&new.events)?)
+                .bind(&new.agent_id)
+                .bind(new.secret.expose_secret())
+                .bind(&new.of_agent)
+                .bind(new.created_by.name())
+                .bind(transaction.now)
+                .bind(seen)
+                .fetch_one(&mut transaction.connection)
+                .await?;
+                let detail = format!("webhook {id}");
+                transaction
+                    .note(
+                        AuditEvent::new(AuditKind::WebhookAdded, new.created_by.actor())
+                            .subject(&*detail),
+                    )
+                    .await?;
+                Ok(id)
+            })
+        })
+        .await
+    }
+
+    /// The webhooks of an agent, or for `None` all; with `id` only that one.
+    pub(crate) async fn webhooks(
+        &self,
+        of_agent: Option<&str>,
+        id: Option<i64>,
+    ) -> Result<Vec<Webhook>, StoreError> {
+        let rows: Vec<Row> =
+            sqlx::query_as(COLUMNS).bind(of_agent).bind(id).fetch_all(&self.readers).await?;
+        rows.into_iter().map(Webhook::try_from).collect()
+    }
+
+    /// Changes a webhook that is there.
+    pub(crate) async fn change_webhook(
+        &self,
+        id: i64,
+        change: WebhookChange,
+        by: Identity,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let events = change.events.map(|events| serde_json::to_string(&events));
+                sqlx::query(
+                    "UPDATE webhooks SET url = coalesce(?, url), events = coalesce(?, events), \
+                     secret = coalesce(?, secret) WHERE id = ?",
+                )
+                .bind(&change.url)
+                .bind(events.transpose()?)
+                .bind(change.secret.as_ref().map(ExposeSecret::expose_secret))
+                .bind(id)
+                .execute(&mut transaction.connection)
+                .await?;
+                let detail = format!("webhook {id}");
+                transaction
+                    .note(AuditEvent::new(AuditKind::WebhookChanged, by.actor()).subject(&*detail))
+                    .await
+            })
+        })
+        .await
+    }
+
+    /// Forgets a webhook, and what was to be delivered to it.
+    pub(crate) async fn delete_webhook(&self, id: i64, by: Identity) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM webhooks WHERE id = ?")
+                    .bind(id)
+                    .execute(&mut transaction.connection)
+                    .await?;
+                let detail = format!("webhook {id}");
+                transaction
+                    .note(AuditEvent::new(AuditKind::WebhookDeleted, by.actor()).subject(&*detail))
+                    .await
+            })
+        })
+        .await
+    }
+
+    /// Looks at what happened since the last time, at most `limit` events, and
+    /// queues what `message` makes of each; whether there was anything.
+    pub(crate) async fn queue_deliveries(
+        &self,
+        limit: u32,
+        message: fn(&Webhook, &Happened) -> Vec<(&'static str, String)>,
+    ) -> Result<bool, StoreError> {
+        let seen: Option<i64> =
+            sqlx::query_scalar("SELECT min(seen) FROM webhooks").fetch_one(&self.readers).await?;
+        let newest = history::newest(&mut *self.readers.acquire().await?).await?;
+        if seen.is_none_or(|seen| seen >= newest) {
+            return Ok(false);
+        }
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let connection = &mut transaction.connection;
+                let seen: Option<i64> = sqlx::query_scalar("SELECT min(seen) FROM webhooks")
+                    .fetch_one(&mut *connection)
+                    .await?;
+                let Some(seen) = seen else { return Ok(false) };
+                let rows: Vec<Row> = sqlx::query_as(COLUMNS)
+                    .bind(None::<&str>)
+                    .bind(None::<i64>)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let webhooks =
+                    rows.into_iter().map(Webhook::try_from).collect::<Result<Vec<_>, _>>()?;
+                let entries = history::after(&mut *connection, seen, limit).await?;
+                let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(false) };
+                for entry in entries {
+                    let Some(action) = &entry.action else { continue };
+                    let action: Record = sqlx::query_as(select!("WHERE id = ?"))
+                        .bind(action.id)
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    let happened = Happened { entry, action };
+                    for webhook in &webhooks {
+                        for (kind, body) in message(webhook, &happened) {
+                            // Some webhooks have seen more than others.
+                            sqlx::query(
+                                "INSERT OR IGNORE INTO webhook_deliveries (webhook_id, event_id, \
+                                 kind, body, state, due_at, created_at) \
+                                 SELECT ?1, ?2, ?3, ?4, 'queued', ?5, ?5 FROM webhooks \
+                                 WHERE id = ?1 AND seen < ?2",
+                            )
+                            .bind(webhook.id)
+                            .bind(happened.entry.id)
+                            .bind(kind)
+                            .bind(body)
+                            .bind(transaction.now)
+                            .execute(&mut *connection)
+                            .await?;
+                        }
+                    }
+                }
+                sqlx::query("UPDATE webhooks SET seen = max(seen, ?)")
+                    .bind(last)
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Takes up to `limit` messages that are due. Whoever takes them has `lease`
+    /// to deliver them; after that they are due again.
+    pub(crate) async fn take_deliveries(
+        &self,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Due>, StoreError> {
+        let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+        let due: Option<i64> = self.next_delivery().await?.map(Timestamp::as_millisecond);
+        if due.is_none_or(|due| due > super::now()) {
+            return Ok(Vec::new());
+        }
+        self.write(move |transaction| {
+            Box::pin(async move {
+                Ok(sqlx::query_as(
+                    "UPDATE webhook_deliveries SET due_at = ?1 + ?2, attempts = attempts + 1 \
+                     WHERE id IN (SELECT id FROM webhook_deliveries WHERE state = 'queued' \
+                     AND due_at <= ?1 ORDER BY due_at LIMIT ?3) \
+                     RETURNING id, webhook_id, kind, body, attempts - 1 AS attempts",
+                )
+                .bind(transaction.now)
+                .bind(lease)
+                .bind(limit)
+                .fetch_all(&mut transaction.connection)
+                .await?)
+            })
+        })
+        .await
+    }
+
+    /// When the next message is due.
+    pub(crate) async fn next_delivery(&self) -> Result<Option<Timestamp>, StoreError> {
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT min(due_at) FROM webhook_deliveries WHERE state = 'queued'")
+                .fetch_one(&self.readers)
+                .await?;
+        due.map(moment).transpose()
+    }
+
+    /// Keeps what became of an attempt.
+    pub(crate) async fn attempted(&self, id: i64, attempt: Attempt) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let (state, wait, problem) = match attempt {
+                    Attempt::Delivered => ("delivered", Duration::ZERO, None),
+                    Attempt::Again(wait, problem) => ("queued", wait, Some(problem)),
+                    Attempt::Dead(problem) => ("dead", Duration::ZERO, Some(problem)),
+                };
+                let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                sqlx::query(
+                    "UPDATE webhook_deliveries SET state = ?, due_at = ?, problem = ? WHERE id = ?",
+                )
+                .bind(state)
+                .bind(transaction.now.saturating_add(wait))
+                .bind(problem)
+                .bind(id)
+                .execute(&mut transaction.connection)
+                .await?;
+                // What arrived is of no use for long; what did not is.
+                sqlx::query(
+                    "DELETE FROM webhook_deliveries WHERE state = 'delivered' AND created_at < ?",
+                )
+                .bind(transaction.now - KEPT)
+                .execute(&mut transaction.connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The newest messages to the webhooks of an agent, or for `None` to all;
+    /// with `state` only those.
+    pub(crate) async fn deliveries(
+        &self,
+        of_agent: Option<&str>,
+        state: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        #[derive(FromRow)]
+        struct Row {
+            id: i64,
+            webhook_id: i64,
+            kind: String,
+            state: String,
+            attempts: u32,
+            due_at: i64,
+            problem: Option<String>,
+            created_at: i64,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT d.id, webhook_id, kind, state, attempts, due_at, problem, d.created_at \
+             FROM webhook_deliveries d JOIN webhooks w ON w.id = webhook_id \
+             WHERE (?1 IS NULL OR of_agent = ?1) AND (?2 IS NULL OR state = ?2) \
+             ORDER BY d.id DESC LIMIT ?3",
+        )
+        .bind(of_agent)
+        .bind(state)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Delivery {
+                    id: row.id,
+                    webhook_id: row.webhook_id,
+                    kind: row.kind,
+                    state: row.state,
+                    attempts: row.attempts,
+                    due_at: moment(row.due_at)?,
+                    problem: row.problem,
+                    created_at: moment(row.created_at)?,
+                })
+            })
+            .collect()
+    }
+}
