@@ -90,6 +90,7 @@ mod tests {
             risk_level: RiskLevel::Medium,
             until: now + Duration::from_secs(290),
             approvers: String::new(),
+            promised: false,
             card: None,
         };
         let card = Card {
