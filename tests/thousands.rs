@@ -67,7 +67,14 @@ impl Server {
         let key = center.agent_key().unwrap().expose_secret().to_owned();
         let served = center.clone();
         let serving = tokio::spawn(async move {
-            served.serve(listener, ServeConfig::new(), std::future::pending()).await.unwrap();
+            served
+                .serve(
+                    listener,
+                    ServeConfig::new().agent_rate(0).tenant_rate(0),
+                    std::future::pending(),
+                )
+                .await
+                .unwrap();
         });
         let environment = [("ASCEND_BASE_URL", url), ("ASCEND_API_KEY", key)];
         Self::start(directory, center, environment, Some(serving), OVER_HTTP).await

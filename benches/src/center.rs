@@ -52,7 +52,13 @@ impl RealCenter {
         self.runtime.spawn(async move {
             let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
             let _ = sender.send(listener.local_addr()?);
-            center.serve(listener, ServeConfig::new(), std::future::pending()).await
+            center
+                .serve(
+                    listener,
+                    ServeConfig::new().agent_rate(0).tenant_rate(0),
+                    std::future::pending(),
+                )
+                .await
         });
         let url = format!("http://{}", address.recv().context("the center does not listen")?);
         let key = self.center.agent_key()?.expose_secret().to_owned();

@@ -134,7 +134,14 @@ impl Own {
         let address = inner.local_addr().unwrap();
         let served = center.clone();
         tokio::spawn(async move {
-            served.serve(inner, ServeConfig::new(), std::future::pending()).await.unwrap();
+            served
+                .serve(
+                    inner,
+                    ServeConfig::new().agent_rate(0).tenant_rate(0),
+                    std::future::pending(),
+                )
+                .await
+                .unwrap();
         });
         let outer = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", outer.local_addr().unwrap());

@@ -144,6 +144,8 @@ pub(super) struct Listed {
     reviewed_at: Option<Timestamp>,
     /// Whether its agent was told that it waits on, and is to come back for it.
     promised: bool,
+    /// Whether the word of the client's user counts as an approval.
+    in_client: bool,
 }
 
 pub(super) fn listed(record: &Record) -> Listed {
@@ -164,6 +166,7 @@ pub(super) fn listed(record: &Record) -> Listed {
         created_at: record.created_at,
         reviewed_at: record.reviewed_at,
         promised: record.promised,
+        in_client: record.in_client,
     }
 }
 

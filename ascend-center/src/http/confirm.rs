@@ -53,11 +53,11 @@ pub(super) async fn confirm(
     body: Body,
 ) -> Result<Json<Standing>, Problem> {
     let id = number(&id)?;
+    visible(face.center.action(id).await?, id, &caller)?;
     let mut fields = Fields::parse(&body?)?;
     let (answer, session) = read_confirmation(&mut fields);
     fields.finish()?;
     let Some(answer) = answer else { return Err(Problem::internal("no decision")) };
-    visible(face.center.action(id).await?, id, &caller)?;
     let confirmation = Confirmation { answer, session };
     let record = face.center.confirm_for(id, &confirmation, &caller.name).await?;
     Ok(Json(standing(&record)))
