@@ -111,9 +111,8 @@ impl Handler {
                 () = self.ended.cancelled() => {}
             }
         };
-        // What came as a first request goes on as it began.
-        let is_first = leg.resumes.is_none();
-        if is_first
+        // What began as legs goes on as legs.
+        if leg.resumes.is_none()
             && tasks::may_answer(&context, is_legacy)
             && server.tasks.have_room(&server.limits)
         {
@@ -168,6 +167,22 @@ impl Handler {
             () = context.ct.cancelled() => failed("the call was cancelled", None),
         }
     }
+
+    fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
+        session::of(context, &self.session_id).session_id
+    }
+
+    /// The tasks of the server, and whose request this is.
+    fn tasks<M: ConstString>(
+        &self,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(&Tasks, String), ErrorData> {
+        // Earlier versions have methods of the same names, for other tasks.
+        if is_legacy(context) {
+            return Err(ErrorData::method_not_found::<M>());
+        }
+        Ok((&self.server.tasks, self.session_id(context)))
+    }
 }
 
 /// A call's arguments, where the transport hid them or where they came.
@@ -187,24 +202,6 @@ fn random_session_id() -> String {
 
 pub(super) fn uuid() -> String {
     hex::encode(&crate::Salt::random().public()[..16])
-}
-
-impl Handler {
-    fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
-        session::of(context, &self.session_id).session_id
-    }
-
-    /// The tasks of the server, and whose request this is.
-    fn tasks<M: ConstString>(
-        &self,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<(&Tasks, String), ErrorData> {
-        // Earlier versions have methods of the same names, for other tasks.
-        if is_legacy(context) {
-            return Err(ErrorData::method_not_found::<M>());
-        }
-        Ok((&self.server.tasks, self.session_id(context)))
-    }
 }
 
 impl ServerHandler for Handler {
