@@ -239,7 +239,8 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } = config;
+        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } =
+            config;
         let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -283,7 +284,7 @@ impl Center {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
             Shadow::start(policies, store.clone())
         });
-        Ok(Self(Arc::new(Inner {
+        let center = Self(Arc::new(Inner {
             directory,
             store,
             policies,
@@ -293,7 +294,11 @@ impl Center {
             passwords: Passwords::default(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
-        })))
+        }));
+        for sentence in center.rules_without_people().await? {
+            tracing::warn!("{sentence}");
+        }
+        Ok(center)
     }
 
     /// Where the center keeps everything, as an absolute path.
@@ -478,7 +483,8 @@ impl Center {
         let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
-        let record = self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
+        let record =
+            self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
         if record.state == ActionState::Pending {
             self.0.clock.look();
         }

@@ -6,6 +6,7 @@ use cedar_policy::{Decision, Expression, Policy, PolicyId, PolicySet, Validation
 use super::{
     asked::Asked,
     engine::Engine,
+    load::of_any_action,
     reads::{Read, reads},
     recent::Needs,
 };
@@ -28,9 +29,11 @@ impl Engine {
             return Err(format!("{}; {}", unknown.message, unknown.help));
         }
         if !Needs::of(&reads).counts_nothing() || reads.iter().any(Read::is_whole) {
-            return Err("a grant does not read `context.recent`, nor the whole `context`; say for \
+            return Err(
+                "a grant does not read `context.recent`, nor the whole `context`; say for \
                         how many calls it is"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let mut set = PolicySet::new();
         set.add(policy).map_err(|error| error.to_string())?;
@@ -101,6 +104,7 @@ fn told(error: &(impl std::error::Error + miette::Diagnostic)) -> String {
         Some((start, rest)) if start.starts_with("for policy `") => rest,
         _ => &text,
     };
+    let text = of_any_action(text);
     let label = error.labels().and_then(|mut labels| labels.next());
     let label = label.as_ref().and_then(|label| label.label());
     let label = label.filter(|label| !text.contains(label)).map(|label| format!(": {label}"));

@@ -83,6 +83,15 @@ async fn prune(
     .execute(&mut transaction.connection)
     .await?
     .rows_affected();
+    // A grant that was given with an approval names the same resource.
+    sqlx::query(
+        "UPDATE grants SET resource = '', condition = NULL, comment = NULL WHERE created_at < $1 \
+         AND (expires_at <= $2 OR used >= calls OR revoked_at IS NOT NULL)",
+    )
+    .bind(before.as_millisecond())
+    .bind(transaction.now)
+    .execute(&mut transaction.connection)
+    .await?;
     // What policies saw and said of them can quote the arguments too.
     for statement in [
         "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",

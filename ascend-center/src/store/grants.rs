@@ -12,7 +12,7 @@ use sqlx::{FromRow, SqliteConnection};
 
 use super::{Store, StoreError, keys::confirm, moment, votes, writer::Transaction};
 use crate::{
-    audit::{Actor, AuditEvent, AuditKind},
+    audit::{Actor, AuditEvent, AuditKind, EntryHash, written},
     identity::{NotAllowed, Origin, Permission, Person},
     life::Event,
     quorum::{GrantUse, Vote},
@@ -419,18 +419,25 @@ pub(super) async fn insert(
     .fetch_one(&mut transaction.connection)
     .await?;
     let grant = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let terms = serde_json::json!({
-        "tool": grant.tool,
-        "action": grant.action,
-        "resource": grant.resource,
-        "agent": grant.agent,
-        "condition": grant.condition,
-        "expires_at": grant.expires_at,
-        "calls": grant.calls,
-    });
-    let event = AuditEvent::new(AuditKind::GrantCreated, by.actor());
-    let event = event.subject(grant.label()).detail(terms.to_string());
-    let event = AuditEvent { grant: Some(id), comment: new.comment, ..event };
+    let event = AuditEvent::new(AuditKind::GrantCreated, by.actor()).subject(grant.label());
+    let detail = format!("{} calls until {}", grant.calls, written(grant.expires_at));
+    // Its resource can be an agent's own text, which is not for the log.
+    let content = EntryHash::of(
+        "grant v1",
+        [
+            grant.tool.as_deref(),
+            grant.action.as_deref(),
+            Some(&grant.resource),
+            grant.agent.as_deref(),
+            grant.condition.as_deref(),
+        ],
+    );
+    let event = AuditEvent {
+        grant: Some(id),
+        content: Some(content),
+        comment: new.comment,
+        ..event.detail(detail)
+    };
     transaction.note(event).await?;
     Ok(Ok(grant))
 }
