@@ -111,9 +111,9 @@ async fn a_center_killed_between_two_votes_still_has_the_first() {
     assert!(out.contains("also from `managers`"), "{out}");
     let (status, out, _) = at(&server, directory, &carol, &["approve", &id]).await;
     assert_eq!((status, out), (0, format!("action {id} approved by bob, carol\n")));
-    let claim =
-        post(&server, &format!("/api/v1/actions/{id}/claim"), &json!({ "digest": digest(1) }));
-    assert_eq!(claim.await["granted"], true);
+    let claim = format!("/api/v1/actions/{id}/claim");
+    let claim = post(&server, &claim, &json!({ "digest": digest(1) })).await;
+    assert_eq!(claim["granted"], true);
     drop(server);
 
     let center = Center::open(config(directory)).await.unwrap();
