@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A collector in this process.
 #[derive(Clone)]
-pub struct Collector {
+pub(crate) struct Collector {
     endpoint: String,
     taken: Arc<Taken>,
 }
@@ -43,32 +43,32 @@ struct All {
 
 /// A span.
 #[derive(Debug, Clone)]
-pub struct Span {
-    pub service: String,
-    pub name: String,
-    pub trace: String,
-    pub id: String,
+pub(crate) struct Span {
+    pub(crate) service: String,
+    pub(crate) name: String,
+    pub(crate) trace: String,
+    pub(crate) id: String,
     /// Empty for the first of a trace.
-    pub parent: String,
-    pub kind: SpanKind,
-    pub is_error: bool,
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) parent: String,
+    pub(crate) kind: SpanKind,
+    pub(crate) is_error: bool,
+    pub(crate) attributes: BTreeMap<String, String>,
     /// The spans that it is linked to: trace and id.
-    pub links: Vec<(String, String)>,
-    pub events: usize,
+    pub(crate) links: Vec<(String, String)>,
+    pub(crate) events: usize,
 }
 
 /// The newest value of a metric for some attributes.
 #[derive(Debug, Clone)]
-pub struct Point {
-    pub metric: String,
-    pub attributes: BTreeMap<String, String>,
+pub(crate) struct Point {
+    pub(crate) metric: String,
+    pub(crate) attributes: BTreeMap<String, String>,
     /// A sum's value, or how many values a histogram has.
-    pub value: i64,
+    pub(crate) value: i64,
 }
 
 impl Collector {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let taken = Arc::<Taken>::default();
@@ -81,7 +81,7 @@ impl Collector {
     }
 
     /// The variables that make a process export to it, soon.
-    pub fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &*self.endpoint),
             ("OTEL_BSP_SCHEDULE_DELAY", "50"),
@@ -112,7 +112,7 @@ impl Collector {
     }
 
     /// A span of this trace, by its name.
-    pub async fn span(&self, trace: &str, name: &str) -> Span {
+    pub(crate) async fn span(&self, trace: &str, name: &str) -> Span {
         self.until(name, |all| {
             all.spans.iter().find(|span| span.trace == trace && span.name == name).cloned()
         })
@@ -120,7 +120,7 @@ impl Collector {
     }
 
     /// A child of `parent`, by its name.
-    pub async fn child(&self, parent: &Span, name: &str) -> Span {
+    pub(crate) async fn child(&self, parent: &Span, name: &str) -> Span {
         let what = format!("{name} below {}", parent.name);
         self.until(&what, |all| {
             let mut spans = all.spans.iter();
@@ -133,12 +133,17 @@ impl Collector {
     }
 
     /// A span in any trace.
-    pub async fn anywhere(&self, name: &str) -> Span {
+    pub(crate) async fn anywhere(&self, name: &str) -> Span {
         self.until(name, |all| all.spans.iter().find(|span| span.name == name).cloned()).await
     }
 
     /// A metric with these among its attributes, once its value is at least that.
-    pub async fn metric(&self, name: &str, attributes: &[(&str, &str)], value: i64) -> Point {
+    pub(crate) async fn metric(
+        &self,
+        name: &str,
+        attributes: &[(&str, &str)],
+        value: i64,
+    ) -> Point {
         self.until(name, |all| {
             let mut points = all.points.iter();
             let has = |point: &&Point| {
@@ -153,16 +158,16 @@ impl Collector {
         .await
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         self.taken.all.lock().unwrap().spans.clone()
     }
 
-    pub fn points(&self) -> Vec<Point> {
+    pub(crate) fn points(&self) -> Vec<Point> {
         self.taken.all.lock().unwrap().points.clone()
     }
 
     /// Whether `text` was in anything that was exported.
-    pub fn has_seen(&self, text: &str) -> bool {
+    pub(crate) fn has_seen(&self, text: &str) -> bool {
         let taken = self.taken.all.lock().unwrap();
         taken
             .bytes

@@ -94,7 +94,7 @@ async fn every_request_for_a_call_names_its_trace() {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     client.send(call).await;
 
-    let mut changes = center.changes();
+    let changes = center.changes();
     let action = loop {
         let changed = changes.next();
         let pending = center.actions(Some(ascend_center::ActionState::Pending), 1).await.unwrap();
