@@ -153,6 +153,7 @@ async fn is_approved(collector: &Collector, peer: &Peer<RoleClient>, approver: &
     let id = pending[0]["id"].to_string();
     let parent = pending[0]["traceparent"].as_str().unwrap().to_owned();
     assert_eq!(&parent[3..35], trace(0xa3), "the center keeps the trace");
+    assert!(approver.run(&["pending"]).await.contains(&trace(0xa3)), "and shows it");
     // The same call in another trace waits for the same action.
     let second = tokio::spawn({
         let peer = peer.clone();
@@ -169,6 +170,8 @@ async fn is_approved(collector: &Collector, peer: &Peer<RoleClient>, approver: &
     let waited = collector.child(&served, "ascend.wait").await;
     assert_eq!(waited.attributes["ascend.wait.outcome"], "approved");
     waited.attributes["ascend.wait.ms"].parse::<u64>().unwrap();
+    let asked = collector.child(&waited, "GET").await;
+    assert_eq!(asked.attributes["ascend.operation"], "wait");
     let decided = collector.anywhere("ascend.decide").await;
     assert_eq!(decided.service, "ascend-center");
     assert_ne!(decided.trace, served.trace, "an approval is a trace of its own");

@@ -108,6 +108,11 @@ async fn every_request_for_a_call_names_its_trace() {
     center.approve(action.id, &approver, None).await.unwrap();
     let answer = client.answer(1).await;
     assert_eq!(answer["result"]["_meta"]["governance"]["status"], "approved", "{answer}");
+    let shown = between.http.get(format!("{}/api/v1/actions/{}", between.center, action.id));
+    let shown = shown.bearer_auth(key["token"].as_str().unwrap()).send().await.unwrap();
+    let shown: Value = shown.json().await.unwrap();
+    assert_eq!(shown["trace_id"], PARENT[3..35], "{shown}");
+    assert_eq!(shown["traceparent"], PARENT);
     client.close_input().await;
     serving.await.unwrap().unwrap();
 
