@@ -15,6 +15,7 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+use tracing::Span;
 
 #[cfg(feature = "http")]
 use crate::identity::Gate;
@@ -36,6 +37,7 @@ use crate::{
         Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
+    trace,
 };
 
 /// What a center needs to know.
@@ -483,10 +485,15 @@ impl Center {
         let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
-        let record =
-            self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
+        let asked = submission.traceparent;
+        let new = NewAction { submission, judged, policies, covers };
+        let record = self.0.store.submit(new).await?;
         if record.state == ActionState::Pending {
             self.0.clock.look();
+        }
+        if record.traceparent != asked {
+            // It joined the action of an earlier call.
+            trace::link(&Span::current(), record.traceparent);
         }
         if let Some((shadow, submission)) = for_shadow {
             shadow.ask(submission, &record);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use ascend_sdk::{
     ActionId, Approval, Decision, Digest, Evaluation, RefusalKind, Rejection, Review, RiskLevel,
+    TraceParent,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,9 @@ pub struct Record {
     /// When the groups count to which rules escalate it; `None` when none does.
     #[serde(default)]
     pub escalates_at: Option<Timestamp>,
+    /// The span in which it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// A policy that matched an action.
@@ -362,6 +366,9 @@ impl<R: Columns> FromRow<'_, R> for Record {
             rules,
             votes: json(row, "votes")?,
             escalates_at: optional_time(row, "escalates_at")?,
+            traceparent: row
+                .read::<Option<String>>("traceparent")?
+                .and_then(|text| TraceParent::parse(&text)),
         })
     }
 }

@@ -168,6 +168,10 @@ pub(super) struct Listed {
     /// When the groups count to which rules escalate it.
     #[schema(value_type = Option<String>, format = DateTime)]
     escalates_at: Option<Timestamp>,
+    /// The trace of the call, where its client told of one.
+    trace_id: Option<String>,
+    /// The span in it in which it was asked.
+    traceparent: Option<String>,
 }
 
 pub(super) fn listed(record: &Record) -> Listed {
@@ -192,6 +196,8 @@ pub(super) fn listed(record: &Record) -> Listed {
         rules: record.rules.clone(),
         votes: record.votes.clone(),
         escalates_at: record.escalates_at,
+        trace_id: record.traceparent.map(|parent| parent.trace_id()),
+        traceparent: record.traceparent.map(|parent| parent.to_string()),
     }
 }
 

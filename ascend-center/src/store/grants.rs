@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{
-    Store, StoreError, keys::confirm, moment,
+    Store, StoreError,
+    keys::confirm,
+    moment,
     sql::{self, Connection},
     votes,
     writer::Transaction,

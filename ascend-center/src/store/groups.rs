@@ -50,11 +50,10 @@ impl Store {
 
     /// The groups of everybody who is in one, by name in lower case.
     pub(crate) async fn groups(&self) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-        let rows: Vec<(String, String)> = sql::query_as(
-            "SELECT person, group_name FROM memberships ORDER BY person, group_name",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<(String, String)> =
+            sql::query_as("SELECT person, group_name FROM memberships ORDER BY person, group_name")
+                .fetch_all(&self.readers)
+                .await?;
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (person, group) in rows {
             groups.entry(person).or_default().push(group);
@@ -75,12 +74,11 @@ impl Store {
                 .await?;
         let mut count = 0;
         for member in members {
-            let role: Option<String> = sql::query_scalar(
-                "SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL",
-            )
-            .bind(&member)
-            .fetch_optional(&self.readers)
-            .await?;
+            let role: Option<String> =
+                sql::query_scalar("SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL")
+                    .bind(&member)
+                    .fetch_optional(&self.readers)
+                    .await?;
             let role: Option<Role> = role.map(|role| word(&role)).transpose()?;
             let is_owner = owner.as_ref().is_some_and(|owner| same_person(owner, &member));
             if is_owner || role.is_some_and(|role| role.may(Permission::Decide)) {

@@ -82,5 +82,7 @@ fn of_action(Happened { entry, .. }: &Happened, action: &Record) -> Value {
         "approved_by": is("approved").then_some(&action.reviewed_by),
         "rejected_by": is("rejected").then_some(&entry.by),
         "comments": action.comments,
+        "trace_id": action.traceparent.map(|parent| parent.trace_id()),
+        "traceparent": action.traceparent,
     })
 }
