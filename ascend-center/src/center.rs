@@ -552,6 +552,9 @@ impl Center {
 fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
     let recent = Recent::default();
     let asked = submission.asked(Timestamp::now(), &recent);
+    if !engine.counts() {
+        return Judged::Already(engine.evaluate(&asked));
+    }
     let needs = engine.needs(&asked);
     if needs.counts_nothing() {
         return Judged::Already(engine.evaluate(&asked));

@@ -23,6 +23,8 @@ enum Opened {
         open: Arc<Open>,
         /// Whether an identical call opened it.
         is_joined: bool,
+        /// Where it was claimed with the evaluation.
+        claim: Option<Claim>,
     },
     /// The authority gave no answer, and the call may run without.
     Unanswered(Grant),
@@ -60,8 +62,8 @@ impl Governor {
             () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
             opened = self.open(action, context) => opened?,
         };
-        let (open, is_joined) = match opened {
-            Opened::Action { open, is_joined } => (open, is_joined),
+        let (open, is_joined, claim) = match opened {
+            Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
             Opened::Unanswered(grant) => return Ok(grant),
         };
         let Open { id, evaluation, .. } = &*open;
@@ -87,13 +89,16 @@ impl Governor {
             return Err(open.refusal(RefusalKind::ApprovalMissing));
         }
 
-        let claim = tokio::select! {
-            biased;
-            () = &mut gone => {
-                pending.reason = "the call was cancelled";
-                return Err(open.refusal(RefusalKind::Cancelled));
-            }
-            claim = inner.authority.claim(id, &open.digest) => claim,
+        let claim = match claim {
+            Some(claim) => Ok(claim),
+            None => tokio::select! {
+                biased;
+                () = &mut gone => {
+                    pending.reason = "the call was cancelled";
+                    return Err(open.refusal(RefusalKind::Cancelled));
+                }
+                claim = inner.authority.claim(id, &open.digest) => claim,
+            },
         };
         match claim {
             Ok(Claim::Granted) => {}
@@ -137,7 +142,7 @@ impl Governor {
                 return Err(self.over(id));
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
-            return Ok(Opened::Action { open, is_joined: true });
+            return Ok(Opened::Action { open, is_joined: true, claim: None });
         }
         if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
             return Err(self.over(id));
@@ -148,8 +153,9 @@ impl Governor {
         let digest = action.digest;
         let what = action.summary.clone().unwrap_or_else(|| tool.clone());
         let timeout = action.approval_timeout;
-        let evaluation = match Evaluating::start(self, action).await {
-            Ok(evaluation) => evaluation,
+        let runs_at_once = !require_human_approval && resumed.is_none();
+        let (evaluation, claim) = match Evaluating::start(self, action, runs_at_once).await {
+            Ok(evaluated) => evaluated,
             Err(error) => {
                 // What was left waiting for a person never runs without one.
                 let require_human_approval = require_human_approval || resumed.is_some();
@@ -168,6 +174,7 @@ impl Governor {
             return Err(self.over(id));
         }
         let waits = evaluation.decision == Decision::RequireApproval;
+        let claim = claim.filter(|_| evaluation.decision == Decision::Allow);
         let id = evaluation.action_id.clone();
         let open = inner.room.enter(Open {
             id: id.clone(),
@@ -183,7 +190,7 @@ impl Governor {
             let reason = format!("an identical call waits for action {}", open.id);
             self.report(id, Outcome::Withdrawn { reason });
         }
-        Ok(Opened::Action { open, is_joined })
+        Ok(Opened::Action { open, is_joined, claim })
     }
 
     /// The answer to a call that continues an action which is over.
