@@ -14,6 +14,7 @@ use super::{
     annotations::{About, annotation_at, lint},
     clauses,
     problem::{PolicyError, Problem, Source, nearest},
+    reads::reads,
     recent::Needs,
     tools::{ToolSchema, ToolTypes},
 };
