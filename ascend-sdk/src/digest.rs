@@ -246,10 +246,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "string keys, finite numbers, and memory takes any write"
-)]
+#[expect(clippy::expect_used, reason = "string keys, finite numbers, and memory takes any write")]
 fn canonical(value: &impl Serialize) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value).expect("a JSON value has a canonical form")
 }
@@ -278,13 +275,11 @@ impl Serialize for Injective<'_> {
                 }
             }
             Value::Array(items) => serializer.collect_seq(items.iter().map(Injective)),
-            Value::Object(entries) => {
-                serializer.collect_map(entries.iter().map(|(key, value)| {
-                    let key: Cow<'_, str> =
-                        if key.starts_with('$') { format!("${key}").into() } else { key.into() };
-                    (key, Injective(value))
-                }))
-            }
+            Value::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| {
+                let key: Cow<'_, str> =
+                    if key.starts_with('$') { format!("${key}").into() } else { key.into() };
+                (key, Injective(value))
+            })),
             value => value.serialize(serializer),
         }
     }

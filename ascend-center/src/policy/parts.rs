@@ -62,7 +62,8 @@ fn names_values(policy: &Value) -> bool {
         Value::Array(items) => items.iter().any(names_values),
         Value::Object(entries) => {
             let named = entries.get("__entity").and_then(|entity| entity.get("type"));
-            let is_plain = |kind: &Value| matches!(kind.as_str(), Some("Action" | "Agent" | "Resource"));
+            let is_plain =
+                |kind: &Value| matches!(kind.as_str(), Some("Action" | "Agent" | "Resource"));
             named.is_some_and(|kind| !is_plain(kind)) || entries.values().any(names_values)
         }
         _ => false,
@@ -91,7 +92,8 @@ mod tests {
         assert!(parts("context has sql").has("sql"));
         let scope_alone = parts("resource == Resource::\"a\" && principal in [Agent::\"b\"]");
         assert_eq!(scope_alone, Parts::default());
-        for attributes in ["resource.words.contains(\"x\")", "Agent::\"a\".id == \"b\"", "resource has uri"]
+        for attributes in
+            ["resource.words.contains(\"x\")", "Agent::\"a\".id == \"b\"", "resource has uri"]
         {
             assert!(parts(attributes).has_attributes(), "{attributes}");
         }

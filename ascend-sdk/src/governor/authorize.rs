@@ -38,9 +38,18 @@ impl Governor {
     /// # Errors
     ///
     /// When the action may not run.
-    pub async fn authorize(
+    pub fn authorize<'a>(
+        &'a self,
+        action: Action,
+        context: &'a CallContext,
+    ) -> impl Future<Output = Result<Grant, Refusal>> + Send + 'a {
+        // What is large is put on the heap, and let go before the wait.
+        self.authorize_boxed(Box::new(action), context)
+    }
+
+    async fn authorize_boxed(
         &self,
-        mut action: Action,
+        mut action: Box<Action>,
         context: &CallContext,
     ) -> Result<Grant, Refusal> {
         let inner = &*self.0;
@@ -60,7 +69,7 @@ impl Governor {
         let opened = tokio::select! {
             biased;
             () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
-            opened = self.open(action, context) => opened?,
+            opened = Box::pin(self.open(action, context)) => opened?,
         };
         let (open, is_joined, claim) = match opened {
             Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
@@ -80,7 +89,7 @@ impl Governor {
         let mut pending = Pending::new(self, open.clone(), context);
 
         let approval = if evaluation.decision == Decision::RequireApproval {
-            self.review(&open, is_joined, card, context, &mut pending).await?
+            Box::pin(self.review(&open, is_joined, card, context, &mut pending)).await?
         } else {
             evaluation.approval.clone()
         };
@@ -127,7 +136,7 @@ impl Governor {
     }
 
     /// Joins the action that an identical call waits for, or has this one evaluated.
-    async fn open(&self, action: Action, context: &CallContext) -> Result<Opened, Refusal> {
+    async fn open(&self, action: Box<Action>, context: &CallContext) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
         let place = context.patience().and(action.call).map(|call| Place {

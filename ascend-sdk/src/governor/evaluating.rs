@@ -26,7 +26,7 @@ type Evaluated = Result<(Evaluation, Option<Claim>), AuthorityError>;
 
 impl<'a> Evaluating<'a> {
     /// `runs_at_once` tells that a decision which allows the call may be claimed.
-    pub(super) fn start(governor: &'a Governor, action: Action, runs_at_once: bool) -> Self {
+    pub(super) fn start(governor: &'a Governor, action: Box<Action>, runs_at_once: bool) -> Self {
         let authority = governor.0.authority.clone();
         let future = Box::pin(async move {
             if runs_at_once {

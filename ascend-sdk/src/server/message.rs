@@ -6,8 +6,8 @@
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestMethod, CallToolRequestParams, CancelledNotification,
-    ClientNotification, ClientRequest, ClientResult, ErrorCode, ErrorData,
-    InitializeRequestParams, JsonRpcVersion2_0, ProtocolVersion, RequestId, RequestMetaObject,
+    ClientNotification, ClientRequest, ClientResult, ErrorCode, ErrorData, InitializeRequestParams,
+    JsonRpcVersion2_0, ProtocolVersion, RequestId, RequestMetaObject,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -155,10 +155,8 @@ async fn send_far(
         .await
         .map_err(|_| Silence::Late)?
         .map_err(|error| Silence::Unsent(why_unsent(&error)))?;
-    let (status, headers) =
-        (response.status().as_u16(), std::mem::take(response.headers_mut()));
-    let body =
-        timeout_at(deadline, read_far(&mut response)).await.unwrap_or(Err(BodyError::Late));
+    let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+    let body = timeout_at(deadline, read_far(&mut response)).await.unwrap_or(Err(BodyError::Late));
     Ok(Reply { status, headers, body })
 }
 
