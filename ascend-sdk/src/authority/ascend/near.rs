@@ -183,3 +183,64 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        task::yield_now,
+    };
+
+    use super::*;
+
+    async fn ask(near: &Near) -> Bytes {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        request.headers_mut().insert("host", "localhost".parse().unwrap());
+        let (response, mut connection) = near.send(request).await.unwrap();
+        let body = connection.drive(response.into_body().collect()).await.unwrap().to_bytes();
+        near.keep(connection);
+        body
+    }
+
+    async fn answer(stream: &mut TcpStream, body: &str) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_and_replaced_once_it_was_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let near = Near::new(&url, Duration::from_secs(5));
+        let serve = async {
+            let (mut first, _) = listener.accept().await.unwrap();
+            answer(&mut first, "one").await;
+            answer(&mut first, "two").await;
+            first
+        };
+        let asked = async { (ask(&near).await, ask(&near).await) };
+        let (first, (one, two)) = tokio::join!(serve, asked);
+        assert_eq!((&*one, &*two), (&b"one"[..], &b"two"[..]));
+
+        drop(first);
+        let (mut kept, since) = near.idle().pop_back().unwrap();
+        while kept.is_ready().await {
+            yield_now().await;
+        }
+        near.idle().push_back((kept, since));
+        let serve = async {
+            let (mut second, _) = listener.accept().await.unwrap();
+            answer(&mut second, "three").await;
+        };
+        let ((), three) = tokio::join!(serve, ask(&near));
+        assert_eq!(&*three, b"three");
+        assert_eq!(near.idle().len(), 1);
+    }
+}
