@@ -94,6 +94,17 @@ pub(super) struct Standing {
     grant: Option<Grant>,
     /// That this center has a claim endpoint.
     claim: bool,
+    /// That the decision was claimed for this very request, which asked for it by
+    /// `"claim": true`. It is to be run now, once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    claimed: bool,
+}
+
+impl Standing {
+    /// The same, claimed for whoever asked.
+    pub(super) fn claimed(self) -> Self {
+        Self { claimed: true, ..self }
+    }
 }
 
 impl Standing {
@@ -130,6 +141,7 @@ pub(super) fn standing(record: &Record) -> Standing {
         approvals: if pending { record.progress() } else { Vec::new() },
         grant: None,
         claim: true,
+        claimed: false,
     }
 }
 

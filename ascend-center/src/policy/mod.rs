@@ -11,6 +11,7 @@ mod engine;
 mod grants;
 mod live;
 mod load;
+mod parts;
 mod problem;
 mod reads;
 mod recent;
