@@ -98,7 +98,7 @@ impl Engine {
 }
 
 /// A mistake, and the help that Cedar knows.
-fn told(error: &(impl std::error::Error + miette::Diagnostic)) -> String {
+fn told(error: &impl miette::Diagnostic) -> String {
     let text = error.to_string();
     let text = match text.split_once(", ") {
         Some((start, rest)) if start.starts_with("for policy `") => rest,
