@@ -21,7 +21,9 @@ use tracing::Span;
 use crate::identity::Gate;
 use crate::{
     audit::{AuditKey, AuditKeyError},
+    clock::Clock,
     directory,
+    grants::GrantLimits,
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
     policy::{
@@ -31,7 +33,7 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        Claimed, DecideError, Decider, Judged, KillSwitch, NewAction, Opened, PoliciesUsed,
+        Claimed, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened, PoliciesUsed,
         ReportError, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
@@ -52,6 +54,7 @@ pub struct CenterConfig {
     shadow: Option<PathBuf>,
     approver: Option<String>,
     durability: Durability,
+    grant_limits: GrantLimits,
 }
 
 /// What a decision is safe from by the time it is answered.
@@ -78,6 +81,7 @@ impl CenterConfig {
             shadow: None,
             approver: None,
             durability: Durability::default(),
+            grant_limits: GrantLimits::default(),
         }
     }
 
@@ -125,6 +129,13 @@ impl CenterConfig {
     /// Default: the operating system's user.
     pub fn approver(mut self, name: impl Into<String>) -> Self {
         self.approver = Some(name.into());
+        self
+    }
+
+    /// How long a grant lasts at most, and for how many calls it is at most.
+    /// Default: 24 hours, and 1,000 calls.
+    pub fn grant_limits(mut self, lasting: Duration, calls: u32) -> Self {
+        self.grant_limits = GrantLimits { lasting, calls };
         self
     }
 
@@ -214,6 +225,8 @@ struct Inner {
     store: Arc<Store>,
     policies: Arc<Policies>,
     shadow: Option<Shadow>,
+    clock: Clock,
+    grant_limits: GrantLimits,
     passwords: Passwords,
     #[cfg(feature = "http")]
     gate: Gate,
@@ -228,7 +241,8 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability } = config;
+        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } =
+            config;
         let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -260,6 +274,7 @@ impl Center {
 
         let store = Arc::new(store);
         let policies = Arc::new(policies);
+        let clock = Clock::start(&store);
         if policies.is_watched() {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
         }
@@ -271,15 +286,21 @@ impl Center {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
             Shadow::start(policies, store.clone())
         });
-        Ok(Self(Arc::new(Inner {
+        let center = Self(Arc::new(Inner {
             directory,
             store,
             policies,
             shadow,
+            clock,
+            grant_limits,
             passwords: Passwords::default(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
-        })))
+        }));
+        for sentence in center.rules_without_people().await? {
+            tracing::warn!("{sentence}");
+        }
+        Ok(center)
     }
 
     /// Where the center keeps everything, as an absolute path.
@@ -295,21 +316,33 @@ impl Center {
         format!("ascend-center --directory {}", quoted(&self.0.directory.display().to_string()))
     }
 
-    /// Approves a pending action.
+    /// Approves a pending action. Where that takes several people, it stays
+    /// pending until the last one does; [`Record::progress`] tells who is missing.
     ///
     /// # Errors
     ///
     /// When there is no such action, it is not pending any more (decided,
     /// withdrawn by its caller, or expired), it was asked with a key of the
-    /// approver's own, or they may not approve any more.
+    /// approver's own, they are in none of the groups that decide on it, or they
+    /// may not approve any more.
     pub async fn approve(
         &self,
         id: i64,
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let by = Decider::Person(approver.person().clone());
-        self.0.store.decide(id, Event::Approve, by, comment).await
+        let person = approver.person().clone();
+        Ok(self.0.store.vote(id, person, comment, None).await?.0)
+    }
+
+    /// Takes an approver's own approval of a pending action back.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such action, it is not pending any more, or they have not
+    /// approved it.
+    pub async fn take_back(&self, id: i64, approver: &Approver) -> Result<Record, DecideError> {
+        self.0.store.take_back(id, approver.person().clone()).await
     }
 
     /// Rejects a pending action.
@@ -317,7 +350,7 @@ impl Center {
     /// # Errors
     ///
     /// As for [`approve`](Self::approve), but for one's own: keeping that from
-    /// running is no harm.
+    /// running is no harm. One rejection is enough.
     pub async fn reject(
         &self,
         id: i64,
@@ -413,6 +446,7 @@ impl Center {
     /// Finishes what is being written and closes the database. Everything that
     /// was answered is durable without this too.
     pub async fn close(&self) {
+        self.0.clock.stop();
         if let Some(shadow) = &self.0.shadow {
             shadow.close().await;
         }
@@ -421,6 +455,15 @@ impl Center {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn grant_limits(&self) -> GrantLimits {
+        self.0.grant_limits
+    }
+
+    /// The policies in use.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.0.policies.engine()
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {
@@ -448,11 +491,15 @@ impl Center {
             count: engine.len(),
             source: self.0.policies.source(),
         };
+        let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let asked = submission.traceparent;
-        let new = NewAction { submission, judged, policies, claims };
+        let new = NewAction { submission, judged, policies, claims, covers };
         let opened = self.0.store.submit(new).await?;
+        if opened.record.state == ActionState::Pending {
+            self.0.clock.look();
+        }
         if opened.record.traceparent != asked {
             // It joined the action of an earlier call.
             trace::link(&Span::current(), opened.record.traceparent);
@@ -583,6 +630,14 @@ fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
         engine.evaluate(&submission.asked(now, recent))
     };
     Judged::Counting { needs, judge: Box::new(judge) }
+}
+
+/// Which grants cover a call, by the policies that judge it.
+fn covers(engine: Arc<Engine>) -> Covers {
+    Box::new(move |submission, now, granted| {
+        let nothing = Recent::default();
+        engine.covered(&submission.asked(now, &nothing), granted)
+    })
 }
 
 /// What [`Center::changes`] gives.

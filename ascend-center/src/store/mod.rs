@@ -11,6 +11,8 @@ mod audit_proof;
 mod audit_prune;
 mod credentials;
 mod evaluations;
+mod grants;
+mod groups;
 #[cfg(feature = "http")]
 mod history;
 mod identity_event;
@@ -25,6 +27,7 @@ mod sql;
 mod terms;
 mod usage;
 mod users;
+mod votes;
 #[cfg(feature = "http")]
 mod webhooks;
 mod writer;
@@ -49,6 +52,8 @@ pub(crate) use audit_proof::Proof;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
+pub(crate) use grants::{Covers, Granted};
+pub use grants::{Grant, GrantError, GrantStanding, NewGrant};
 #[cfg(feature = "http")]
 pub(crate) use history::Entry;
 pub use kill_switch::{KillSwitch, SwitchError};
