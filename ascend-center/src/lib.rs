@@ -18,6 +18,7 @@ mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod time;
 #[cfg(feature = "http")]
 mod webhook;
 
@@ -46,3 +47,4 @@ pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
     AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
+pub use time::{moment, span};

@@ -312,7 +312,7 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
 }
 
-fn word<T>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error>
+pub(crate) fn word<T>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {

@@ -19,6 +19,8 @@ mod kill_switch;
 #[cfg(feature = "http")]
 mod mcp_servers;
 mod news;
+#[cfg(feature = "page")]
+mod page;
 #[cfg(feature = "http")]
 mod sessions;
 mod terms;
@@ -59,6 +61,8 @@ pub use kill_switch::{KillSwitch, SwitchError};
 pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+#[cfg(feature = "page")]
+pub(crate) use page::{Past, Search, Waiting};
 pub(crate) use terms::Objection;
 #[cfg(feature = "http")]
 pub(crate) use terms::ServerState;

@@ -1,0 +1,228 @@
+//! What the web page asks: without the arguments, which can be long.
+
+use ascend_sdk::RiskLevel;
+use jiff::Timestamp;
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+
+use super::{Store, StoreError};
+use crate::{
+    life::ActionState,
+    record::{Matched, json, time, word},
+};
+
+/// An action that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub(crate) struct Waiting {
+    pub(crate) id: i64,
+    pub(crate) risk_score: u8,
+    /// Milliseconds since 1970, UTC.
+    pub(crate) expires_at: i64,
+}
+
+/// An action in a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Past {
+    pub(crate) id: i64,
+    /// Expired, where its time ran out unseen.
+    pub(crate) state: ActionState,
+    pub(crate) created_at: Timestamp,
+    pub(crate) server_id: String,
+    pub(crate) tool: String,
+    pub(crate) namespace: String,
+    pub(crate) verb: String,
+    pub(crate) resource: String,
+    pub(crate) summary: Option<String>,
+    pub(crate) risk_score: u8,
+    pub(crate) risk_level: RiskLevel,
+    pub(crate) reviewed_by: Option<String>,
+}
+
+/// Which actions to find.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Search {
+    /// Somewhere in what it is, what it acts on, its arguments or who asked.
+    pub(crate) text: Option<String>,
+    pub(crate) state: Option<ActionState>,
+    /// The server or agent.
+    pub(crate) server_id: Option<String>,
+    pub(crate) tool: Option<String>,
+    pub(crate) least_risk: Option<u8>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+    /// Only older ones than this action.
+    pub(crate) before: Option<i64>,
+}
+
+/// When the policies matched last.
+#[derive(Debug)]
+pub(crate) struct Matches {
+    pub(crate) action: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) matched: Vec<Matched>,
+}
+
+impl FromRow<'_, SqliteRow> for Past {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            state: word(row, "state")?,
+            created_at: time(row, "created_at")?,
+            server_id: row.try_get("server_id")?,
+            tool: row.try_get("tool")?,
+            namespace: row.try_get("namespace")?,
+            verb: row.try_get("verb")?,
+            resource: row.try_get("resource")?,
+            summary: row.try_get("summary")?,
+            risk_score: row.try_get("risk_score")?,
+            risk_level: word(row, "risk_level")?,
+            reviewed_by: row.try_get("reviewed_by")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Matches {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            action: row.try_get("id")?,
+            at: time(row, "created_at")?,
+            matched: json(row, "matched")?,
+        })
+    }
+}
+
+impl Search {
+    fn statement(&self, now: Timestamp, limit: u32) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new(
+            "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
+             summary, risk_score, risk_level, reviewed_by, state FROM (SELECT id, created_at, \
+              server_id, tool, namespace, verb, resource, summary, risk_score, risk_level, \
+             reviewed_by, requested_by, parameters, \
+             CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= ",
+        );
+        query.push_bind(now.as_millisecond());
+        query.push(" THEN 'expired' ELSE state END AS state FROM actions) AS a WHERE 1 = 1");
+        if let Some(text) = &self.text {
+            let pattern = pattern(text);
+            query.push(" AND (");
+            let columns = [
+                "coalesce(summary, '')",
+                "resource",
+                "tool",
+                "namespace || '.' || verb",
+                "server_id",
+                "requested_by",
+                "parameters",
+            ];
+            for (at, column) in columns.into_iter().enumerate() {
+                query.push(if at == 0 { "lower(" } else { " OR lower(" });
+                query.push(column).push(") LIKE ").push_bind(pattern.clone());
+                query.push(" ESCAPE '!'");
+            }
+            query.push(")");
+        }
+        if let Some(state) = self.state {
+            query.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(server) = &self.server_id {
+            query.push(" AND server_id = ").push_bind(server.clone());
+        }
+        if let Some(tool) = &self.tool {
+            query.push(" AND tool = ").push_bind(tool.clone());
+        }
+        if let Some(risk) = self.least_risk {
+            query.push(" AND risk_score >= ").push_bind(i64::from(risk));
+        }
+        if let Some(since) = self.since {
+            query.push(" AND created_at >= ").push_bind(since.as_millisecond());
+        }
+        if let Some(until) = self.until {
+            query.push(" AND created_at < ").push_bind(until.as_millisecond());
+        }
+        if let Some(before) = self.before {
+            query.push(" AND id < ").push_bind(before);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        query
+    }
+}
+
+/// As a pattern of LIKE; letters beyond ASCII are found in their own case.
+fn pattern(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(character.to_ascii_lowercase());
+    }
+    pattern.push('%');
+    pattern
+}
+
+impl Store {
+    /// What waits for a person now, oldest first, `limit` at most.
+    pub(crate) async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT id, risk_score, expires_at FROM actions \
+             WHERE state = 'pending' AND expires_at > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(super::now())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    /// The newest actions that match, the newest first.
+    pub(crate) async fn search(
+        &self,
+        search: &Search,
+        limit: u32,
+    ) -> Result<Vec<Past>, StoreError> {
+        let mut query = search.statement(Timestamp::now(), limit);
+        Ok(query.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// What a server or agent asked before an action, the newest first.
+    pub(crate) async fn before(
+        &self,
+        server_id: &str,
+        at: Timestamp,
+        action: i64,
+        limit: u32,
+    ) -> Result<Vec<Past>, StoreError> {
+        // By the index on agents and times.
+        Ok(sqlx::query_as(
+            "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
+             summary, risk_score, risk_level, reviewed_by, \
+             CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= $1 \
+             THEN 'expired' ELSE state END AS state FROM actions \
+             WHERE server_id = $2 AND created_at <= $3 AND id < $4 \
+             ORDER BY created_at DESC, id DESC LIMIT $5",
+        )
+        .bind(super::now())
+        .bind(server_id)
+        .bind(at.as_millisecond())
+        .bind(action)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    /// Which policies matched the newest `limit` actions.
+    pub(crate) async fn matches(&self, limit: u32) -> Result<Vec<Matches>, StoreError> {
+        Ok(sqlx::query_as("SELECT id, created_at, matched FROM actions ORDER BY id DESC LIMIT $1")
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_like_takes_for_patterns_is_text() {
+        assert_eq!(pattern("100%_Of!É"), "%100!%!_of!!É%");
+    }
+}
