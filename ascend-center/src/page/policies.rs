@@ -66,7 +66,7 @@ fn status(policies: &Policies, read: bool) -> Markup {
     html! {
         dl.facts {
             div { dt { "From" } dd { code { (visible(&policies.source())) } } }
-            div { dt { "In use" } dd { (counted(status.policies, "policy").replace("policys", "policies")) } }
+            div { dt { "In use" } dd { @if status.policies == 1 { "1 policy" } @else { (count(status.policies)) " policies" } } }
             @if let Some(at) = status.loaded_at { div { dt { "Since" } dd { (time(at)) } } }
             div { dt { "Hash" } dd { code.digest { (policies.engine().hash()) } } }
         }

@@ -5,6 +5,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{Html, IntoResponse, Response},
 };
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use secrecy::SecretString;
 
@@ -111,7 +112,7 @@ impl Visit {
 fn document(title: &str, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang="en" data-now=(Timestamp::now()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";

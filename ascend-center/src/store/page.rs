@@ -94,10 +94,9 @@ impl Search {
     fn statement(&self, now: Timestamp, limit: u32) -> QueryBuilder<Sqlite> {
         let mut query = QueryBuilder::new(
             "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
-             summary, risk_score, risk_level, reviewed_by, state FROM (SELECT id, created_at, \
-              server_id, tool, namespace, verb, resource, summary, risk_score, risk_level, \
-             reviewed_by, requested_by, parameters, \
-             CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= ",
+             summary, risk_score, risk_level, reviewed_by, state FROM (SELECT id, created_at, server_id, \
+             tool, namespace, verb, resource, summary, risk_score, risk_level, reviewed_by, \
+             requested_by, parameters, CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= ",
         );
         query.push_bind(now.as_millisecond());
         query.push(" THEN 'expired' ELSE state END AS state FROM actions) AS a WHERE 1 = 1");

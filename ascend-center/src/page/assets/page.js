@@ -19,12 +19,12 @@ function span(milliseconds) {
 }
 
 // The server's clock counts, not this machine's.
-const ahead = () => Date.now() + offset;
-let offset = 0;
+const offset = Date.parse(document.documentElement.dataset.now) - Date.now();
+const now = () => Date.now() + offset;
 
 function tick() {
   for (const time of document.querySelectorAll("time[data-until], time[data-ago]")) {
-    const left = Date.parse(time.dateTime) - ahead();
+    const left = Date.parse(time.dateTime) - now();
     const text = "until" in time.dataset ? `${span(left)} left` : `${span(-left)} ago`;
     if (time.textContent !== text) time.textContent = text;
     if (!time.title) time.title = time.dateTime;
@@ -104,9 +104,9 @@ function connect() {
 
 function update(state) {
   wanted = state.ids;
-  const now = new Set(wanted.map(String));
+  const waits = new Set(wanted.map(String));
   for (const card of cards()) {
-    if (!now.has(card.dataset.id)) leave(card, state.gone[card.dataset.id] ?? "does not wait any more");
+    if (!waits.has(card.dataset.id)) leave(card, state.gone[card.dataset.id] ?? "does not wait any more");
   }
   $("count").textContent = state.count;
   document.title = `${wanted.length ? `(${wanted.length}) ` : ""}Queue · ASCEND center`;
