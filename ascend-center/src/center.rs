@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use crate::identity::Gate;
 use crate::{
     audit::{AuditKey, AuditKeyError},
+    clock::Clock,
     directory,
+    grants::GrantLimits,
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
     policy::{
@@ -30,8 +32,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store,
-        StoreError, SubmitError, SwitchError, Waiter,
+        Covers, DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError,
+        Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
 };
@@ -50,6 +52,7 @@ pub struct CenterConfig {
     shadow: Option<PathBuf>,
     approver: Option<String>,
     durability: Durability,
+    grant_limits: GrantLimits,
 }
 
 /// What a decision is safe from by the time it is answered.
@@ -76,6 +79,7 @@ impl CenterConfig {
             shadow: None,
             approver: None,
             durability: Durability::default(),
+            grant_limits: GrantLimits::default(),
         }
     }
 
@@ -123,6 +127,13 @@ impl CenterConfig {
     /// Default: the operating system's user.
     pub fn approver(mut self, name: impl Into<String>) -> Self {
         self.approver = Some(name.into());
+        self
+    }
+
+    /// How long a grant lasts at most, and for how many calls it is at most.
+    /// Default: 24 hours, and 1,000 calls.
+    pub fn grant_limits(mut self, lasting: Duration, calls: u32) -> Self {
+        self.grant_limits = GrantLimits { lasting, calls };
         self
     }
 
@@ -212,6 +223,8 @@ struct Inner {
     store: Arc<Store>,
     policies: Arc<Policies>,
     shadow: Option<Shadow>,
+    clock: Clock,
+    grant_limits: GrantLimits,
     passwords: Passwords,
     #[cfg(feature = "http")]
     gate: Gate,
@@ -226,7 +239,7 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability } = config;
+        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } = config;
         let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -258,6 +271,7 @@ impl Center {
 
         let store = Arc::new(store);
         let policies = Arc::new(policies);
+        let clock = Clock::start(&store);
         if policies.is_watched() {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
         }
@@ -274,6 +288,8 @@ impl Center {
             store,
             policies,
             shadow,
+            clock,
+            grant_limits,
             passwords: Passwords::default(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
@@ -293,21 +309,33 @@ impl Center {
         format!("ascend-center --directory {}", quoted(&self.0.directory.display().to_string()))
     }
 
-    /// Approves a pending action.
+    /// Approves a pending action. Where that takes several people, it stays
+    /// pending until the last one does; [`Record::progress`] tells who is missing.
     ///
     /// # Errors
     ///
     /// When there is no such action, it is not pending any more (decided,
     /// withdrawn by its caller, or expired), it was asked with a key of the
-    /// approver's own, or they may not approve any more.
+    /// approver's own, they are in none of the groups that decide on it, or they
+    /// may not approve any more.
     pub async fn approve(
         &self,
         id: i64,
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let by = Decider::Person(approver.person().clone());
-        self.0.store.decide(id, Event::Approve, by, comment).await
+        let person = approver.person().clone();
+        Ok(self.0.store.vote(id, person, comment, None).await?.0)
+    }
+
+    /// Takes an approver's own approval of a pending action back.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such action, it is not pending any more, or they have not
+    /// approved it.
+    pub async fn take_back(&self, id: i64, approver: &Approver) -> Result<Record, DecideError> {
+        self.0.store.take_back(id, approver.person().clone()).await
     }
 
     /// Rejects a pending action.
@@ -315,7 +343,7 @@ impl Center {
     /// # Errors
     ///
     /// As for [`approve`](Self::approve), but for one's own: keeping that from
-    /// running is no harm.
+    /// running is no harm. One rejection is enough.
     pub async fn reject(
         &self,
         id: i64,
@@ -411,6 +439,7 @@ impl Center {
     /// Finishes what is being written and closes the database. Everything that
     /// was answered is durable without this too.
     pub async fn close(&self) {
+        self.0.clock.stop();
         if let Some(shadow) = &self.0.shadow {
             shadow.close().await;
         }
@@ -419,6 +448,15 @@ impl Center {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn grant_limits(&self) -> GrantLimits {
+        self.0.grant_limits
+    }
+
+    /// The policies in use.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.0.policies.engine()
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {
@@ -447,9 +485,13 @@ impl Center {
             count: engine.len(),
             source: self.0.policies.source(),
         };
+        let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
-        let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
+        let record = self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
+        if record.state == ActionState::Pending {
+            self.0.clock.look();
+        }
         if let Some((shadow, submission)) = for_shadow {
             shadow.ask(submission, &record);
         }
@@ -570,6 +612,14 @@ fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
         engine.evaluate(&submission.asked(now, recent))
     };
     Judged::Counting { needs, judge: Box::new(judge) }
+}
+
+/// Which grants cover a call, by the policies that judge it.
+fn covers(engine: Arc<Engine>) -> Covers {
+    Box::new(move |submission, now, granted| {
+        let nothing = Recent::default();
+        engine.covered(&submission.asked(now, &nothing), granted)
+    })
 }
 
 /// What [`Center::changes`] gives.

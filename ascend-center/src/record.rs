@@ -12,6 +12,7 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::{
     life::{ActionState, Life},
+    quorum::{self, Progress, Rule, Vote},
     store::Objection,
 };
 
@@ -80,6 +81,15 @@ pub struct Record {
     pub erased_at: Option<Timestamp>,
     /// Whether the word of the client's user counts as an approval.
     pub in_client: bool,
+    /// What its approval takes: all of these. None, unless a person must decide.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Who has approved so far.
+    #[serde(default)]
+    pub votes: Vec<Vote>,
+    /// When the groups count to which rules escalate it; `None` when none does.
+    #[serde(default)]
+    pub escalates_at: Option<Timestamp>,
 }
 
 /// A policy that matched an action.
@@ -142,6 +152,42 @@ impl Record {
             promised: self.promised,
             in_client: self.in_client,
         }
+    }
+
+    /// How far each of its rules is met, in their order.
+    ///
+    /// ```no_run
+    /// # async fn example(center: ascend_center::Center) -> Result<(), ascend_center::StoreError> {
+    /// if let Some(action) = center.action(7).await? {
+    ///     for progress in action.progress() {
+    ///         println!("{progress}"); // 1 of 2 approvals by `dba`
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        quorum::progress(&self.rules, &self.votes, self.is_escalated(Timestamp::now()))
+    }
+
+    /// How far its approval is, in words: `1 of 2 approvals by `dba``.
+    #[must_use]
+    pub fn approvals(&self) -> String {
+        let told: Vec<String> = self.progress().iter().map(ToString::to_string).collect();
+        told.join(", ")
+    }
+
+    /// Whether the groups count to which rules escalate it.
+    #[must_use]
+    pub fn is_escalated(&self, now: Timestamp) -> bool {
+        self.escalates_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether grants alone approved it, when it was asked.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.reviewed_at == Some(self.created_at)
+            && self.votes.iter().any(|vote| vote.grant.is_some())
     }
 
     /// The record at `now`: an open action whose time ran out is expired.
@@ -216,6 +262,9 @@ impl Record {
             ActionState::Executing | ActionState::Completed | ActionState::Failed => {
                 format!("action {} already ran", self.id)
             }
+            ActionState::Approved if self.votes.iter().any(|vote| vote.grant.is_some()) => {
+                format!("approved by {}", self.reviewed_by.as_deref().unwrap_or("a grant"))
+            }
             _ => self.reason.clone(),
         }
     }
@@ -273,10 +322,16 @@ impl Record {
 
 impl FromRow<'_, SqliteRow> for Record {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let decision = json_word(row, "decision")?;
+        let mut rules: Vec<Rule> = json(row, "rules")?;
+        if rules.is_empty() && decision == Decision::RequireApproval {
+            // It was opened before there were rules.
+            rules.push(Rule::default().frozen(true));
+        }
         Ok(Self {
             id: row.try_get("id")?,
             state: word(row, "state")?,
-            decision: json_word(row, "decision")?,
+            decision,
             refusal: row.try_get("refusal")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
@@ -304,6 +359,9 @@ impl FromRow<'_, SqliteRow> for Record {
             outcome: row.try_get("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
             in_client: row.try_get("in_client")?,
+            rules,
+            votes: json(row, "votes")?,
+            escalates_at: optional_time(row, "escalates_at")?,
         })
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     Center, Explanation, Matched, PolicySet, Record, StoreError,
     policy::{Engine, Needs, Recent},
+    quorum::{Rule, ask_same},
     store::{Recorded, ShadowDecision},
 };
 
@@ -32,7 +33,8 @@ pub struct Simulation {
     pub replayed: usize,
     /// How many were left out, since the kill switch or a register had denied them.
     pub left_out: usize,
-    /// Those that it decides otherwise, or gives another risk, the newest first.
+    /// Those that it decides otherwise, gives another risk, or has approved by
+    /// others, the newest first.
     pub differences: Vec<Difference>,
 }
 
@@ -52,6 +54,16 @@ pub struct Difference {
     pub reason: String,
     /// The policies that match.
     pub matched: Vec<Matched>,
+    /// What its approval would take, where a person must decide.
+    pub rules: Vec<Rule>,
+}
+
+impl Difference {
+    /// Whether its approval would take something else.
+    #[must_use]
+    pub fn is_of_rules(&self) -> bool {
+        self.decision == self.record.decision && !ask_same(&self.rules, &self.record.rules)
+    }
 }
 
 impl Simulation {
@@ -132,7 +144,8 @@ impl Center {
         let recent = self.recent(&recorded, &needs).await?;
         let verdict = engine.evaluate(&recorded.asked(&recent));
         let record = recorded.record;
-        let same = (verdict.decision, verdict.risk_score) == (record.decision, record.risk_score);
+        let same = (verdict.decision, verdict.risk_score) == (record.decision, record.risk_score)
+            && ask_same(&verdict.rules, &record.rules);
         Ok((!same).then(|| Difference {
             record,
             decision: verdict.decision,
@@ -140,6 +153,7 @@ impl Center {
             risk_level: verdict.risk_level,
             reason: verdict.reason,
             matched: verdict.matched,
+            rules: verdict.rules,
         }))
     }
 

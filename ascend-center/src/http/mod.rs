@@ -17,6 +17,7 @@ mod confirm;
 mod correlation;
 mod evaluate;
 mod fields;
+mod grants;
 mod limits;
 mod mcp_servers;
 #[cfg(feature = "oidc")]
@@ -127,8 +128,10 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(confirm::confirm))
         .routes(routes!(actions::complete))
         .routes(routes!(actions::fail))
-        .routes(routes!(actions::approve))
+        .routes(routes!(actions::approve, actions::take_back))
         .routes(routes!(actions::reject))
+        .routes(routes!(grants::list, grants::give))
+        .routes(routes!(grants::revoke))
         .routes(routes!(activity::list))
         .routes(routes!(activity::details))
         .routes(routes!(activity::agent_activity))

@@ -79,6 +79,12 @@ impl Problem {
         Self::unprocessable(vec![json!({ "loc": [place, field], "msg": message, "type": kind })])
     }
 
+    /// One field of the body that does not fit, and why.
+    pub(super) fn unfit(field: &str, message: &str) -> Self {
+        let place = ["body", field];
+        Self::unprocessable(vec![json!({ "loc": place, "msg": message, "type": "value_error" })])
+    }
+
     pub(super) fn unprocessable(errors: Vec<Value>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
     }
@@ -161,8 +167,12 @@ impl From<DecideError> for Problem {
             DecideError::NotPending(_) | DecideError::Reserved(_) | DecideError::KillSwitch => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            DecideError::NoVote(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             DecideError::NotAllowed(error) => error.into(),
-            DecideError::OwnRequest(_) => Self::new(StatusCode::FORBIDDEN, error.to_string()),
+            DecideError::OwnRequest(_) | DecideError::NotAmong { .. } => {
+                Self::new(StatusCode::FORBIDDEN, error.to_string())
+            }
+            DecideError::Grant(error) => error.into(),
             DecideError::Store(error) => error.into(),
         }
     }

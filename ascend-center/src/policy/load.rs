@@ -46,6 +46,8 @@ pub(super) struct Checked {
     /// The declared actions by their ids, with all that they are in.
     pub(super) actions: HashMap<String, HashSet<EntityUid>>,
     pub(super) tools: ToolTypes,
+    /// By the schema; `None` where there is none.
+    pub(super) validator: Option<Validator>,
     /// What looks like a mistake but is not certainly one.
     pub(super) warnings: Vec<Problem>,
     /// Which files they come from.
@@ -230,8 +232,8 @@ impl Files {
             }
         }
         if problems.is_empty() {
-            let hash = self.hash();
-            Ok(Checked { policies, actions, tools, warnings: in_order(warnings), hash })
+            let (warnings, hash) = (in_order(warnings), self.hash());
+            Ok(Checked { policies, actions, tools, validator: Some(validator), warnings, hash })
         } else {
             Err(PolicyError { problems: in_order(problems) })
         }

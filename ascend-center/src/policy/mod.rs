@@ -2,11 +2,13 @@
 //! tested.
 
 mod annotations;
+mod approval;
 mod asked;
 mod call;
 mod cases;
 mod clauses;
 mod engine;
+mod grants;
 mod live;
 mod load;
 mod problem;

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 
 use super::{
     Store, StoreError, evaluations,
+    grants::{self, Covers, GrantError},
     keys::confirm,
     kill_switch, terms,
     usage::{self, Before},
+    votes,
     writer::Transaction,
 };
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
     policy::{Needs, Recent},
+    quorum::Rule,
     record::{Effect, Matched, Record},
     submission::Submission,
 };
@@ -35,6 +38,8 @@ pub(crate) struct Verdict {
     pub(crate) matched: Vec<Matched>,
     /// Whether the word of the client's user counts as an approval.
     pub(crate) in_client: bool,
+    /// What an approval takes; none unless a person must decide.
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// A submission with its verdict.
@@ -43,6 +48,8 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
+    /// Which grants cover it.
+    pub(crate) covers: Covers,
 }
 
 /// Which policies decided.
@@ -133,9 +140,37 @@ pub enum DecideError {
     /// It was asked with a key of the one who wants to approve it.
     #[error("action {0} was asked with a key of your own; somebody else has to approve it")]
     OwnRequest(i64),
+    /// They are in none of the groups that decide on it now.
+    #[error("action {id} is for {who} to decide; {person} is in {}", membership(.groups))]
+    NotAmong {
+        /// The action.
+        id: i64,
+        /// Who wanted to decide.
+        person: String,
+        /// Their groups.
+        groups: Vec<String>,
+        /// Who can decide, in words.
+        who: String,
+    },
+    /// There is no approval of theirs to take back.
+    #[error("you have not approved action {0}")]
+    NoVote(i64),
+    /// What else they wanted to let pass cannot be granted; nothing was decided.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn membership(groups: &[String]) -> String {
+    match groups {
+        [] => "no group".to_owned(),
+        groups => {
+            let quoted: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
+            quoted.join(" and ")
+        }
+    }
 }
 
 fn standing(record: &Record) -> String {
@@ -170,7 +205,8 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at, in_client FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at, in_client, rules, votes, \
+             escalates_at FROM actions ",
             $($condition),+
         )
     };
@@ -248,7 +284,8 @@ impl Store {
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
-    /// An approver's decision, or that of a client's user: `event` says which.
+    /// An approver's rejection, or the decision of a client's user: `event` says
+    /// which. Approvals are votes.
     pub(crate) async fn decide(
         &self,
         id: i64,
@@ -276,8 +313,10 @@ impl Store {
                         _ => DecideError::NotPending(Box::new(record)),
                     }));
                 }
-                if event == Event::Approve && is_own(transaction, id, by.name()).await? {
-                    return Ok(Err(DecideError::OwnRequest(id)));
+                if let Decider::Person(person) = &by
+                    && let Some(error) = votes::stranger(transaction, &record, person).await?
+                {
+                    return Ok(Err(error));
                 }
                 sqlx::query(
                     "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
@@ -343,21 +382,10 @@ impl Store {
     }
 }
 
-/// Whether the person has, or had when it was asked, a key of the agent that
-/// asked: with it they could run what they approve.
-async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = ?1 AND (lower(a.owner) = lower(?2) \
-         OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
-         k.revoked_at IS NULL AND lower(k.owner) = lower(?2))))",
-    )
-    .bind(id)
-    .bind(person)
-    .fetch_one(&mut transaction.connection)
-    .await?)
-}
-
-async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
+pub(super) async fn find(
+    transaction: &mut Transaction,
+    id: i64,
+) -> Result<Option<Record>, StoreError> {
     Ok(sqlx::query_as(select!("WHERE id = ?"))
         .bind(id)
         .fetch_optional(&mut transaction.connection)
@@ -365,7 +393,7 @@ async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, 
 }
 
 /// Writes down what time, or a refused event, has made of the action.
-async fn settle(
+pub(super) async fn settle(
     transaction: &mut Transaction,
     mut record: Record,
     life: Life,
@@ -404,7 +432,7 @@ async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
 ) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, judged, policies } = new;
+    let NewAction { submission, judged, policies, covers } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sqlx::query_as(select!(
             "WHERE requested_by = ? AND server_id = ? AND idempotency_key = ?"
@@ -426,13 +454,13 @@ async fn submit(
     }
     let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
     let mut refusal = None;
-    let terms = terms::terms(&mut transaction.connection, &submission).await?;
-    if let Some(risk) = terms.risk.filter(|risk| *risk > verdict.risk_score) {
+    let register = terms::terms(&mut transaction.connection, &submission).await?;
+    if let Some(risk) = register.risk.filter(|risk| *risk > verdict.risk_score) {
         verdict.risk_score = risk;
         // What the call itself asked for stays the least.
         verdict.risk_level = verdict.risk_level.max(RiskLevel::of_score(risk));
     }
-    if let Some(objection) = terms.objection {
+    if let Some(objection) = register.objection {
         verdict.decision = Decision::Deny;
         verdict.reason = objection.to_string();
         refusal = Some(objection.as_str());
@@ -452,11 +480,11 @@ async fn submit(
         Decision::RequireApproval => ActionState::Pending,
         Decision::Deny => ActionState::Denied,
     };
-    let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
+    let terms = votes::Terms::new(&verdict, &submission, transaction.now);
     let life = Life {
         state,
         digest: submission.digest,
-        expires_at: transaction.now.saturating_add(timeout),
+        expires_at: terms.expires_at,
         promised: false,
         in_client: verdict.in_client,
     };
@@ -483,7 +511,8 @@ async fn submit(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         request, in_client, rules, escalates_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          RETURNING id",
     )
     .bind(state.as_str())
@@ -511,6 +540,8 @@ async fn submit(
     .bind(&submission.owner)
     .bind(&submission.request)
     .bind(verdict.in_client)
+    .bind(serde_json::to_string(&terms.rules)?)
+    .bind(terms.escalates_at)
     .fetch_one(&mut transaction.connection)
     .await?;
     evaluations::keep(transaction, id, &submission, recent).await?;
@@ -519,7 +550,8 @@ async fn submit(
             event.subject(policies.source).detail(format!("{} policies", policies.count))
         })
         .await?;
-    let event = AuditEvent::new(AuditKind::Evaluated, Actor::agent(submission.requested_by));
+    let asking = Actor::agent(&submission.requested_by);
+    let event = AuditEvent::new(AuditKind::Evaluated, asking);
     let event = AuditEvent {
         decision: Some(verdict.decision),
         refusal: refusal.map(str::to_owned),
@@ -529,19 +561,21 @@ async fn submit(
             .map_or_else(|| words(verdict.decision, &verdict.matched), |_| Some(verdict.reason)),
         policies: verdict.matched.into_iter().map(|matched| matched.policy).collect(),
         policy_set: Some(policies.hash),
-        server: Some(submission.server_id),
-        tool: Some(submission.tool),
-        namespace: Some(submission.namespace),
-        verb: Some(submission.verb),
+        server: Some(submission.server_id.clone()),
+        tool: Some(submission.tool.clone()),
+        namespace: Some(submission.namespace.clone()),
+        verb: Some(submission.verb.clone()),
         digest: Some(submission.digest),
         content: Some(content),
+        rules: terms.rules,
         ..event.action(id).standing(life)?
     };
     transaction.note(event).await?;
-    match find(transaction, id).await? {
-        Some(record) => Ok(Ok(record)),
-        None => Err(sqlx::Error::RowNotFound.into()),
+    let record = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    if record.state == ActionState::Pending {
+        return Ok(Ok(grants::apply(transaction, record, submission, covers).await?));
     }
+    Ok(Ok(record))
 }
 
 /// What the policies that decided say. The whole reason can quote the call,

@@ -15,6 +15,7 @@ use crate::{
         Start, Step, Tampering, Verifier, Witness,
     },
     life::ActionState,
+    quorum::Rule,
 };
 
 /// How many rows are read at once.
@@ -223,6 +224,7 @@ struct Evaluated {
     decision: Option<Decision>,
     digest: Option<Digest>,
     content: Option<EntryHash>,
+    rules: Vec<Rule>,
 }
 
 impl Told {
@@ -232,18 +234,30 @@ impl Told {
         let action = self.actions.entry(id).or_default();
         action.seq = seq;
         let AuditEvent {
-            kind, actor, state, expires_at, decision, digest, content, outcome, ..
+            kind,
+            actor,
+            state,
+            expires_at,
+            decision,
+            digest,
+            content,
+            outcome,
+            reviewers,
+            rules,
+            ..
         } = event;
         action.state = state.or(action.state);
         action.expires_at = expires_at.map(|at| at.as_millisecond()).or(action.expires_at);
         action.outcome = outcome.or(action.outcome);
         match kind {
             AuditKind::Approved | AuditKind::Rejected if state.is_some() => {
-                action.reviewed_by = Some(actor.name);
+                let alone = reviewers.is_empty();
+                action.reviewed_by =
+                    Some(if alone { actor.name } else { reviewers.join(", ") });
             }
             AuditKind::Evaluated => {
                 let requested_by = actor.name;
-                action.evaluated = Some(Evaluated { requested_by, decision, digest, content });
+                action.evaluated = Some(Evaluated { requested_by, decision, digest, content, rules });
             }
             _ => {}
         }
@@ -261,7 +275,7 @@ impl Told {
             let rows: Vec<SqliteRow> = sqlx::query(
                 "SELECT id, state, decision, expires_at, digest, requested_by, reviewed_by, \
                  outcome, erased_at, server_id, tool, namespace, verb, resource, summary, \
-                 parameters, user_context, session_id, client, reason, matched, request \
+                 parameters, user_context, session_id, client, reason, matched, request, rules \
                  FROM actions WHERE id > ? ORDER BY id LIMIT ?",
             )
             .bind(after)
@@ -328,6 +342,10 @@ impl Action {
             let digest = evaluated.digest.map(|digest| digest.to_string());
             if digest.is_some() && text("digest")? != digest.as_deref() {
                 return Ok(Some("its digest"));
+            }
+            let rules = text("rules")?.map(serde_json::from_str::<Vec<Rule>>);
+            if !rules.is_some_and(|rules| rules.is_ok_and(|rules| rules == evaluated.rules)) {
+                return Ok(Some("what its approval takes"));
             }
             if !is_erased && evaluated.content.is_some_and(|told| content(row) != Some(told)) {
                 return Ok(Some("what was asked"));

@@ -74,7 +74,7 @@ async fn prune(
     }
     let actions = sqlx::query(
         "UPDATE actions SET erased_at = ?1, resource = '', reason = '', summary = NULL, parameters = '{}', \
-         user_context = '{}', request = '', comments = NULL, outcome = NULL \
+         user_context = '{}', request = '', comments = NULL, votes = '[]', outcome = NULL \
          WHERE erased_at IS NULL AND created_at < ?2 \
          AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= ?1)",
     )

@@ -10,6 +10,7 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use super::{Store, StoreError, actions::select, writer::Transaction};
 use crate::{
     policy::{Asked, Recent},
+    quorum::Rule,
     record::{Matched, Record, json, json_word, time},
     submission::Submission,
 };
@@ -75,7 +76,9 @@ pub struct ShadowDecision {
     pub reason: String,
     /// The policies that matched.
     pub matched: Vec<Matched>,
-    /// Whether the decision or the risk is another than was decided.
+    /// What its approval would take, where a person must decide.
+    pub rules: Vec<Rule>,
+    /// Whether the decision, the risk or the rules are others than was decided.
     pub differs: bool,
 }
 
@@ -88,6 +91,7 @@ impl FromRow<'_, SqliteRow> for ShadowDecision {
             risk_score: row.try_get("risk_score")?,
             reason: row.try_get("reason")?,
             matched: json(row, "matched")?,
+            rules: json(row, "rules")?,
             differs: row.try_get("differs")?,
         })
     }
@@ -134,7 +138,7 @@ impl Store {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT OR IGNORE INTO shadow_decisions (action_id, at, decision, risk_score, \
-                     reason, matched, differs) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                     reason, matched, differs, rules) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 )
                 .bind(shadow.action_id)
                 .bind(shadow.at.as_millisecond())
@@ -143,6 +147,7 @@ impl Store {
                 .bind(&shadow.reason)
                 .bind(serde_json::to_string(&shadow.matched)?)
                 .bind(shadow.differs)
+                .bind(serde_json::to_string(&shadow.rules)?)
                 .execute(&mut transaction.connection)
                 .await?;
                 Ok(())

@@ -15,6 +15,8 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     pub(crate) by: String,
     pub(crate) detail: Option<String>,
+    /// The standing grant that it concerns.
+    pub(crate) grant: Option<i64>,
 }
 
 /// The action that something happened to.
@@ -36,6 +38,7 @@ struct Row {
     at: String,
     by: String,
     detail: Option<String>,
+    grant_id: Option<i64>,
 }
 
 impl TryFrom<Row> for Entry {
@@ -54,6 +57,7 @@ impl TryFrom<Row> for Entry {
             at: word(&row.at)?,
             by: row.by,
             detail: row.detail,
+            grant: row.grant_id,
         })
     }
 }
@@ -67,7 +71,8 @@ macro_rules! entries {
              resource, iif(entry ->> '$.kind' = 'evaluated', entry ->> '$.state', \
              entry ->> '$.kind') AS kind, entry ->> '$.at' AS at, entry ->> '$.actor.name' AS by, \
              coalesce(entry ->> '$.comment', entry ->> '$.reason', entry ->> '$.detail', \
-             entry ->> '$.subject') AS detail \
+             entry ->> '$.subject') AS detail, \
+             CAST(entry ->> '$.grant' AS INTEGER) AS grant_id \
              FROM audit LEFT JOIN actions ON actions.id = audit.action ",
             $condition
         )

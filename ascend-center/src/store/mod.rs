@@ -11,6 +11,8 @@ mod audit_proof;
 mod audit_prune;
 mod credentials;
 mod evaluations;
+mod grants;
+mod groups;
 #[cfg(feature = "http")]
 mod history;
 mod identity_event;
@@ -26,6 +28,7 @@ mod sessions;
 mod terms;
 mod usage;
 mod users;
+mod votes;
 #[cfg(feature = "http")]
 mod webhooks;
 mod writer;
@@ -56,6 +59,8 @@ pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
 #[cfg(feature = "http")]
 pub(crate) use history::Entry;
+pub(crate) use grants::{Covers, Granted};
+pub use grants::{Grant, GrantError, GrantStanding, NewGrant};
 pub use kill_switch::{KillSwitch, SwitchError};
 #[cfg(feature = "http")]
 pub(crate) use mcp_servers::{McpServer, ServerError};
