@@ -1,5 +1,7 @@
 //! One action: all of it, what happened to it, and deciding on it.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
@@ -12,7 +14,7 @@ use subtle::ConstantTimeEq;
 use super::{
     Refused,
     arguments,
-    card::{Earlier, decide as decide_form, history_of, title, what_and_why, who},
+    card::{Earlier, decide as decide_form, history_of, takes, title, what_and_why, who},
     form::Form,
     queue::fragment,
     shell::{Tab, Visit, notice},
@@ -20,7 +22,7 @@ use super::{
     words::{ago, outcome, risk, state, time, until},
 };
 use crate::{
-    ActionState, DecideError, Record,
+    ActionState, DecideError, NewGrant, Record,
     http::{ApproverCaller, Face, Problem, number},
     store::Entry,
 };
@@ -58,6 +60,7 @@ fn whole(record: &Record, history: &[Entry], earlier: &Earlier, visit: &Visit) -
                 h2 #about { "What, who and why" }
                 dl.facts {
                     (what_and_why(record))
+                    (takes(record))
                     div { dt { "Asked by" } dd { (who(record)) } }
                     div { dt { "Since" } dd { (ago(record.created_at, now)) } }
                     div {
@@ -143,7 +146,14 @@ pub(super) async fn decide(
     }
     let comment = form.filled("comment").map(str::to_owned);
     let decided = match form.needed("decision")? {
-        "approve" => face.center.approve(id, &approver, comment).await,
+        "approve" => match also(&form)? {
+            Some(grant) => face
+                .center
+                .approve_and_grant(id, &approver, comment, grant)
+                .await
+                .map(|(record, _)| record),
+            None => face.center.approve(id, &approver, comment).await,
+        },
         "reject" => face.center.reject(id, &approver, comment).await,
         _ => {
             let expected = "`approve` or `reject`";
@@ -153,7 +163,11 @@ pub(super) async fn decide(
     let scripted = headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/x-fragment");
     match decided {
         Ok(record) if scripted => {
-            Ok(fragment(notice(true, &html! { "Action " (id) " " (outcome(&record)) "." })))
+            let waits = record.state == ActionState::Pending;
+            Ok(fragment(notice(true, &html! {
+                "Action " (id) " " (outcome(&record)) "."
+                @if waits { " Your approval counts: " (visible(&record.approvals())) "." span data-waits {} }
+            })))
         }
         Ok(_) => Ok(Redirect::to(&format!("/queue?done={id}")).into_response()),
         // A second press of the same button.
@@ -162,6 +176,34 @@ pub(super) async fn decide(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The grant that is given with an approval.
+fn also(form: &Form) -> Result<Option<NewGrant>, Refused> {
+    let number = |name: &str| match form.filled(name).map(str::parse::<u32>) {
+        None => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => Err(Refused(Problem::invalid("body", name, "a whole number", "int_type"))),
+    };
+    let (minutes, calls) = (number("also_minutes")?, number("also_calls")?);
+    let mut grant = NewGrant::of_the_same();
+    if let Some(minutes) = minutes {
+        grant = grant.lasting(Duration::from_secs(u64::from(minutes) * 60));
+    }
+    if let Some(calls) = calls {
+        grant = grant.calls(calls);
+    }
+    Ok((minutes.is_some() || calls.is_some()).then_some(grant))
+}
+
+/// Takes the approver's own approval back.
+pub(super) async fn take_back(
+    State(face): State<Face>,
+    ApproverCaller(approver): ApproverCaller,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    let record = face.center.take_back(number(&id)?, &approver).await?;
+    Ok(Redirect::to(&format!("/actions/{}", record.id)).into_response())
 }
 
 fn is_theirs(record: &Record, name: &str, form: &Form) -> bool {

@@ -3,6 +3,7 @@
 use ascend_sdk::RiskLevel;
 use jiff::Timestamp;
 use maud::{Markup, html};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     arguments,
@@ -83,7 +84,7 @@ pub(super) fn card(record: &Record, around: &Around<'_>) -> Markup {
     let id = record.id;
     let (shown, whole) = arguments::preview(&record.parameters);
     html! {
-        article.card.(edge(record.risk_level)) id=(format!("action-{id}")) data-id=(id) data-risk=(record.risk_score)
+        article.card.(edge(record.risk_level)) id=(format!("action-{id}")) data-id=(id) data-mark=(mark(record))
             tabindex="-1" aria-labelledby=(format!("title-{id}")) {
             header {
                 (risk(record.risk_score, record.risk_level))
@@ -124,6 +125,7 @@ fn facts(record: &Record, around: &Around<'_>) -> Markup {
     html! {
         dl.facts {
             (what_and_why(record))
+            (takes(record))
             div { dt { "Asked by" } dd { (who(record)) } }
             div { dt { "Since" } dd { (ago(record.created_at, around.now)) } }
             div {
@@ -158,6 +160,46 @@ pub(super) fn what_and_why(record: &Record) -> Markup {
             }
         }
     }
+}
+
+/// What its approval takes, and who has approved so far.
+pub(super) fn takes(record: &Record) -> Markup {
+    let plain = record.rules.iter().all(|rule| rule.quorum == 1 && rule.approvers.is_none());
+    html! {
+        @if !record.rules.is_empty() && !(plain && record.votes.is_empty()) {
+            div {
+                dt { "Takes" }
+                dd {
+                    ul.matched {
+                        @for (rule, progress) in record.rules.iter().zip(record.progress()) {
+                            li { (visible(&rule.to_string())) ": " b { (visible(&progress.to_string())) } }
+                        }
+                        @for vote in &record.votes {
+                            li {
+                                "approved by " bdi { b { (visible(&vote.person)) } }
+                                @if let Some(grant) = vote.grant { ", by grant " (grant) }
+                                @if vote.counts_for.is_empty() { " (counts no more)" }
+                                @if let Some(comment) = &vote.comment { ": " bdi { (visible(comment)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells cards of one action apart, as votes come.
+fn mark(record: &Record) -> String {
+    votes_mark(record.votes.iter().map(|vote| (vote.person.as_str(), vote.at.as_millisecond())))
+}
+
+pub(super) fn votes_mark<'a>(votes: impl Iterator<Item = (&'a str, i64)>) -> String {
+    let votes: Vec<String> = votes.map(|(person, at)| format!("{at}-{person}")).collect();
+    if votes.is_empty() {
+        return String::new();
+    }
+    hex::encode(&Sha256::digest(votes.join("\0"))[..8])
 }
 
 fn policy(matched: &Matched) -> Markup {
@@ -225,11 +267,39 @@ pub(super) fn decide(record: &Record, visit: &Visit) -> Markup {
             button.reject type="submit" name="decision" value="reject" disabled[!allowed] {
                 "Reject" span.sr { " action " (id) }
             }
+            @if allowed { (also()) }
             p.confirm hidden {}
+            @if has_voted(record, visit) {
+                p.quiet {
+                    "You approved it; it waits for others. "
+                    button.link type="submit" formaction=(format!("/actions/{id}/take-back")) { "Take your approval back" }
+                }
+            }
             @if !allowed {
                 p.quiet { "You are " (visit.person.role) "; approvers decide." }
             }
             p.digest.quiet { "digest " code title=(digest) { (digest[..12]) "…" } }
+        }
+    }
+}
+
+/// Whether they approved it themselves.
+fn has_voted(record: &Record, visit: &Visit) -> bool {
+    let name = visit.person.name.to_lowercase();
+    record.votes.iter().any(|vote| vote.grant.is_none() && vote.person.to_lowercase() == name)
+}
+
+/// How much like it the approver need not be asked about again.
+fn also() -> Markup {
+    const MINUTES: [(u32, &str); 4] =
+        [(10, "10 min"), (30, "30 min"), (60, "1 h"), (480, "8 h")];
+    const CALLS: [u32; 4] = [1, 5, 10, 100];
+    html! {
+        details.also {
+            summary { "Approve the same again, for a while" }
+            p.quiet { "Calls by this agent of the same tool and action on the same resource, with whatever arguments, then have your approval." }
+            label { "For " select name="also_minutes" { option value="" { "no time of its own" } @for (minutes, text) in MINUTES { option value=(minutes) { (text) } } } }
+            label { "For " select name="also_calls" { option value="" { "any number" } @for calls in CALLS { option value=(calls) { (counted(calls as usize, "call")) } } } }
         }
     }
 }

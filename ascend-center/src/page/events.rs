@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Refused,
+    card::votes_mark,
     queue::{QueueQuery, waits},
     shell::Visit,
     streams::Stream as Place,
@@ -128,7 +129,17 @@ impl Watch {
             }
         }
         self.known = now;
-        let state = json!({ "ids": ids, "killed": killed, "count": waits(ids.len()) });
+        let mut marks = serde_json::Map::new();
+        for waiting in waiting {
+            let votes = waiting.votes()?;
+            let votes = votes.iter().map(|vote| (vote.person.as_str(), vote.at.as_millisecond()));
+            let mark = votes_mark(votes);
+            if !mark.is_empty() {
+                marks.insert(waiting.id.to_string(), mark.into());
+            }
+        }
+        let count = waits(ids.len());
+        let state = json!({ "ids": ids, "marks": marks, "killed": killed, "count": count });
         let text = state.to_string();
         if self.sent.as_ref() == Some(&text) {
             return Ok(None);

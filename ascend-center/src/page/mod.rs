@@ -13,6 +13,7 @@ mod card;
 mod code;
 mod events;
 mod form;
+mod grants;
 mod history;
 mod login;
 mod policies;
@@ -66,7 +67,10 @@ pub(super) fn routes(router: Router<Face>) -> Router<Face> {
         .route("/actions/{id}", get(action::show))
         .route("/actions/{id}/arguments", get(action::arguments))
         .route("/actions/{id}/decide", post(action::decide))
+        .route("/actions/{id}/take-back", post(action::take_back))
         .route("/history", get(history::show))
+        .route("/grants", get(grants::show))
+        .route("/grants/{id}/revoke", post(grants::revoke))
         .route("/policies", get(policies::show))
         .route("/audit", get(audit::show))
         .route("/audit/verify", post(audit::verify))

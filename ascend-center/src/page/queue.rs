@@ -15,6 +15,7 @@ use super::{
     Refused,
     card::{Around, Earlier, card as card_of, gone},
     shell::{Tab, Visit, notice},
+    text::visible,
     words::{counted, outcome},
 };
 use crate::{
@@ -77,8 +78,9 @@ pub(super) async fn show(
     let nothing = Earlier::default();
     let content = html! {
         @if let Some(record) = &done {
-            (notice(record.state != ActionState::Pending, &html! {
+            (notice(true, &html! {
                 "Action " a href=(format!("/actions/{}", record.id)) { (record.id) } " " (outcome(record)) "."
+                @if record.state == ActionState::Pending { " " (visible(&record.approvals())) }
             }))
         }
         div.bar {

@@ -30,16 +30,18 @@ pub(super) enum Tab {
     Queue,
     History,
     Policies,
+    Grants,
     Audit,
     Switch,
     Account,
 }
 
 impl Tab {
-    const IN_MENU: [(Self, &'static str, &'static str); 5] = [
+    const IN_MENU: [(Self, &'static str, &'static str); 6] = [
         (Self::Queue, "/queue", "Queue"),
         (Self::History, "/history", "History"),
         (Self::Policies, "/policies", "Policies"),
+        (Self::Grants, "/grants", "Grants"),
         (Self::Audit, "/audit", "Audit"),
         (Self::Switch, "/switch", "Kill switch"),
     ];

@@ -21,8 +21,6 @@ use super::{
     tools::ToolTypes,
     verbs::Class,
 };
-#[cfg(feature = "page")]
-use super::problem::Place;
 use crate::{
     audit::EntryHash,
     quorum::Rule,

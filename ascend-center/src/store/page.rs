@@ -7,6 +7,7 @@ use sqlx::{FromRow, QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 use super::{Store, StoreError};
 use crate::{
     life::ActionState,
+    quorum::Vote,
     record::{Matched, json, time, word},
 };
 
@@ -17,6 +18,14 @@ pub(crate) struct Waiting {
     pub(crate) risk_score: u8,
     /// Milliseconds since 1970, UTC.
     pub(crate) expires_at: i64,
+    /// Who has approved so far, as JSON.
+    votes: String,
+}
+
+impl Waiting {
+    pub(crate) fn votes(&self) -> Result<Vec<Vote>, StoreError> {
+        Ok(serde_json::from_str(&self.votes)?)
+    }
 }
 
 /// An action in a list.
@@ -162,7 +171,7 @@ impl Store {
     /// What waits for a person now, oldest first, `limit` at most.
     pub(crate) async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, StoreError> {
         Ok(sqlx::query_as(
-            "SELECT id, risk_score, expires_at FROM actions \
+            "SELECT id, risk_score, expires_at, votes FROM actions \
              WHERE state = 'pending' AND expires_at > $1 ORDER BY id LIMIT $2",
         )
         .bind(super::now())

@@ -84,14 +84,17 @@ static ENDPOINTS: [Endpoint; 50] = [
 
 /// The page's, but for its stream, which does not end.
 #[cfg(feature = "page")]
-static PAGES: [Endpoint; 21] = [
+static PAGES: [Endpoint; 24] = [
     (Method::GET, "/", Page(Viewer)),
     (Method::GET, "/queue", Page(Viewer)),
     (Method::GET, "/queue/cards/{id}", Page(Viewer)),
     (Method::GET, "/actions/{id}", Page(Viewer)),
     (Method::GET, "/actions/{id}/arguments", Page(Viewer)),
     (Method::POST, "/actions/{id}/decide", Page(Approver)),
+    (Method::POST, "/actions/{id}/take-back", Page(Approver)),
     (Method::GET, "/history", Page(Viewer)),
+    (Method::GET, "/grants", Page(Viewer)),
+    (Method::POST, "/grants/7/revoke", Page(Approver)),
     (Method::GET, "/policies", Page(Viewer)),
     (Method::GET, "/audit", Page(Viewer)),
     (Method::POST, "/audit/verify", Page(Viewer)),
@@ -313,7 +316,7 @@ async fn everything_as(caller: Caller, endpoints: &'static [Endpoint]) -> u32 {
                 let told = status.is_success()
                     || status == 303
                     || matches!(status.as_u16(), 409 | 422)
-                    || url.contains("tokens/7") && status == 404
+                    || (url.contains("tokens/7") || url.contains("grants/7")) && status == 404
                     || url.contains("/nowhere") && status == 404;
                 assert!(told, "{asked}");
             }

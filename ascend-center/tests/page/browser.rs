@@ -128,7 +128,7 @@ impl Browser {
     }
 
     pub(crate) async fn tools(&self, command: &str, parameters: Value) -> Value {
-        let tools = ChromeDevTools::new(self.driver.handle.clone());
+        let tools = ChromeDevTools::new(self.driver.handle().clone());
         tools.execute_cdp_with_params(command, parameters).await.unwrap()
     }
 

@@ -110,6 +110,10 @@ function update(state) {
   }
   $("count").textContent = state.count;
   document.title = `${wanted.length ? `(${wanted.length}) ` : ""}Queue · ASCEND center`;
+  for (const card of cards()) {
+    const mark = state.marks[card.dataset.id] ?? "";
+    if (waits.has(card.dataset.id) && card.dataset.mark !== mark) refresh(card, mark);
+  }
   const isEmpty = !wanted.length;
   $("empty").hidden = !isEmpty;
   if (state.killed !== Boolean(document.querySelector(".alarm"))) location.reload();
@@ -141,6 +145,21 @@ function leave(card, what) {
   card.className = "card gone";
   card.focus();
   card.addEventListener("blur", () => card.remove(), { once: true });
+}
+
+// Somebody voted. What is being written stays.
+async function refresh(card, mark) {
+  card.dataset.mark = mark;
+  try {
+    const { ok, content } = await ask(`/queue/cards/${card.dataset.id}`);
+    const facts = content.querySelector(".card:not(.gone) .facts");
+    if (!ok || !facts) return;
+    card.querySelector(".facts").replaceWith(facts);
+    say(`Action ${card.dataset.id} has other approvals.`);
+    tick();
+  } catch (error) {
+    failed(error);
+  }
 }
 
 async function arrive() {
@@ -182,7 +201,7 @@ function arm(form, decision) {
   const digest = form.elements.digest.value.slice(0, 12);
   form.dataset.armed = decision;
   const line = form.querySelector(".confirm");
-  line.textContent = `Enter ${decision === "approve" ? "approves" : "rejects"} action ${id}, digest ${digest}…; Escape does not. `;
+  line.textContent = `Enter ${decision === "approve" ? "approves" : "rejects"} action ${id}, digest ${digest}…${also(form, decision)}; Escape does not. `;
   const sure = document.createElement("button");
   sure.type = "submit";
   sure.name = "decision";
@@ -194,6 +213,16 @@ function arm(form, decision) {
   line.hidden = false;
   form.elements.comment.focus();
   say(line.textContent);
+}
+
+// What else an approval lets pass.
+function also(form, decision) {
+  if (decision !== "approve") return "";
+  const chosen = ["also_minutes", "also_calls"]
+    .map((name) => form.elements[name])
+    .filter((select) => select?.value)
+    .map((select) => select.selectedOptions[0].textContent);
+  return chosen.length ? `, and the same again for ${chosen.join(" and ")}` : "";
 }
 
 function disarm() {
@@ -223,7 +252,11 @@ async function decide(form, decision) {
     return;
   }
   say(told);
-  if (answer.ok) {
+  if (answer.ok && answer.content.querySelector("[data-waits]")) {
+    refuse(form, told);
+    form.reset();
+    card.focus();
+  } else if (answer.ok) {
     const next = card.nextElementSibling ?? card.previousElementSibling;
     card.remove();
     (next ?? $("queue-title")).focus();
@@ -247,6 +280,11 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const button = event.submitter;
   if (!button) return;
+  if (button.hasAttribute("formaction")) {
+    form.action = button.formAction;
+    form.submit();
+    return;
+  }
   if ("sure" in button.dataset) decide(form, button.value);
   else arm(form, button.value);
 });
