@@ -239,7 +239,8 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } = config;
+        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } =
+            config;
         let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
@@ -488,7 +489,8 @@ impl Center {
         let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
-        let record = self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
+        let record =
+            self.0.store.submit(NewAction { submission, judged, policies, covers }).await?;
         if record.state == ActionState::Pending {
             self.0.clock.look();
         }

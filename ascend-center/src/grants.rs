@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Approver, Center, DecideError, Grant, GrantError, NewGrant, Record, StoreError,
-    policy::Engine,
+    Approver, Center, DecideError, Grant, GrantError, NewGrant, Record, StoreError, policy::Engine,
     store::Granted,
 };
 
@@ -62,7 +61,8 @@ impl Center {
     /// its condition is none by the policies' schema, or it is for an agent of
     /// which the approver has a key.
     pub async fn grant(&self, approver: &Approver, new: NewGrant) -> Result<Grant, GrantError> {
-        let is_named = |name: &Option<String>| name.as_ref().is_some_and(|it| !it.trim().is_empty());
+        let is_named =
+            |name: &Option<String>| name.as_ref().is_some_and(|it| !it.trim().is_empty());
         if !is_named(&new.tool) && !is_named(&new.action) || new.resource.is_empty() {
             return Err(GrantError::Terms(
                 "a grant names a tool or an action, and a resource; `*` stands for any".to_owned(),

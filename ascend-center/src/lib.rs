@@ -49,6 +49,7 @@ pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
-    AuditQuery, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant, ShadowDecision, ShadowReport, StoreError, SwitchError,
+    AuditQuery, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
+    ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
 pub use time::{moment, span};

@@ -12,9 +12,8 @@ use maud::{Markup, html};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Refused,
-    arguments,
-    card::{Earlier, decide as decide_form, history_of, takes, title, what_and_why, who},
+    Refused, arguments,
+    card::{Earlier, decide as decide_form, history_of, takes, title, what, who, why},
     form::Form,
     queue::fragment,
     shell::{Tab, Visit, notice},
@@ -44,7 +43,11 @@ pub(super) async fn show(
     let record = find(&face, &id).await?;
     let history = face.center.store().history(record.id).await?;
     let earlier = Earlier::of(&face.center, &record).await?;
-    Ok(visit.page(&format!("Action {}", record.id), Tab::History, whole(&record, &history, &earlier, &visit)))
+    Ok(visit.page(
+        &format!("Action {}", record.id),
+        Tab::History,
+        whole(&record, &history, &earlier, &visit),
+    ))
 }
 
 fn whole(record: &Record, history: &[Entry], earlier: &Earlier, visit: &Visit) -> Markup {
@@ -55,11 +58,11 @@ fn whole(record: &Record, history: &[Entry], earlier: &Earlier, visit: &Visit) -
                 h1 { "#" (record.id) " " bdi { (title(record)) } }
                 p { (risk(record.risk_score, record.risk_level)) " " (state(record.state)) " It " (outcome(record)) "." }
             }
-            @if record.state == ActionState::Pending { (decide_form(record, visit)) }
             section aria-labelledby="about" {
                 h2 #about { "What, who and why" }
                 dl.facts {
-                    (what_and_why(record))
+                    (what(record))
+                    (why(record))
                     (takes(record))
                     div { dt { "Asked by" } dd { (who(record)) } }
                     div { dt { "Since" } dd { (ago(record.created_at, now)) } }
@@ -67,7 +70,7 @@ fn whole(record: &Record, history: &[Entry], earlier: &Earlier, visit: &Visit) -
                         dt { "Until" }
                         dd { @if record.state == ActionState::Pending { (until(record.expires_at, now)) } @else { (time(record.expires_at)) } }
                     }
-                    div { dt { "Answered at first" } dd { (record.decision.as_str().to_lowercase().replace('_', " ")) } }
+                    div { dt { "Answered" } dd { (record.decision.as_str().to_lowercase().replace('_', " ")) } }
                     @if let Some(by) = &record.reviewed_by {
                         div {
                             dt { "Decided" }
@@ -94,6 +97,7 @@ fn whole(record: &Record, history: &[Entry], earlier: &Earlier, visit: &Visit) -
                     (arguments::all(&record.parameters))
                 }
             }
+            @if record.state == ActionState::Pending { (decide_form(record, visit)) }
             section aria-labelledby="happened" {
                 h2 #happened { "What happened" }
                 ol.events {
@@ -164,14 +168,19 @@ pub(super) async fn decide(
     match decided {
         Ok(record) if scripted => {
             let waits = record.state == ActionState::Pending;
-            Ok(fragment(notice(true, &html! {
-                "Action " (id) " " (outcome(&record)) "."
-                @if waits { " Your approval counts: " (visible(&record.approvals())) "." span data-waits {} }
-            })))
+            Ok(fragment(notice(
+                true,
+                &html! {
+                    "Action " (id) " " (outcome(&record)) "."
+                    @if waits { " Your approval counts: " (visible(&record.approvals())) "." span data-waits {} }
+                },
+            )))
         }
         Ok(_) => Ok(Redirect::to(&format!("/queue?done={id}")).into_response()),
         // A second press of the same button.
-        Err(DecideError::NotPending(record)) if !scripted && is_theirs(&record, approver.name(), &form) => {
+        Err(DecideError::NotPending(record))
+            if !scripted && is_theirs(&record, approver.name(), &form) =>
+        {
             Ok(Redirect::to(&format!("/queue?done={id}")).into_response())
         }
         Err(error) => Err(error.into()),

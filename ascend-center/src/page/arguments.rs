@@ -14,7 +14,7 @@ const MASK: &str = "[sensitive]";
 /// How deep objects are shown as rows; deeper ones as JSON.
 const DEPTH: usize = 6;
 /// How many characters a card shows, and how many of one value.
-const CARD: Budget = Budget { characters: 1200, rows: 24, of_one: 700 };
+const CARD: Budget = Budget { characters: 1000, rows: 20, of_one: 500 };
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +160,7 @@ fn string(name: &str, text: &str, budget: &mut Budget) -> Markup {
     let (shown, whole) = budget.take(text);
     let rest = || counted(text.chars().count() - shown.chars().count(), "more character");
     html! {
-        pre.value.code[language.is_some()] tabindex=[shown.contains('\n').then_some("0")] {
+        pre.value.code[language.is_some()] tabindex=[is_long(shown).then_some("0")] {
             @match language {
                 Some(language) => (highlighted(shown, language)),
                 None => (block(shown)),
@@ -170,6 +170,11 @@ fn string(name: &str, text: &str, budget: &mut Budget) -> Markup {
             span class="more" { "… " (rest()) }
         }
     }
+}
+
+/// Whether it is shown in a box of its own height, which keys can scroll.
+fn is_long(text: &str) -> bool {
+    text.len() > 2000 || text.split('\n').count() > 24
 }
 
 #[cfg(test)]
@@ -213,17 +218,17 @@ mod tests {
         let (html, whole) = preview(&object(json!({ "a": "x".repeat(65_536), "b": "y" })));
         assert!(!whole);
         let html = html.into_string();
-        assert!(html.contains("… 64,836 more characters"), "{html}");
+        assert!(html.contains("… 65,036 more characters"), "{html}");
         assert!(html.contains("text, 65,536 characters"), "{html}");
         assert!(html.len() < 2000, "{}", html.len());
 
         let many: Map<String, Value> = (0..500).map(|n| (n.to_string(), n.into())).collect();
         let (html, whole) = preview(&many);
-        assert!(!whole && html.into_string().contains("476 more arguments"));
+        assert!(!whole && html.into_string().contains("480 more arguments"));
         // An argument that says so is not taken for a cut.
         let (_, whole) = preview(&object(json!({ "class=\"more\"": "class=\"more\"" })));
         assert!(whole);
-        let (_, whole) = preview(&object(json!({ "a": "é".repeat(700) })));
+        let (_, whole) = preview(&object(json!({ "a": "é".repeat(500) })));
         assert!(whole);
     }
 }

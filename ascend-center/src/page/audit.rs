@@ -50,7 +50,9 @@ impl LogQuery {
 
     fn page(&self, before: Option<i64>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [("kind", &self.kind), ("actor", &self.actor), ("action", &self.action)] {
+        for (name, value) in
+            [("kind", &self.kind), ("actor", &self.actor), ("action", &self.action)]
+        {
             if !value.is_empty() {
                 query.append_pair(name, value);
             }
@@ -138,8 +140,8 @@ fn row(entry: &AuditEntry, hash: EntryHash) -> Markup {
         tr {
             td.number { (entry.seq) }
             td { (time(entry.at)) }
-            td { (event.kind.as_str().replace('_', " ")) @if let Some(state) = event.state { " " (super::words::state(state)) } }
-            td { bdi { (visible(&event.actor.name)) } " " span.role { (visible(&event.actor.role)) } }
+            td { (event.kind.as_str().replace('_', " ")) @if let Some(state) = event.state.filter(|state| state.as_str() != event.kind.as_str()) { " " (super::words::state(state)) } }
+            td.name { bdi { (visible(&event.actor.name)) } " " span.role { (visible(&event.actor.role)) } }
             td.what {
                 @if let Some(action) = event.action { a href=(format!("/actions/{action}")) { "#" (action) } " " }
                 @for text in said.into_iter().flatten() { bdi { (visible(text)) } " " }

@@ -12,9 +12,8 @@ use super::{
     words::{ago, count, counted, risk, state, until},
 };
 use crate::{
-    ActionState, Effect, Matched, Permission, Record,
+    ActionState, Center, Effect, Matched, Permission, Record,
     store::{Past, StoreError},
-    Center,
 };
 
 /// How far back an agent's earlier actions are counted.
@@ -43,9 +42,8 @@ impl Earlier {
     /// In one line.
     pub(super) fn line(&self, id: i64) -> Markup {
         let all: Vec<&Past> = self.before(id).collect();
-        let number = |states: &[ActionState]| {
-            all.iter().filter(|past| states.contains(&past.state)).count()
-        };
+        let number =
+            |states: &[ActionState]| all.iter().filter(|past| states.contains(&past.state)).count();
         let told = [
             (number(&[ActionState::Completed, ActionState::Executing]), "ran"),
             (number(&[ActionState::Failed]), "failed"),
@@ -93,7 +91,7 @@ pub(super) fn card(record: &Record, around: &Around<'_>) -> Markup {
                 }
                 p.left { (until(record.expires_at, around.now)) }
             }
-            (facts(record, around))
+            dl.facts { (what(record)) }
             section.what aria-label="Arguments" {
                 div.values { @if record.parameters.is_empty() { p.quiet { "No arguments" } } @else { (shown) } }
                 @if !whole {
@@ -104,6 +102,7 @@ pub(super) fn card(record: &Record, around: &Around<'_>) -> Markup {
                     }
                 }
             }
+            (about(record, around))
             (decide(record, around.visit))
         }
     }
@@ -113,7 +112,9 @@ pub(super) fn card(record: &Record, around: &Around<'_>) -> Markup {
 pub(super) fn title(record: &Record) -> Markup {
     match &record.summary {
         Some(summary) => visible(summary),
-        None => html! { (visible(&record.namespace)) "." (visible(&record.verb)) " " (visible(&record.resource)) },
+        None => {
+            html! { (visible(&record.namespace)) "." (visible(&record.verb)) " " (visible(&record.resource)) }
+        }
     }
 }
 
@@ -121,10 +122,11 @@ const fn edge(level: RiskLevel) -> &'static str {
     super::words::level_word(level)
 }
 
-fn facts(record: &Record, around: &Around<'_>) -> Markup {
+/// What can change while it waits, and what surrounds it.
+fn about(record: &Record, around: &Around<'_>) -> Markup {
     html! {
-        dl.facts {
-            (what_and_why(record))
+        dl.facts.about {
+            (why(record))
             (takes(record))
             div { dt { "Asked by" } dd { (who(record)) } }
             div { dt { "Since" } dd { (ago(record.created_at, around.now)) } }
@@ -139,8 +141,8 @@ fn facts(record: &Record, around: &Around<'_>) -> Markup {
     }
 }
 
-/// Tool, resource, and why it is decided so.
-pub(super) fn what_and_why(record: &Record) -> Markup {
+/// Tool and resource.
+pub(super) fn what(record: &Record) -> Markup {
     html! {
         div {
             dt { "Tool" }
@@ -150,6 +152,12 @@ pub(super) fn what_and_why(record: &Record) -> Markup {
             }
         }
         div { dt { "Resource" } dd { code { bdi { (visible(&record.resource)) } } } }
+    }
+}
+
+/// Which policies matched, and what each asks for.
+pub(super) fn why(record: &Record) -> Markup {
+    html! {
         div {
             dt { "Why" }
             dd {
@@ -291,15 +299,12 @@ fn has_voted(record: &Record, visit: &Visit) -> bool {
 
 /// How much like it the approver need not be asked about again.
 fn also() -> Markup {
-    const MINUTES: [(u32, &str); 4] =
-        [(10, "10 min"), (30, "30 min"), (60, "1 h"), (480, "8 h")];
-    const CALLS: [u32; 4] = [1, 5, 10, 100];
     html! {
         details.also {
             summary { "Approve the same again, for a while" }
             p.quiet { "Calls by this agent of the same tool and action on the same resource, with whatever arguments, then have your approval." }
-            label { "For " select name="also_minutes" { option value="" { "no time of its own" } @for (minutes, text) in MINUTES { option value=(minutes) { (text) } } } }
-            label { "For " select name="also_calls" { option value="" { "any number" } @for calls in CALLS { option value=(calls) { (counted(calls as usize, "call")) } } } }
+            label { "Minutes " input type="number" name="also_minutes" min="1" placeholder="30"; }
+            label { "Calls " input type="number" name="also_calls" min="1" placeholder="10"; }
         }
     }
 }

@@ -112,7 +112,8 @@ pub(super) fn highlighted(text: &str, language: Language) -> Markup {
 /// from there on.
 fn sql(text: &str) -> Cuts {
     let mut tokens: Vec<TokenWithSpan> = Vec::new();
-    let whole = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
+    let whole =
+        Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
     let mut cuts = vec![(0, Kind::Plain)];
     // Where the tokenizer counts lines and columns, here are bytes.
     let mut at = (1, 1, 0);
@@ -156,9 +157,9 @@ fn kind_of(token: &Token) -> Kind {
         }
         Token::Word(_) => Kind::Plain,
         Token::Number(..) => Kind::Number,
-        Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
-            Kind::Comment
-        }
+        Token::Whitespace(
+            Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_),
+        ) => Kind::Comment,
         Token::Whitespace(_) | Token::Comma | Token::Period | Token::LParen | Token::RParen => {
             Kind::Plain
         }
@@ -215,7 +216,9 @@ fn shell(text: &str) -> Cuts {
                 match characters.peek() {
                     Some((_, '(')) => {}
                     Some((_, '{')) => {
-                        while characters.next_if(|(_, next)| !matches!(next, '}' | '\n')).is_some() {}
+                        while characters.next_if(|(_, next)| !matches!(next, '}' | '\n')).is_some()
+                        {
+                        }
                         characters.next_if(|(_, next)| *next == '}');
                     }
                     _ => {

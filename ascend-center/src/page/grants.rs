@@ -83,7 +83,8 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
     let number = id.parse();
-    let id = number.map_err(|_| Refused(Problem::not_found(format!("there is no grant {id:?}"))))?;
+    let id =
+        number.map_err(|_| Refused(Problem::not_found(format!("there is no grant {id:?}"))))?;
     face.center.revoke_grant(&approver, id).await?;
     Ok(Redirect::to("/grants").into_response())
 }

@@ -172,7 +172,7 @@ fn table(found: &[Past]) -> Markup {
                                     (state(past.state))
                                     @if let Some(by) = &past.reviewed_by { span.quiet { " by " bdi { (visible(by)) } } }
                                 }
-                                td { bdi { (visible(&past.server_id)) } }
+                                td.name { bdi { (visible(&past.server_id)) } }
                                 td { (time(past.created_at)) }
                             }
                         }

@@ -92,9 +92,10 @@ pub(super) fn routes(router: Router<Face>) -> Router<Face> {
 
 /// Whether the request is for the page, and not for the API.
 pub(super) fn is_page(parts: &Parts) -> bool {
-    parts.extensions.get::<MatchedPath>().is_some_and(|path| {
-        access::PAGE.iter().any(|(_, endpoint, _)| *endpoint == path.as_str())
-    })
+    parts
+        .extensions
+        .get::<MatchedPath>()
+        .is_some_and(|path| access::PAGE.iter().any(|(_, endpoint, _)| *endpoint == path.as_str()))
 }
 
 fn is_for_sessions(parts: &Parts) -> bool {

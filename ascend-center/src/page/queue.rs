@@ -150,10 +150,7 @@ fn keys() -> Markup {
 }
 
 /// What each agent did before, read once for all of its actions.
-async fn earlier(
-    face: &Face,
-    records: &[Record],
-) -> Result<HashMap<String, Earlier>, Refused> {
+async fn earlier(face: &Face, records: &[Record]) -> Result<HashMap<String, Earlier>, Refused> {
     let mut newest: HashMap<&str, &Record> = HashMap::new();
     for record in records {
         let known = newest.entry(&record.server_id).or_insert(record);

@@ -166,4 +166,3 @@ pub(super) fn alone(status: StatusCode, text: &str) -> Html<String> {
 pub(super) fn notice(good: bool, text: &Markup) -> Markup {
     html! { p.notice.good[good].bad[!good] role=(if good { "status" } else { "alert" }) { (text) } }
 }
-

@@ -123,7 +123,10 @@ fn parts(actions: &[Past], time: &Time) -> Vec<Part> {
 pub(super) fn timeline(actions: &[Past], cut: bool) -> Markup {
     let Some(time) = Time::of(actions) else { return html! {} };
     let parts = parts(actions, &time);
-    let (from, to) = (actions.iter().map(|past| past.created_at).min(), actions.iter().map(|past| past.created_at).max());
+    let (from, to) = (
+        actions.iter().map(|past| past.created_at).min(),
+        actions.iter().map(|past| past.created_at).max(),
+    );
     let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
     let of = |end: End| actions.iter().filter(|past| End::of(past) == end).count();
     let told: Vec<String> = End::ALL

@@ -95,7 +95,10 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         assert_eq!(["0", "999", "1,000", "12,345,678"], [0, 999, 1000, 12_345_678].map(count));
-        assert_eq!((counted(1, "action"), counted(0, "action")), ("1 action".into(), "0 actions".into()));
+        assert_eq!(
+            (counted(1, "action"), counted(0, "action")),
+            ("1 action".into(), "0 actions".into())
+        );
         assert_eq!(["12 B", "1 KB", "64 KB"], [12, 1024, 65_536].map(size));
     }
 }

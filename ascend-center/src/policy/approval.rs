@@ -65,7 +65,8 @@ pub(super) fn rule(
         match text.parse() {
             Ok(quorum) if digits && (1..=LARGEST_QUORUM).contains(&quorum) => rule.quorum = quorum,
             _ => {
-                let message = format!("`@quorum({text:?})` is no number from 1 to {LARGEST_QUORUM}");
+                let message =
+                    format!("`@quorum({text:?})` is no number from 1 to {LARGEST_QUORUM}");
                 wrong("quorum", message, "write it as text, as in `@quorum(\"2\")`");
             }
         }
@@ -108,7 +109,11 @@ pub(super) fn rule(
             );
         } else if rule.approvers == rule.escalate_to {
             let message = "`@escalate_to` names the group of `@approvers`".to_owned();
-            wrong("escalate_to", message, "name another, which is asked when half of the time passed");
+            wrong(
+                "escalate_to",
+                message,
+                "name another, which is asked when half of the time passed",
+            );
         }
     }
     let reserved = given.iter().find(|key| matches!(**key, "approvers" | "quorum"));

@@ -250,7 +250,8 @@ impl Engine {
             Decision::RequireApproval => self.rules(&matched),
             Decision::Allow | Decision::Deny => Vec::new(),
         };
-        let verdict = Verdict { decision, risk_score, risk_level, reason, matched, in_client, rules };
+        let verdict =
+            Verdict { decision, risk_score, risk_level, reason, matched, in_client, rules };
         (verdict, found.passes)
     }
 
@@ -260,9 +261,8 @@ impl Engine {
         let mut rules: Vec<Rule> = Vec::new();
         let asking = matched.iter().filter(|matched| matched.effect == Effect::RequireApproval);
         for about in asking.filter_map(|matched| self.by_id.get(&matched.policy)) {
-            let same = |rule: &&mut Rule| {
-                rule.asks_same(&about.rule) && rule.grants == about.rule.grants
-            };
+            let same =
+                |rule: &&mut Rule| rule.asks_same(&about.rule) && rule.grants == about.rule.grants;
             match rules.iter_mut().find(same) {
                 Some(rule) => rule.policies.push(about.id.clone()),
                 None => rules.push(about.rule.clone()),

@@ -28,9 +28,11 @@ impl Engine {
             return Err(format!("{}; {}", unknown.message, unknown.help));
         }
         if !Needs::of(&reads).counts_nothing() || reads.iter().any(Read::is_whole) {
-            return Err("a grant does not read `context.recent`, nor the whole `context`; say for \
+            return Err(
+                "a grant does not read `context.recent`, nor the whole `context`; say for \
                         how many calls it is"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let mut set = PolicySet::new();
         set.add(policy).map_err(|error| error.to_string())?;

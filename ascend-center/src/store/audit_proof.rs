@@ -252,12 +252,12 @@ impl Told {
         match kind {
             AuditKind::Approved | AuditKind::Rejected if state.is_some() => {
                 let alone = reviewers.is_empty();
-                action.reviewed_by =
-                    Some(if alone { actor.name } else { reviewers.join(", ") });
+                action.reviewed_by = Some(if alone { actor.name } else { reviewers.join(", ") });
             }
             AuditKind::Evaluated => {
                 let requested_by = actor.name;
-                action.evaluated = Some(Evaluated { requested_by, decision, digest, content, rules });
+                action.evaluated =
+                    Some(Evaluated { requested_by, decision, digest, content, rules });
             }
             _ => {}
         }

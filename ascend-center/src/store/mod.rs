@@ -57,10 +57,10 @@ pub(crate) use audit_proof::Proof;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
-#[cfg(feature = "http")]
-pub(crate) use history::Entry;
 pub(crate) use grants::{Covers, Granted};
 pub use grants::{Grant, GrantError, GrantStanding, NewGrant};
+#[cfg(feature = "http")]
+pub(crate) use history::Entry;
 pub use kill_switch::{KillSwitch, SwitchError};
 #[cfg(feature = "http")]
 pub(crate) use mcp_servers::{McpServer, ServerError};

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
+#[cfg(feature = "oidc")]
+use super::groups;
 use super::{
     Store, StoreError, identity_event::IdentityEvent, moment, now, word, writer::Transaction,
 };
-#[cfg(feature = "oidc")]
-use super::groups;
 use crate::audit::Actor;
 use crate::identity::{Origin, Person, Role, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session};
 

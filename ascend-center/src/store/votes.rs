@@ -33,8 +33,8 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn new(verdict: &Verdict, submission: &Submission, now: i64) -> Self {
-        let is_high_risk = submission.floor.require_human_approval
-            || verdict.risk_level == RiskLevel::Critical;
+        let is_high_risk =
+            submission.floor.require_human_approval || verdict.risk_level == RiskLevel::Critical;
         let rules: Vec<Rule> = match verdict.decision {
             ascend_sdk::Decision::RequireApproval => {
                 verdict.rules.iter().cloned().map(|rule| rule.frozen(is_high_risk)).collect()
@@ -296,7 +296,10 @@ async fn voter(transaction: &mut Transaction, id: i64, vote: &Vote) -> Result<Vo
     })
 }
 
-pub(super) async fn is_owner(transaction: &mut Transaction, person: &str) -> Result<bool, StoreError> {
+pub(super) async fn is_owner(
+    transaction: &mut Transaction,
+    person: &str,
+) -> Result<bool, StoreError> {
     let owner: Option<String> =
         sqlx::query_scalar("SELECT name FROM credentials WHERE role = 'approver'")
             .fetch_optional(&mut transaction.connection)

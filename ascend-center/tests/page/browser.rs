@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{
-    ChromiumLikeCapabilities, DesiredCapabilities, WebDriver, extensions::cdp::ChromeDevTools,
+    ChromiumLikeCapabilities, DesiredCapabilities, WebDriver,
     prelude::{By, Key, TypingData},
 };
 
@@ -61,7 +61,8 @@ impl Browser {
         ] {
             wanted.add_arg(argument).unwrap();
         }
-        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect(MISSING);
+        let driver =
+            WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect(MISSING);
         Self { driver, url: site.house.url.clone(), process, _profile: profile }
     }
 
@@ -128,8 +129,7 @@ impl Browser {
     }
 
     pub(crate) async fn tools(&self, command: &str, parameters: Value) -> Value {
-        let tools = ChromeDevTools::new(self.driver.handle().clone());
-        tools.execute_cdp_with_params(command, parameters).await.unwrap()
+        self.driver.cdp().send_raw(command, parameters).await.unwrap()
     }
 
     /// Light or dark.

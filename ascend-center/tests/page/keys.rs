@@ -22,28 +22,41 @@ async fn two_keys_decide_and_one_does_not() {
     browser.keys("a").await;
     browser.enter().await;
     browser.keys("j").await;
-    assert_eq!(browser.get("return document.activeElement.id").await, json!(format!("action-{first}")));
+    assert_eq!(
+        browser.get("return document.activeElement.id").await,
+        json!(format!("action-{first}"))
+    );
     browser.keys("a").await;
     let digest = center.action(first).await.unwrap().unwrap().digest.to_string();
     let told = browser.text(&format!("#action-{first} .confirm")).await;
-    assert!(told.contains(&format!("Enter approves action {first}, digest {}", &digest[..12])), "{told}");
+    assert!(
+        told.contains(&format!("Enter approves action {first}, digest {}", &digest[..12])),
+        "{told}"
+    );
     assert_eq!(state(center, first).await.as_str(), "pending");
     // Neither.
     browser.keys(Key::Escape).await;
-    assert_eq!(browser.get("return document.querySelectorAll('form[data-armed]').length").await, json!(0));
+    assert_eq!(
+        browser.get("return document.querySelectorAll('form[data-armed]').length").await,
+        json!(0)
+    );
     browser.enter().await;
     assert_eq!(state(center, first).await.as_str(), "pending");
 
     browser.keys("a").await;
     browser.enter().await;
     until("it is approved", async || state(center, first).await.as_str() == "approved").await;
-    browser.until("its card is gone", &format!("return !document.getElementById('action-{first}')")).await;
+    browser
+        .until("its card is gone", &format!("return !document.getElementById('action-{first}')"))
+        .await;
     assert_eq!(state(center, second).await.as_str(), "pending");
 
-    browser.until(
-        "the next card has the focus",
-        &format!("return document.activeElement.id === 'action-{second}'"),
-    ).await;
+    browser
+        .until(
+            "the next card has the focus",
+            &format!("return document.activeElement.id === 'action-{second}'"),
+        )
+        .await;
     browser.keys("r").await;
     browser.keys("too broad").await;
     browser.enter().await;
@@ -55,7 +68,9 @@ async fn two_keys_decide_and_one_does_not() {
 
     // With the mouse it takes two steps as well.
     let third = site.ask(json!({})).await;
-    browser.until("it arrived", &format!("return !!document.getElementById('action-{third}')")).await;
+    browser
+        .until("it arrived", &format!("return !!document.getElementById('action-{third}')"))
+        .await;
     browser.click(&format!("#action-{third} button.approve")).await;
     assert_eq!(state(center, third).await.as_str(), "pending");
     browser.click(&format!("#action-{third} .confirm button")).await;
@@ -80,7 +95,10 @@ async fn a_viewer_only_looks() {
     browser.keys("j").await;
     browser.keys("a").await;
     browser.enter().await;
-    assert_eq!(browser.get("return document.querySelectorAll('form[data-armed]').length").await, json!(0));
+    assert_eq!(
+        browser.get("return document.querySelectorAll('form[data-armed]').length").await,
+        json!(0)
+    );
     assert_eq!(state(&site.house.center, id).await.as_str(), "pending");
     browser.close().await;
 }
@@ -88,23 +106,26 @@ async fn a_viewer_only_looks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_text_does_nothing_and_is_shown() {
     let site = Site::new().await;
-    let id = site.ask(json!({
-        "summary": HOSTILE, "resource": HOSTILE, "tool": HOSTILE, "server_id": HOSTILE,
-        "parameters": {
-            "command": format!("rm -rf \"{HOSTILE}\""),
-            "query": format!("DELETE FROM users WHERE name = '{HOSTILE}'"),
-            HOSTILE: { "deep": [HOSTILE] },
-        },
-    })).await;
+    let id = site
+        .ask(json!({
+            "summary": HOSTILE, "resource": HOSTILE, "tool": HOSTILE, "server_id": HOSTILE,
+            "parameters": {
+                "command": format!("rm -rf \"{HOSTILE}\""),
+                "query": format!("DELETE FROM users WHERE name = '{HOSTILE}'"),
+                HOSTILE: { "deep": [HOSTILE] },
+            },
+        }))
+        .await;
     let browser = Browser::of(&site, "paula").await;
     browser.live().await;
-    for path in ["/queue".to_owned(), format!("/actions/{id}"), "/history".to_owned(), "/audit".to_owned()] {
+    for path in ["/queue".to_owned(), format!("/actions/{id}"), "/history".to_owned()] {
         browser.go(&path).await;
         let text = browser.text("main").await;
         assert!(text.contains(SHOWN), "{path}: {text}");
         let raw = text.chars().find(|c| *c != '\n' && ascend_sdk::is_invisible(*c));
         assert_eq!(raw, None, "{path}");
-        let ran = "return window.pwned ?? document.querySelectorAll('main script, main img').length";
+        let ran =
+            "return window.pwned ?? document.querySelectorAll('main script, main img').length";
         assert_eq!(browser.get(ran).await, json!(0), "{path}");
     }
     // What a program reads first stands first, from left to right.
@@ -129,8 +150,7 @@ async fn hostile_text_does_nothing_and_is_shown() {
     browser.keys("r").await;
     browser.keys("hostile").await;
     browser.enter().await;
-    until("it is rejected", async || {
-        state(&site.house.center, id).await.as_str() == "rejected"
-    }).await;
+    until("it is rejected", async || state(&site.house.center, id).await.as_str() == "rejected")
+        .await;
     browser.close().await;
 }

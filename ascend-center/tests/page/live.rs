@@ -15,9 +15,14 @@ async fn cards_come_and_go_and_a_comment_stays() {
     browser.keys("half a com").await;
 
     // A riskier one comes to stand before it.
-    let riskier = site.ask(json!({ "namespace": "system", "verb": "execute", "resource": "production" })).await;
-    browser.until("it arrived", &format!("return !!document.getElementById('action-{riskier}')")).await;
-    let order = "return [...document.querySelectorAll('#queue > .card')].map((c) => Number(c.dataset.id))";
+    let riskier = site
+        .ask(json!({ "namespace": "system", "verb": "execute", "resource": "production" }))
+        .await;
+    browser
+        .until("it arrived", &format!("return !!document.getElementById('action-{riskier}')"))
+        .await;
+    let order =
+        "return [...document.querySelectorAll('#queue > .card')].map((c) => Number(c.dataset.id))";
     let risk = async |id| site.house.center.action(id).await.unwrap().unwrap().risk_score;
     let expected =
         if risk(riskier).await > risk(kept).await { [riskier, kept] } else { [kept, riskier] };
@@ -32,7 +37,9 @@ async fn cards_come_and_go_and_a_comment_stays() {
     // Somebody else decides on the other one: it goes, the comment stays.
     let ada = site.person("ada").await;
     assert_eq!(site.decide(riskier, &ada, "reject").await.status, 303);
-    browser.until("it is gone", &format!("return !document.getElementById('action-{riskier}')")).await;
+    browser
+        .until("it is gone", &format!("return !document.getElementById('action-{riskier}')"))
+        .await;
     assert_eq!(browser.get(&focus).await, json!(true));
     assert!(browser.text("#announce").await.contains("was rejected by ada"));
     assert_eq!(browser.text("#count").await, "1 action waits");
@@ -54,9 +61,7 @@ async fn a_lost_connection_is_taken_up_again() {
     let before = site.ask(json!({})).await;
     let browser = Browser::of(&site, "paula").await;
     browser.live().await;
-    let offline = |offline: bool| {
-        json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 })
-    };
+    let offline = |offline: bool| json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
     browser.tools("Network.enable", json!({})).await;
     browser.tools("Network.emulateNetworkConditions", offline(true)).await;
     // An open stream is not cut by that.
@@ -84,7 +89,12 @@ async fn a_session_that_is_over_says_so() {
     site.house.sql("UPDATE sessions SET expires_at = 1").await;
     // Nobody told the page yet.
     browser.enter().await;
-    browser.until("it says so", "return document.getElementById('connection').textContent.includes('session is over')").await;
+    browser
+        .until(
+            "it says so",
+            "return document.getElementById('connection').textContent.includes('session is over')",
+        )
+        .await;
     assert_eq!(state(&site.house.center, id).await.as_str(), "pending");
     browser.click("#connection a").await;
     browser.until("the login is shown", "return location.pathname === '/login'").await;

@@ -25,8 +25,17 @@ async fn axe_finds_nothing_serious_and_a_phone_shows_it_all() {
     some_life(&site).await;
     let browser = Browser::open(&site).await;
     let pages = [
-        "/login", "/queue", "/actions/3", "/actions/1", "/history", "/policies", "/audit",
-        "/switch", "/account", "/actions/99",
+        "/login",
+        "/queue",
+        "/actions/3",
+        "/actions/1",
+        "/history",
+        "/policies",
+        "/grants",
+        "/audit",
+        "/switch",
+        "/account",
+        "/actions/99",
     ];
     for (name, width, height) in [("desktop", 1280, 900), ("phone", 360, 780)] {
         browser.width(width, height).await;
@@ -69,7 +78,12 @@ async fn axe_finds_nothing_serious_and_a_phone_shows_it_all() {
 async fn check(browser: &Browser, axe: &str, what: &str) {
     let wide = "return [document.documentElement.scrollWidth, innerWidth]";
     let widths = browser.get(wide).await;
-    assert!(widths[0].as_i64() <= widths[1].as_i64(), "{what} is {} wide of {}", widths[0], widths[1]);
+    assert!(
+        widths[0].as_i64() <= widths[1].as_i64(),
+        "{what} is {} wide of {}",
+        widths[0],
+        widths[1]
+    );
     browser.driver.execute(axe.to_owned(), Vec::new()).await.unwrap();
     let found = browser
         .driver
@@ -82,8 +96,10 @@ async fn check(browser: &Browser, axe: &str, what: &str) {
         .await
         .unwrap();
     let found: Vec<&Value> = found.json().as_array().unwrap().iter().collect();
-    let serious: Vec<_> =
-        found.iter().filter(|violation| violation[0] != "minor" && violation[0] != "moderate").collect();
+    let serious: Vec<_> = found
+        .iter()
+        .filter(|violation| violation[0] != "minor" && violation[0] != "moderate")
+        .collect();
     assert!(serious.is_empty(), "{what}: {serious:#?}");
     for violation in found {
         println!("{what}: {violation}");
@@ -94,7 +110,8 @@ async fn check(browser: &Browser, axe: &str, what: &str) {
 async fn some_life(site: &Site) {
     let ada = site.person("ada").await;
     for number in 0..14 {
-        let id = site.ask(json!({ "summary": format!("Delete the customers of batch {number}") })).await;
+        let id =
+            site.ask(json!({ "summary": format!("Delete the customers of batch {number}") })).await;
         let decision = if number % 3 == 0 { "reject" } else { "approve" };
         if number != 2 {
             site.decide(id, &ada, decision).await;
@@ -117,5 +134,6 @@ async fn some_life(site: &Site) {
     site.ask(json!({
         "server_id": "mail-agent", "tool": HOSTILE, "resource": HOSTILE, "summary": HOSTILE,
         "parameters": { "text": HOSTILE.repeat(8), "to": "somebody@example.org" },
-    })).await;
+    }))
+    .await;
 }

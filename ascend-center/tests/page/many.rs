@@ -15,7 +15,10 @@ async fn two_hundred_large_actions_stay_fast() {
     let text = "DELETE FROM customers WHERE note <> 'x' AND id > 12;\n";
     for number in 0..ACTIONS {
         let query = format!("-- {number}\n{}", text.repeat(BYTES / text.len() + 1));
-        site.ask(json!({ "summary": format!("Delete {number}"), "parameters": { "query": query } })).await;
+        site.ask(
+            json!({ "summary": format!("Delete {number}"), "parameters": { "query": query } }),
+        )
+        .await;
     }
     let person = site.person("paula").await;
     let begun = Instant::now();
@@ -28,18 +31,23 @@ async fn two_hundred_large_actions_stay_fast() {
     browser.live().await;
     let begun = Instant::now();
     browser.driver.refresh().await.unwrap();
-    let timing = browser.get(
-        "const [page] = performance.getEntriesByType('navigation'); \
+    let timing = browser
+        .get(
+            "const [page] = performance.getEntriesByType('navigation'); \
          return [page.responseEnd, page.domInteractive, page.loadEventEnd, \
                  document.querySelectorAll('*').length, page.transferSize]",
-    ).await;
+        )
+        .await;
     let timing: Vec<f64> = timing.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
     let [response, interactive, loaded, nodes, bytes] = timing[..] else { panic!("five numbers") };
     println!(
         "{ACTIONS} actions of {} KB: {} KB of HTML, served in {served:?}; in the browser {:.0} KB, \
          all of it after {response:.0} ms, interactive after {interactive:.0} ms, loaded after \
          {loaded:.0} ms; {nodes:.0} elements; {:?} with the driver",
-        BYTES / 1024, html.len() / 1024, bytes / 1024.0, begun.elapsed()
+        BYTES / 1024,
+        html.len() / 1024,
+        bytes / 1024.0,
+        begun.elapsed()
     );
     assert!(nodes < 40_000.0, "{nodes} elements");
     assert!(interactive - response < 3_000.0, "{interactive} ms after {response} ms");
@@ -55,10 +63,15 @@ async fn two_hundred_large_actions_stay_fast() {
     // The whole of one of them, where it is wanted.
     assert!(browser.text(&format!("#action-{id} .more")).await.contains("more characters"));
     browser.keys("e").await;
-    browser.until("all of it is shown", &format!(
-        "const value = document.querySelector('#action-{id} .value'); \
+    browser
+        .until(
+            "all of it is shown",
+            &format!(
+                "const value = document.querySelector('#action-{id} .value'); \
          return value.textContent.length > {BYTES} && !document.querySelector('#action-{id} .more')"
-    )).await;
+            ),
+        )
+        .await;
     let shown = browser.text(&format!("#action-{id} .value")).await;
     let record = site.house.center.action(id.parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(shown, record.parameters["query"].as_str().unwrap());

@@ -42,10 +42,7 @@ async fn every_page_is_for_people_and_guarded() {
         assert!(login.starts_with("/login"), "{login}");
         assert_eq!(site.get(&login, None).await.status, 200);
     }
-    assert_eq!(
-        site.get("/actions/1", None).await.location.unwrap(),
-        "/login?next=%2Factions%2F1"
-    );
+    assert_eq!(site.get("/actions/1", None).await.location.unwrap(), "/login?next=%2Factions%2F1");
     assert_eq!(site.get("/queue/events", None).await.location.as_deref(), Some("/login"));
     // A token is no login.
     let answer = reqwest::Client::new()
@@ -115,7 +112,8 @@ async fn only_a_form_of_the_page_itself_decides() {
     assert_eq!(site.decide(id, &viewer, "approve").await.status, 403);
     // What was seen is another action.
     let other = "0".repeat(64);
-    let changed = [("csrf_token", person.csrf.as_str()), ("digest", &other), ("decision", "approve")];
+    let changed =
+        [("csrf_token", person.csrf.as_str()), ("digest", &other), ("decision", "approve")];
     let refused = site.post(&path, Some(&person), &changed).await;
     assert_eq!(refused.status, 409);
     assert!(refused.text.contains("is not the one that you saw"), "{}", refused.text);
@@ -188,7 +186,8 @@ async fn what_an_agent_wrote_is_shown_as_what_it_is() {
             assert!(shown.contains(SHOWN), "{page}: {shown}");
         }
         if round == 0 {
-            let fields: Vec<_> = comment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let fields: Vec<_> =
+                comment.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let done = site.post(&format!("/actions/{id}/decide"), Some(&person), &fields).await;
             assert_eq!(done.status, 303);
             pages = vec![format!("/actions/{id}"), "/history".to_owned(), "/audit".to_owned()];
@@ -305,8 +304,7 @@ async fn people_see_to_their_accounts() {
     assert_eq!(site.post(&ends, Some(&paula), &form).await.status, 303);
     assert!(!site.house.knows(token).await);
     let new = "another correct horse battery";
-    let change =
-        [("csrf_token", paula.csrf.as_str()), ("current", PASSWORD), ("new", new)];
+    let change = [("csrf_token", paula.csrf.as_str()), ("current", PASSWORD), ("new", new)];
     assert_eq!(site.post("/account/password", Some(&paula), &change).await.status, 303);
     assert_eq!(site.get("/queue", Some(&paula)).await.status, 303, "the session is over");
     let again = [("name", "paula"), ("password", new)];
@@ -317,10 +315,7 @@ async fn people_see_to_their_accounts() {
 async fn the_page_files_are_kept_for_good() {
     let site = Site::new().await;
     let login = site.get("/login", None).await.text;
-    let files: Vec<&str> = login
-        .split('"')
-        .filter(|part| part.starts_with("/assets/"))
-        .collect();
+    let files: Vec<&str> = login.split('"').filter(|part| part.starts_with("/assets/")).collect();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         let answer = site.get(file, None).await;
@@ -415,4 +410,70 @@ async fn streams_tell_what_waits_and_end_with_the_session() {
     site.house.center.set_disabled(&site.house.owner, "vera", true).await.unwrap();
     assert_eq!(events.next().await.unwrap().0, "over");
     until("nobody listens", async || site.get("/queue", Some(&vera)).await.status == 303).await;
+}
+
+#[tokio::test]
+async fn two_people_approve_and_grants_are_given_and_revoked() {
+    let site = Site::new().await;
+    let (paula, ada) = (site.person("paula").await, site.person("ada").await);
+    // As if two had been asked when it was opened.
+    let id = site.ask(json!({})).await;
+    let rules = "UPDATE actions SET rules = '[{\"policies\":[\"two\"],\"approvers\":null,\"quorum\":2,\
+                 \"within_seconds\":null,\"escalate_to\":null,\"grants\":\"allow\"}]'";
+    site.house.sql(rules).await;
+    let mut events = Events::open(&site, &ada.cookie).await;
+    assert_eq!(events.ids().await, [id]);
+    let first = site.decide(id, &paula, "approve").await;
+    let queue = site.get(&first.location.unwrap(), Some(&paula)).await.text;
+    assert!(queue.contains("1 of 2 approvals by any approver"), "{queue}");
+    assert!(queue.contains("Take your approval back"), "{queue}");
+    let (_, data) = events.next().await.unwrap();
+    let mark =
+        serde_json::from_str::<serde_json::Value>(&data).unwrap()["marks"][id.to_string()].clone();
+    assert!(queue.contains(&format!("data-mark=\"{}\"", mark.as_str().unwrap())), "{data}");
+    assert!(!site.get("/queue", Some(&ada)).await.text.contains("Take your approval back"));
+
+    let token = [("csrf_token", paula.csrf.as_str())];
+    let back = site.post(&format!("/actions/{id}/take-back"), Some(&paula), &token).await;
+    assert_eq!(back.status, 303);
+    assert_eq!(
+        site.post(&format!("/actions/{id}/take-back"), Some(&paula), &token).await.status,
+        409
+    );
+    site.decide(id, &paula, "approve").await;
+    assert_eq!(state(&site.house.center, id).await.as_str(), "pending");
+    assert_eq!(site.decide(id, &ada, "approve").await.status, 303);
+    assert_eq!(state(&site.house.center, id).await.as_str(), "approved");
+
+    // With an approval, for ten more.
+    let id = site.ask(json!({})).await;
+    let digest = site.house.center.action(id).await.unwrap().unwrap().digest.to_string();
+    let also = |minutes: &'static str, calls: &'static str| {
+        [
+            ("csrf_token", ada.csrf.clone()),
+            ("digest", digest.clone()),
+            ("decision", "approve".to_owned()),
+            ("also_minutes", minutes.to_owned()),
+            ("also_calls", calls.to_owned()),
+        ]
+    };
+    let send = async |fields: [(&str, String); 5]| {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        site.post(&format!("/actions/{id}/decide"), Some(&ada), &fields).await
+    };
+    assert_eq!(send(also("x", "")).await.status, 422);
+    assert_eq!(send(also("99999", "")).await.status, 422);
+    assert_eq!(state(&site.house.center, id).await.as_str(), "pending");
+    assert_eq!(send(also("30", "10")).await.status, 303);
+    assert_eq!(state(&site.house.center, id).await.as_str(), "approved");
+    let grants = site.get("/grants", Some(&paula)).await.text;
+    assert!(grants.contains("0 of 10") && grants.contains(">live"), "{grants}");
+    let vera = site.person("vera").await;
+    for (person, status) in [(&vera, 403), (&paula, 303)] {
+        let token = [("csrf_token", person.csrf.as_str())];
+        let answer = site.post("/grants/1/revoke", Some(person), &token).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+    }
+    let grants = site.get("/grants", Some(&paula)).await.text;
+    assert!(grants.contains("revoked") && grants.contains("by <bdi>paula</bdi>"), "{grants}");
 }

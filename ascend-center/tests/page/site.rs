@@ -37,7 +37,8 @@ pub(crate) struct Answer {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let house = House::with(ascend_center::ServeConfig::new().agent_rate(0).tenant_rate(0)).await;
+        let house =
+            House::with(ascend_center::ServeConfig::new().agent_rate(0).tenant_rate(0)).await;
         for (name, role) in
             [("vera", Role::Viewer), ("paula", Role::Approver), ("ada", Role::Admin)]
         {
@@ -80,9 +81,8 @@ impl Site {
         person: Option<&Person>,
         fields: &[(&str, &str)],
     ) -> Answer {
-        let body: String = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
+        let body: String =
+            form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let mut request = self
             .http
             .post(format!("{}{path}", self.house.url))

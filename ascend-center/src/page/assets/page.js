@@ -152,9 +152,9 @@ async function refresh(card, mark) {
   card.dataset.mark = mark;
   try {
     const { ok, content } = await ask(`/queue/cards/${card.dataset.id}`);
-    const facts = content.querySelector(".card:not(.gone) .facts");
+    const facts = content.querySelector(".card:not(.gone) .about");
     if (!ok || !facts) return;
-    card.querySelector(".facts").replaceWith(facts);
+    card.querySelector(".about").replaceWith(facts);
     say(`Action ${card.dataset.id} has other approvals.`);
     tick();
   } catch (error) {
@@ -220,8 +220,8 @@ function also(form, decision) {
   if (decision !== "approve") return "";
   const chosen = ["also_minutes", "also_calls"]
     .map((name) => form.elements[name])
-    .filter((select) => select?.value)
-    .map((select) => select.selectedOptions[0].textContent);
+    .filter((field) => field?.value)
+    .map((field) => `${field.value} ${field.name.slice(5)}`);
   return chosen.length ? `, and the same again for ${chosen.join(" and ")}` : "";
 }
 

@@ -60,7 +60,11 @@ fn a_grant_covers_what_it_names() {
     ] {
         let grant = granted(resource, condition);
         assert_eq!(set.engine.check_grant(&grant), Ok(()), "{resource} {condition:?}");
-        assert_eq!(covers(&set, grant, called, cents), expected, "{resource} {condition:?} {called}");
+        assert_eq!(
+            covers(&set, grant, called, cents),
+            expected,
+            "{resource} {condition:?} {called}"
+        );
     }
 }
 
@@ -81,7 +85,9 @@ fn a_condition_that_says_nothing_is_refused_when_it_is_given() {
     ] {
         let error = set.engine.check_grant(&granted("*", Some(condition))).unwrap_err();
         assert!(error.contains(expected), "{condition}: {error}");
-        assert!(!covers(&set, granted("*", Some(condition)), "x", 1) || condition.contains("recent"));
+        assert!(
+            !covers(&set, granted("*", Some(condition)), "x", 1) || condition.contains("recent")
+        );
     }
     let long = format!("true{}", " ".repeat(LONGEST));
     assert!(set.engine.check_grant(&granted("*", Some(&long))).unwrap_err().contains("bytes"));
