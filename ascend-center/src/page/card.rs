@@ -46,6 +46,7 @@ impl Earlier {
             |states: &[ActionState]| all.iter().filter(|past| states.contains(&past.state)).count();
         let told = [
             (number(&[ActionState::Completed, ActionState::Executing]), "ran"),
+            (number(&[ActionState::Allowed, ActionState::Approved]), "let pass and not run yet"),
             (number(&[ActionState::Failed]), "failed"),
             (number(&[ActionState::Rejected]), "rejected"),
             (number(&[ActionState::Denied]), "denied"),
@@ -92,7 +93,7 @@ pub(super) fn card(record: &Record, around: &Around<'_>) -> Markup {
                 p.left { (until(record.expires_at, around.now)) }
             }
             dl.facts { (what(record)) }
-            section.what aria-label="Arguments" {
+            div.what {
                 div.values { @if record.parameters.is_empty() { p.quiet { "No arguments" } } @else { (shown) } }
                 @if !whole {
                     p {

@@ -89,7 +89,7 @@ fn files(engine: &Engine, matched: Option<&HashMap<String, Matched>>, read: bool
     html! {
         @for (file, policies) in &files {
             section.file {
-                h3 { code { (visible(file)) } }
+                h2 { code { (visible(file)) } }
                 @for policy in policies { (shown(policy, matched, read)) }
             }
         }
@@ -100,7 +100,7 @@ fn shown(policy: &Listed<'_>, matched: Option<&HashMap<String, Matched>>, read: 
     let now = Timestamp::now();
     html! {
         article.policy id=[matched.is_some().then(|| anchor(policy.id))] {
-            h4 { code { (visible(policy.id)) } }
+            h3 { code { (visible(policy.id)) } }
             p {
                 span.effect.(effect(policy.effect)) { (policy.effect.keyword()) }
                 @if let Some(risk) = policy.risk { " risk " b { (risk) } }

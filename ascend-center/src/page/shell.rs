@@ -101,7 +101,7 @@ impl Visit {
                 section.alarm aria-label="Kill switch" {
                     strong { "The kill switch is raised" }
                     " since " (time(switch.raised_at)) ", by " bdi { (visible(&switch.raised_by)) } ": "
-                    bdi { (visible(&switch.reason)) } " "
+                    bdi { (visible(&switch.reason)) } ". "
                     span { "Nothing is allowed, and nothing runs. " a href="/switch" { "Look at it" } }
                 }
             }

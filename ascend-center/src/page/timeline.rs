@@ -136,7 +136,9 @@ pub(super) fn timeline(actions: &[Past], cut: bool) -> Markup {
         .collect();
     html! {
         figure.timeline {
-            (picture(actions, &time, &parts, &told.join(", ")))
+            div.picture tabindex="0" role="region" aria-label="Picture" {
+                (picture(actions, &time, &parts, &told.join(", ")))
+            }
             figcaption {
                 @if cut { "The newest " }
                 (counted(actions.len(), "action")) ", " (moment(from)) " to " (moment(to)) ". "

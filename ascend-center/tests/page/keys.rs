@@ -132,16 +132,16 @@ async fn hostile_text_does_nothing_and_is_shown() {
     browser.go(&format!("/actions/{id}")).await;
     let order = "const value = document.querySelector('.value.code'); \
         const walker = document.createTreeWalker(value, NodeFilter.SHOW_TEXT); \
-        let last = -1; \
+        let last = { top: -1, left: -1 }; \
         while (walker.nextNode()) { \
           for (let at = 0; at < walker.currentNode.length; at += 1) { \
             const range = document.createRange(); \
             range.setStart(walker.currentNode, at); range.setEnd(walker.currentNode, at + 1); \
             const box = range.getBoundingClientRect(); \
             if (!box.width) continue; \
-            const place = box.top * 10000 + box.left; \
-            if (Math.round(place) < Math.round(last)) return `${walker.currentNode.data} at ${at}`; \
-            last = place; \
+            const follows = box.top > last.top + 8 || box.left >= last.left - 1; \
+            if (!follows) return `${walker.currentNode.data} at ${at}`; \
+            last = box; \
           } \
         } \
         return true";

@@ -112,8 +112,17 @@ async fn the_kill_switch_and_the_log_are_a_few_clicks() {
     let browser = Browser::of(&site, "ada").await;
     browser.live().await;
     let owner = &site.house.owner;
+    browser.keys("j").await;
+    browser.keys("r").await;
+    browser.keys("half").await;
     site.house.center.kill("an incident", owner).await.unwrap();
     browser.until("it is shown", "return !!document.querySelector('.alarm')").await;
+    let kept = "return document.activeElement.value";
+    assert_eq!(browser.get(kept).await, json!("half"));
+    site.house.center.release(owner).await.unwrap();
+    browser.until("it is gone", "return !document.querySelector('.alarm')").await;
+    assert_eq!(browser.get(kept).await, json!("half"));
+    site.house.center.kill("an incident", owner).await.unwrap();
     browser.go("/switch").await;
     browser.click("form.switch button").await;
     browser.until("it is released", "return !document.querySelector('.alarm')").await;

@@ -60,6 +60,7 @@ async fn axe_finds_nothing_serious_and_a_phone_shows_it_all() {
             browser.picture(&format!("{name}-{theme}-approving")).await;
         }
     }
+    browser.go("/history").await;
     site.house.center.kill("an incident with a long reason", &site.house.owner).await.unwrap();
     for theme in ["light", "dark"] {
         browser.theme(theme).await;

@@ -116,7 +116,7 @@ function update(state) {
   }
   const isEmpty = !wanted.length;
   $("empty").hidden = !isEmpty;
-  if (state.killed !== Boolean(document.querySelector(".alarm"))) location.reload();
+  if (state.killed !== Boolean(document.querySelector(".alarm"))) alarm();
   arrive();
 }
 
@@ -145,6 +145,19 @@ function leave(card, what) {
   card.className = "card gone";
   card.focus();
   card.addEventListener("blur", () => card.remove(), { once: true });
+}
+
+// The kill switch was raised or released.
+async function alarm() {
+  try {
+    const { content } = await ask("/switch");
+    const raised = content.querySelector(".alarm");
+    document.querySelector(".alarm")?.remove();
+    if (raised) document.querySelector(".top").after(raised);
+    say(raised?.textContent ?? "The kill switch is released.");
+  } catch (error) {
+    failed(error);
+  }
 }
 
 // Somebody voted. What is being written stays.
