@@ -284,7 +284,7 @@ impl Center {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
             Shadow::start(policies, store.clone())
         });
-        Ok(Self(Arc::new(Inner {
+        let center = Self(Arc::new(Inner {
             directory,
             store,
             policies,
@@ -294,7 +294,11 @@ impl Center {
             passwords: Passwords::default(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
-        })))
+        }));
+        for sentence in center.rules_without_people().await? {
+            tracing::warn!("{sentence}");
+        }
+        Ok(center)
     }
 
     /// Where the center keeps everything, as an absolute path.

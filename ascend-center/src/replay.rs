@@ -79,6 +79,12 @@ impl Simulation {
         self.count(|difference| difference.decision < difference.record.decision)
     }
 
+    /// Of how many that stay as they are the approval would take something else.
+    #[must_use]
+    pub fn otherwise(&self) -> usize {
+        self.count(Difference::is_of_rules)
+    }
+
     fn count(&self, which: impl Fn(&Difference) -> bool) -> usize {
         self.differences.iter().filter(|difference| which(difference)).count()
     }

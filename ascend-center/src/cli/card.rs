@@ -100,8 +100,41 @@ pub(crate) fn write(
         "until",
         &format!("{} ({} left)", moment(record.expires_at), span(now, record.expires_at)),
     )?;
+    approvals(out, record, now)?;
     field(out, "approve", &format!("{command} approve {}", record.id))?;
     field(out, "reject", &format!("{command} reject {}", record.id))
+}
+
+/// What its approval takes, and who has given theirs; nothing where any one
+/// approver will do.
+fn approvals(out: &mut dyn Write, record: &Record, now: Timestamp) -> io::Result<()> {
+    let is_plain =
+        matches!(&record.rules[..], [rule] if rule.approvers.is_none() && rule.quorum == 1);
+    if is_plain && record.votes.is_empty() {
+        return Ok(());
+    }
+    let mut label = "needs";
+    let mut field = |text: &str| {
+        let line = writeln!(out, "  {label:<10} {}", shown(text));
+        label = "";
+        line
+    };
+    for progress in record.progress() {
+        let by = match &progress.approved_by[..] {
+            [] => String::new(),
+            names => format!(": {}", names.join(", ")),
+        };
+        field(&format!("{progress}{by}"))?;
+    }
+    for vote in record.votes.iter().filter(|vote| vote.counts_for.is_empty()) {
+        field(&format!("{} approved, and may not any more", vote.person))?;
+    }
+    if let Some(at) = record.escalates_at.filter(|at| *at > now) {
+        let groups = record.rules.iter().filter_map(|rule| rule.escalate_to.as_deref());
+        let groups: Vec<String> = groups.map(|group| format!("`{group}`")).collect();
+        field(&format!("in {} also from {}", span(now, at), groups.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// Every value in full, as JSON.

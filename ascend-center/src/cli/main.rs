@@ -8,6 +8,7 @@
 mod audit;
 mod card;
 mod desk;
+mod grants;
 mod keys;
 mod pending;
 mod policy;
@@ -71,13 +72,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let a pending action run
+    /// Let a pending action run, or be one of those who let it
     Approve {
         /// The action's number
         id: i64,
         /// Why, for the record and the agent
         #[arg(long, short)]
         comment: Option<String>,
+        /// Take your approval back, while the action is pending
+        #[arg(long, conflicts_with_all = ["comment", "also_for", "calls", "when"])]
+        take_back: bool,
+        #[command(flatten)]
+        also: grants::Also,
     },
     /// Keep a pending action from running
     Reject {
@@ -87,6 +93,9 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
+    /// Work on grants: calls that you need not be asked about for a while
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Work on the API keys of agents
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -181,7 +190,7 @@ async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(existing(chosen(directory)?).await?),
+        None => Desk::Here(existing_with(chosen(directory)?, command.configuration()).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -198,14 +207,22 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
     };
     match command {
         Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
-        Command::Approve { id, comment } => {
-            let name = desk.decide(id, true, comment).await?;
-            say(&format!("action {id} approved by {}", card::shown(&name)))?;
+        Command::Approve { id, take_back: true, .. } => {
+            let missing = desk.take_back(id).await?.approvals;
+            say(&format!("action {id} has {}", card::shown(&missing)))?;
+        }
+        Command::Approve { id, comment, also, .. } => {
+            let decided = desk.approve(id, comment, also.grant()).await?;
+            say(&card::shown(&decided.sentence(id)))?;
+            if let Some(grant) = &decided.grant {
+                say(&card::shown(&grants::sentence(grant)))?;
+            }
         }
         Command::Reject { id, comment } => {
-            let name = desk.decide(id, false, comment).await?;
+            let name = desk.reject(id, comment).await?;
             say(&format!("action {id} rejected by {}", card::shown(&name)))?;
         }
+        Command::Grants(command) => grants::run(desk, command).await?,
         Command::Kill { reason } => {
             desk.kill(reason).await?;
             say("the kill switch is raised; `ascend-center release` lets actions run again")?;
@@ -231,14 +248,37 @@ fn chosen(directory: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         .context("there is no data folder for this user; name one with --directory")
 }
 
+impl Command {
+    /// What of the center a command needs: grants are checked by the policies and
+    /// tools in use.
+    fn configuration(&self) -> impl FnOnce(CenterConfig) -> CenterConfig + use<> {
+        let policies = match self {
+            Self::Approve { also, .. } if also.is_given() => Some(also.policies.clone()),
+            Self::Grants(grants::GrantsCommand::Add(add)) => Some(add.policies.clone()),
+            _ => None,
+        };
+        move |config| match policies {
+            Some(policies) => policies.configure(config),
+            None => config,
+        }
+    }
+}
+
 /// For all but `serve`, a new center would only hide that the directory is wrong.
 async fn existing(directory: PathBuf) -> anyhow::Result<Center> {
+    existing_with(directory, |config| config).await
+}
+
+async fn existing_with(
+    directory: PathBuf,
+    configure: impl FnOnce(CenterConfig) -> CenterConfig,
+) -> anyhow::Result<Center> {
     anyhow::ensure!(
         directory.join("center.db").exists(),
         "there is no center in {}; start a server that uses it, or name another with --directory",
         directory.display()
     );
-    Ok(Center::open(CenterConfig::new(directory)).await?)
+    Ok(Center::open(configure(CenterConfig::new(directory))).await?)
 }
 
 #[cfg(test)]

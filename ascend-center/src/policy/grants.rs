@@ -6,6 +6,7 @@ use cedar_policy::{Decision, Expression, Policy, PolicyId, PolicySet, Validation
 use super::{
     asked::Asked,
     engine::Engine,
+    load::of_any_action,
     reads::{Read, reads},
     recent::Needs,
 };
@@ -103,6 +104,7 @@ fn told(error: &(impl std::error::Error + miette::Diagnostic)) -> String {
         Some((start, rest)) if start.starts_with("for policy `") => rest,
         _ => &text,
     };
+    let text = of_any_action(text);
     let label = error.labels().and_then(|mut labels| labels.next());
     let label = label.as_ref().and_then(|label| label.label());
     let label = label.filter(|label| !text.contains(label)).map(|label| format!(": {label}"));

@@ -8,11 +8,18 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{Store, StoreError, keys::confirm, moment, votes, writer::Transaction};
+use super::{
+    Store, StoreError,
+    keys::confirm,
+    moment,
+    sql::{self, Connection},
+    votes,
+    writer::Transaction,
+};
 use crate::{
-    audit::{Actor, AuditEvent, AuditKind},
+    audit::{Actor, AuditEvent, AuditKind, EntryHash, written},
     identity::{NotAllowed, Origin, Permission, Person},
     life::Event,
     quorum::{GrantUse, Vote},
@@ -255,7 +262,7 @@ pub(crate) type Covers = Box<dyn FnOnce(&Submission, Timestamp, &[Granted]) -> V
 struct Row {
     id: i64,
     granter: String,
-    is_owner: bool,
+    is_owner: i64,
     tool: Option<String>,
     action: Option<String>,
     resource: String,
@@ -278,7 +285,7 @@ impl TryFrom<Row> for Grant {
         Ok(Self {
             id: row.id,
             granter: row.granter,
-            is_owner: row.is_owner,
+            is_owner: row.is_owner != 0,
             tool: row.tool,
             action: row.action,
             resource: row.resource,
@@ -320,7 +327,7 @@ impl Store {
 
     /// The newest `limit` grants, the newest first.
     pub(crate) async fn grants(&self, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(select!("ORDER BY id DESC LIMIT $1"))
+        let rows: Vec<Row> = sql::query_as(select!("ORDER BY id DESC LIMIT $1"))
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
@@ -341,7 +348,7 @@ impl Store {
                 if standing == GrantStanding::Revoked {
                     return Ok(Ok(false));
                 }
-                sqlx::query("UPDATE grants SET revoked_at = $1, revoked_by = $2 WHERE id = $3")
+                sql::query("UPDATE grants SET revoked_at = $1, revoked_by = $2 WHERE id = $3")
                     .bind(transaction.now)
                     .bind(&by.name)
                     .bind(id)
@@ -364,11 +371,11 @@ async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Grant>, S
 }
 
 pub(super) async fn read(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     id: i64,
 ) -> Result<Option<Grant>, StoreError> {
     let row: Option<Row> =
-        sqlx::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(connection).await?;
+        sql::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(connection).await?;
     row.map(Grant::try_from).transpose()
 }
 
@@ -387,26 +394,26 @@ pub(super) async fn insert(
         return Ok(Err(GrantError::Unbounded));
     };
     if let Some(agent) = &new.agent {
-        let own: Option<i64> = sqlx::query_scalar(
-            "SELECT 1 FROM agent_keys WHERE agent = $1 AND revoked_at IS NULL AND \
-             lower(owner) = lower($2) LIMIT 1",
+        let is_own: bool = sql::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM agent_keys WHERE agent = $1 AND revoked_at IS NULL AND \
+             lower(owner) = lower($2))",
         )
         .bind(agent)
         .bind(&by.name)
-        .fetch_optional(&mut transaction.connection)
+        .fetch_one(&mut transaction.connection)
         .await?;
-        if own.is_some() {
+        if is_own {
             return Ok(Err(GrantError::OwnRequest(agent.clone())));
         }
     }
     let lasting = i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX);
-    let id: i64 = sqlx::query_scalar(
+    let id: i64 = sql::query_scalar(
         "INSERT INTO grants (granter, is_owner, tool, action, resource, agent, condition, comment, \
          created_at, expires_at, calls) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          RETURNING id",
     )
     .bind(&by.name)
-    .bind(i64::from(by.origin == Origin::Directory))
+    .bind(by.origin == Origin::Directory)
     .bind(&new.tool)
     .bind(&new.action)
     .bind(&new.resource)
@@ -419,18 +426,25 @@ pub(super) async fn insert(
     .fetch_one(&mut transaction.connection)
     .await?;
     let grant = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let terms = serde_json::json!({
-        "tool": grant.tool,
-        "action": grant.action,
-        "resource": grant.resource,
-        "agent": grant.agent,
-        "condition": grant.condition,
-        "expires_at": grant.expires_at,
-        "calls": grant.calls,
-    });
-    let event = AuditEvent::new(AuditKind::GrantCreated, by.actor());
-    let event = event.subject(grant.label()).detail(terms.to_string());
-    let event = AuditEvent { grant: Some(id), comment: new.comment, ..event };
+    let event = AuditEvent::new(AuditKind::GrantCreated, by.actor()).subject(grant.label());
+    let detail = format!("{} calls until {}", grant.calls, written(grant.expires_at));
+    // Its resource can be an agent's own text, which is not for the log.
+    let content = EntryHash::of(
+        "grant v1",
+        [
+            grant.tool.as_deref(),
+            grant.action.as_deref(),
+            Some(&grant.resource),
+            grant.agent.as_deref(),
+            grant.condition.as_deref(),
+        ],
+    );
+    let event = AuditEvent {
+        grant: Some(id),
+        content: Some(content),
+        comment: new.comment,
+        ..event.detail(detail)
+    };
     transaction.note(event).await?;
     Ok(Ok(grant))
 }
@@ -513,7 +527,7 @@ impl Granted {
 async fn live(transaction: &mut Transaction, record: &Record) -> Result<Vec<Grant>, StoreError> {
     let (namespace, verb) = (record.namespace.trim(), record.verb.trim());
     let action = format!("{namespace}.{verb}").to_ascii_lowercase();
-    let rows: Vec<Row> = sqlx::query_as(select!(
+    let rows: Vec<Row> = sql::query_as(select!(
         "WHERE revoked_at IS NULL AND expires_at > $1 AND used < calls \
          AND (tool IS NULL OR tool = $2) AND (action IS NULL OR action = $3) \
          AND (agent IS NULL OR agent = $4) ORDER BY expires_at, id"
@@ -533,7 +547,7 @@ async fn spend(
     record: &Record,
     grant: &Grant,
 ) -> Result<bool, StoreError> {
-    let used: Option<i64> = sqlx::query_scalar(
+    let used: Option<i64> = sql::query_scalar(
         "UPDATE grants SET used = used + 1 WHERE id = $1 AND used < calls RETURNING used",
     )
     .bind(grant.id)

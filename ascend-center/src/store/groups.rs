@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, users::exists, votes, word,
+    Store, StoreError, identity_event::IdentityEvent, sql, users::exists, votes, word,
     writer::Transaction,
 };
 use crate::{
@@ -50,11 +50,10 @@ impl Store {
 
     /// The groups of everybody who is in one, by name in lower case.
     pub(crate) async fn groups(&self) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT person, group_name FROM memberships ORDER BY person, group_name",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let rows: Vec<(String, String)> =
+            sql::query_as("SELECT person, group_name FROM memberships ORDER BY person, group_name")
+                .fetch_all(&self.readers)
+                .await?;
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (person, group) in rows {
             groups.entry(person).or_default().push(group);
@@ -65,22 +64,21 @@ impl Store {
     /// How many of a group may approve now.
     pub(crate) async fn approvers_in(&self, group: &str) -> Result<u32, StoreError> {
         let members: Vec<String> =
-            sqlx::query_scalar("SELECT person FROM memberships WHERE group_name = $1")
+            sql::query_scalar("SELECT person FROM memberships WHERE group_name = $1")
                 .bind(group)
                 .fetch_all(&self.readers)
                 .await?;
         let owner: Option<String> =
-            sqlx::query_scalar("SELECT name FROM credentials WHERE role = 'approver'")
+            sql::query_scalar("SELECT name FROM credentials WHERE role = 'approver'")
                 .fetch_optional(&self.readers)
                 .await?;
         let mut count = 0;
         for member in members {
-            let role: Option<String> = sqlx::query_scalar(
-                "SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL",
-            )
-            .bind(&member)
-            .fetch_optional(&self.readers)
-            .await?;
+            let role: Option<String> =
+                sql::query_scalar("SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL")
+                    .bind(&member)
+                    .fetch_optional(&self.readers)
+                    .await?;
             let role: Option<Role> = role.map(|role| word(&role)).transpose()?;
             let is_owner = owner.as_ref().is_some_and(|owner| same_person(owner, &member));
             if is_owner || role.is_some_and(|role| role.may(Permission::Decide)) {
@@ -105,7 +103,7 @@ pub(super) async fn join(
     group: &str,
     given_by: &str,
 ) -> Result<bool, StoreError> {
-    let joined = sqlx::query(
+    let joined = sql::query(
         "INSERT INTO memberships (person, group_name, given_by) VALUES ($1, $2, $3) \
          ON CONFLICT (person, group_name) DO NOTHING",
     )
@@ -122,7 +120,7 @@ async fn leave(
     person: &str,
     group: &str,
 ) -> Result<bool, StoreError> {
-    let left = sqlx::query("DELETE FROM memberships WHERE person = $1 AND group_name = $2")
+    let left = sql::query("DELETE FROM memberships WHERE person = $1 AND group_name = $2")
         .bind(person.to_lowercase())
         .bind(group)
         .execute(&mut transaction.connection)
@@ -138,7 +136,7 @@ pub(super) async fn provided(
     groups: &std::collections::BTreeSet<String>,
     by: crate::audit::Actor,
 ) -> Result<(), StoreError> {
-    let before: Vec<String> = sqlx::query_scalar(
+    let before: Vec<String> = sql::query_scalar(
         "SELECT group_name FROM memberships WHERE person = $1 AND given_by = 'provider'",
     )
     .bind(person.to_lowercase())

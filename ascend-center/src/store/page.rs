@@ -2,19 +2,23 @@
 
 use ascend_sdk::RiskLevel;
 use jiff::Timestamp;
-use sqlx::{FromRow, QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, FromRow};
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    sql::{self, Columns, QueryAs, Value},
+};
 use crate::{
     life::ActionState,
     quorum::Vote,
-    record::{Matched, json, time, word},
+    record::{Matched, json, risk_score, time, word},
 };
 
 /// An action that waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub(crate) struct Waiting {
     pub(crate) id: i64,
+    #[sqlx(try_from = "i64")]
     pub(crate) risk_score: u8,
     /// Milliseconds since 1970, UTC.
     pub(crate) expires_at: i64,
@@ -70,29 +74,29 @@ pub(crate) struct Matches {
     pub(crate) matched: Vec<Matched>,
 }
 
-impl FromRow<'_, SqliteRow> for Past {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+impl<R: Columns> FromRow<'_, R> for Past {
+    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            id: row.try_get("id")?,
+            id: row.read("id")?,
             state: word(row, "state")?,
             created_at: time(row, "created_at")?,
-            server_id: row.try_get("server_id")?,
-            tool: row.try_get("tool")?,
-            namespace: row.try_get("namespace")?,
-            verb: row.try_get("verb")?,
-            resource: row.try_get("resource")?,
-            summary: row.try_get("summary")?,
-            risk_score: row.try_get("risk_score")?,
+            server_id: row.read("server_id")?,
+            tool: row.read("tool")?,
+            namespace: row.read("namespace")?,
+            verb: row.read("verb")?,
+            resource: row.read("resource")?,
+            summary: row.read("summary")?,
+            risk_score: risk_score(row)?,
             risk_level: word(row, "risk_level")?,
-            reviewed_by: row.try_get("reviewed_by")?,
+            reviewed_by: row.read("reviewed_by")?,
         })
     }
 }
 
-impl FromRow<'_, SqliteRow> for Matches {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+impl<R: Columns> FromRow<'_, R> for Matches {
+    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            action: row.try_get("id")?,
+            action: row.read("id")?,
             at: time(row, "created_at")?,
             matched: json(row, "matched")?,
         })
@@ -100,57 +104,48 @@ impl FromRow<'_, SqliteRow> for Matches {
 }
 
 impl Search {
-    fn statement(&self, now: Timestamp, limit: u32) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new(
-            "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
-             summary, risk_score, risk_level, reviewed_by, state FROM (SELECT id, created_at, server_id, \
-             tool, namespace, verb, resource, summary, risk_score, risk_level, reviewed_by, \
-             requested_by, parameters, CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= ",
-        );
-        query.push_bind(now.as_millisecond());
-        query.push(" THEN 'expired' ELSE state END AS state FROM actions) AS a WHERE 1 = 1");
-        if let Some(text) = &self.text {
-            let pattern = pattern(text);
-            query.push(" AND (");
-            let columns = [
-                "coalesce(summary, '')",
-                "resource",
-                "tool",
-                "namespace || '.' || verb",
-                "server_id",
-                "requested_by",
-                "parameters",
-            ];
-            for (at, column) in columns.into_iter().enumerate() {
-                query.push(if at == 0 { "lower(" } else { " OR lower(" });
-                query.push(column).push(") LIKE ").push_bind(pattern.clone());
-                query.push(" ESCAPE '!'");
-            }
-            query.push(")");
+    fn statement(&self, now: Timestamp, limit: u32) -> QueryAs<'_, Past> {
+        const TEXTS: [&str; 7] = [
+            "coalesce(summary, '')",
+            "resource",
+            "tool",
+            "namespace || '.' || verb",
+            "server_id",
+            "requested_by",
+            "parameters",
+        ];
+        let milliseconds = |time: Timestamp| Value::from(time.as_millisecond());
+        let conditions: [(&str, Option<Value<'_>>); 7] = [
+            ("state =", self.state.map(|state| state.as_str().into())),
+            ("server_id =", self.server_id.as_ref().map(Value::from)),
+            ("tool =", self.tool.as_ref().map(Value::from)),
+            ("risk_score >=", self.least_risk.map(Value::from)),
+            ("created_at >=", self.since.map(milliseconds)),
+            ("created_at <", self.until.map(milliseconds)),
+            ("id <", self.before.map(Value::from)),
+        ];
+        let mut text = "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
+                        summary, risk_score, risk_level, reviewed_by, state FROM (SELECT id, \
+                        created_at, server_id, tool, namespace, verb, resource, summary, \
+                        risk_score, risk_level, reviewed_by, requested_by, parameters, \
+                        CASE WHEN state IN ('pending', 'allowed', 'approved') AND \
+                        expires_at <= $1 THEN 'expired' ELSE state END AS state \
+                        FROM actions) AS a WHERE true"
+            .to_owned();
+        let mut values = vec![milliseconds(now)];
+        for (condition, value) in conditions {
+            let Some(value) = value else { continue };
+            values.push(value);
+            text += &format!(" AND {condition} ${}", values.len());
         }
-        if let Some(state) = self.state {
-            query.push(" AND state = ").push_bind(state.as_str());
+        if let Some(wanted) = &self.text {
+            values.push(pattern(wanted).into());
+            let place = values.len();
+            let found = TEXTS.map(|text| format!("lower({text}) LIKE ${place} ESCAPE '!'"));
+            text += &format!(" AND ({})", found.join(" OR "));
         }
-        if let Some(server) = &self.server_id {
-            query.push(" AND server_id = ").push_bind(server.clone());
-        }
-        if let Some(tool) = &self.tool {
-            query.push(" AND tool = ").push_bind(tool.clone());
-        }
-        if let Some(risk) = self.least_risk {
-            query.push(" AND risk_score >= ").push_bind(i64::from(risk));
-        }
-        if let Some(since) = self.since {
-            query.push(" AND created_at >= ").push_bind(since.as_millisecond());
-        }
-        if let Some(until) = self.until {
-            query.push(" AND created_at < ").push_bind(until.as_millisecond());
-        }
-        if let Some(before) = self.before {
-            query.push(" AND id < ").push_bind(before);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-        query
+        text += &format!(" ORDER BY id DESC LIMIT {limit}");
+        values.into_iter().fold(sql::query_as(AssertSqlSafe(text)), QueryAs::bind)
     }
 }
 
@@ -170,7 +165,7 @@ fn pattern(text: &str) -> String {
 impl Store {
     /// What waits for a person now, oldest first, `limit` at most.
     pub(crate) async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(sql::query_as(
             "SELECT id, risk_score, expires_at, votes FROM actions \
              WHERE state = 'pending' AND expires_at > $1 ORDER BY id LIMIT $2",
         )
@@ -186,8 +181,7 @@ impl Store {
         search: &Search,
         limit: u32,
     ) -> Result<Vec<Past>, StoreError> {
-        let mut query = search.statement(Timestamp::now(), limit);
-        Ok(query.build_query_as().fetch_all(&self.readers).await?)
+        Ok(search.statement(Timestamp::now(), limit).fetch_all(&self.readers).await?)
     }
 
     /// What a server or agent asked before an action, the newest first.
@@ -199,7 +193,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Past>, StoreError> {
         // By the index on agents and times.
-        Ok(sqlx::query_as(
+        Ok(sql::query_as(
             "SELECT id, created_at, server_id, tool, namespace, verb, resource, \
              summary, risk_score, risk_level, reviewed_by, \
              CASE WHEN state IN ('pending', 'allowed', 'approved') AND expires_at <= $1 \
@@ -218,7 +212,7 @@ impl Store {
 
     /// Which policies matched the newest `limit` actions.
     pub(crate) async fn matches(&self, limit: u32) -> Result<Vec<Matches>, StoreError> {
-        Ok(sqlx::query_as("SELECT id, created_at, matched FROM actions ORDER BY id DESC LIMIT $1")
+        Ok(sql::query_as("SELECT id, created_at, matched FROM actions ORDER BY id DESC LIMIT $1")
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await?)

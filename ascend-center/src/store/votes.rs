@@ -11,7 +11,7 @@ use super::{
     actions::{DecideError, Verdict, find, select, settle},
     grants::{self, Grant, NewGrant},
     keys::confirm,
-    moment, word,
+    moment, sql, word,
     writer::Transaction,
 };
 use crate::{
@@ -78,10 +78,10 @@ impl Store {
         loop {
             // Each by an index of its own.
             let expires: Option<i64> =
-                sqlx::query_scalar("SELECT min(expires_at) FROM actions WHERE state = 'pending'")
+                sql::query_scalar("SELECT min(expires_at) FROM actions WHERE state = 'pending'")
                     .fetch_one(&self.readers)
                     .await?;
-            let escalates: Option<i64> = sqlx::query_scalar(
+            let escalates: Option<i64> = sql::query_scalar(
                 "SELECT min(escalates_at) FROM actions WHERE state = 'pending' AND escalated = 0 \
                  AND escalates_at IS NOT NULL",
             )
@@ -186,7 +186,7 @@ async fn take_back(
 
 /// Escalates and expires what is due, a part of it at once: others write too.
 async fn pass(transaction: &mut Transaction) -> Result<(), StoreError> {
-    let due: Vec<Record> = sqlx::query_as(select!(
+    let due: Vec<Record> = sql::query_as(select!(
         "WHERE state = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT 100"
     ))
     .bind(transaction.now)
@@ -196,7 +196,7 @@ async fn pass(transaction: &mut Transaction) -> Result<(), StoreError> {
         let life = record.life().at(transaction.now);
         settle(transaction, record, life).await?;
     }
-    let due: Vec<Record> = sqlx::query_as(select!(
+    let due: Vec<Record> = sql::query_as(select!(
         "WHERE state = 'pending' AND escalated = 0 AND escalates_at IS NOT NULL AND \
          escalates_at <= $1 ORDER BY escalates_at LIMIT 100"
     ))
@@ -205,7 +205,7 @@ async fn pass(transaction: &mut Transaction) -> Result<(), StoreError> {
     .await?;
     for record in due {
         let id = record.id;
-        sqlx::query("UPDATE actions SET escalated = 1 WHERE id = $1")
+        sql::query("UPDATE actions SET escalated = 1 WHERE id = $1")
             .bind(id)
             .execute(&mut transaction.connection)
             .await?;
@@ -225,7 +225,7 @@ pub(super) async fn recount_of(
     transaction: &mut Transaction,
     person: &str,
 ) -> Result<(), StoreError> {
-    let pending: Vec<Record> = sqlx::query_as(select!(
+    let pending: Vec<Record> = sql::query_as(select!(
         "WHERE state = 'pending' AND expires_at > $1 AND votes <> '[]' ORDER BY id"
     ))
     .bind(transaction.now)
@@ -277,7 +277,7 @@ async fn voter(transaction: &mut Transaction, id: i64, vote: &Vote) -> Result<Vo
         is_owner(transaction, &vote.person).await?
     } else {
         let role: Option<String> =
-            sqlx::query_scalar("SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL")
+            sql::query_scalar("SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL")
                 .bind(&vote.person)
                 .fetch_optional(&mut transaction.connection)
                 .await?;
@@ -301,7 +301,7 @@ pub(super) async fn is_owner(
     person: &str,
 ) -> Result<bool, StoreError> {
     let owner: Option<String> =
-        sqlx::query_scalar("SELECT name FROM credentials WHERE role = 'approver'")
+        sql::query_scalar("SELECT name FROM credentials WHERE role = 'approver'")
             .fetch_optional(&mut transaction.connection)
             .await?;
     Ok(owner.is_some_and(|owner| quorum::same_person(&owner, person)))
@@ -312,7 +312,7 @@ pub(super) async fn groups_of(
     person: &str,
 ) -> Result<BTreeSet<String>, StoreError> {
     let groups: Vec<String> =
-        sqlx::query_scalar("SELECT group_name FROM memberships WHERE person = $1")
+        sql::query_scalar("SELECT group_name FROM memberships WHERE person = $1")
             .bind(person.to_lowercase())
             .fetch_all(&mut transaction.connection)
             .await?;
@@ -353,23 +353,22 @@ fn clock(at: Timestamp) -> String {
 /// Whether the person has, or had when it was asked, a key of the agent that
 /// asked: with it they could run what they approve.
 async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
-    let own: Option<i64> = sqlx::query_scalar(
-        "SELECT 1 FROM actions a WHERE a.id = $1 AND (lower(a.owner) = lower($2) \
+    Ok(sql::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = $1 AND (lower(a.owner) = lower($2) \
          OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
-         k.revoked_at IS NULL AND lower(k.owner) = lower($2)))",
+         k.revoked_at IS NULL AND lower(k.owner) = lower($2))))",
     )
     .bind(id)
     .bind(person)
-    .fetch_optional(&mut transaction.connection)
-    .await?;
-    Ok(own.is_some())
+    .fetch_one(&mut transaction.connection)
+    .await?)
 }
 
 pub(super) async fn keep_votes(
     transaction: &mut Transaction,
     record: &Record,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE actions SET votes = $1 WHERE id = $2")
+    sql::query("UPDATE actions SET votes = $1 WHERE id = $2")
         .bind(serde_json::to_string(&record.votes)?)
         .bind(record.id)
         .execute(&mut transaction.connection)
@@ -402,7 +401,7 @@ pub(super) async fn approve(
     record.reviewed_by = Some(reviewers.join(", "));
     record.comments = comments;
     record.reviewed_at = Some(moment(transaction.now)?);
-    sqlx::query(
+    sql::query(
         "UPDATE actions SET state = $1, expires_at = $2, reviewed_by = $3, comments = $4, \
          reviewed_at = $5, votes = $6 WHERE id = $7",
     )

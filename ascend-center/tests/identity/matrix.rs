@@ -28,7 +28,7 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 50] = [
+static ENDPOINTS: [Endpoint; 54] = [
     (Method::GET, "/health", Anyone),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
     (Method::GET, "/api/v1/actions", Person(Viewer)),
@@ -40,8 +40,12 @@ static ENDPOINTS: [Endpoint; 50] = [
     (Method::POST, "/api/v1/actions/{id}/confirm", OwnAgent),
     (Method::POST, "/api/agent-action/{id}/complete", OwnAgent),
     (Method::POST, "/api/agent-action/{id}/fail", OwnAgent),
+    (Method::DELETE, "/api/v1/actions/{id}/approve", Person(Approver)),
     (Method::POST, "/api/v1/actions/{id}/approve", Person(Approver)),
     (Method::POST, "/api/v1/actions/{id}/reject", Person(Approver)),
+    (Method::GET, "/api/v1/grants", Person(Viewer)),
+    (Method::POST, "/api/v1/grants", Person(Approver)),
+    (Method::DELETE, "/api/v1/grants/nowhere", Person(Approver)),
     (Method::GET, "/api/sdk/kill-switch/status", AnyAgentOr(Viewer)),
     (Method::POST, "/api/v1/kill-switch", Person(Approver)),
     (Method::DELETE, "/api/v1/kill-switch", Person(Admin)),

@@ -3,6 +3,7 @@
 
 pub(crate) mod contract;
 pub(crate) mod face;
+pub(crate) mod guide;
 pub(crate) mod served;
 
 use std::{

@@ -83,7 +83,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// The tools whose arguments policies can name.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Tools {
     /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
     #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
@@ -97,6 +97,29 @@ impl Tools {
         match path {
             Some(path) => PolicySet::read_with(path, tools),
             None => PolicySet::built_in_with(tools),
+        }
+    }
+}
+
+/// The policies that a center uses, to check a grant by.
+#[derive(Args, Clone)]
+pub(crate) struct CheckedBy {
+    /// The policies in use, by which a condition is checked [default: the built-in ones]
+    #[arg(long, env = "ASCEND_CENTER_POLICIES", value_name = "FOLDER")]
+    policies: Option<PathBuf>,
+    #[command(flatten)]
+    tools: Tools,
+}
+
+impl CheckedBy {
+    pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
+        // Where it is misspelt, there is nothing to be made.
+        if let Some(folder) = self.policies.filter(|folder| folder.exists()) {
+            config = config.policies(folder);
+        }
+        match self.tools.tools {
+            Some(file) => config.tools_file(file),
+            None => config,
         }
     }
 }
@@ -137,7 +160,9 @@ pub(crate) struct Otherwise(String);
 
 pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
     match command {
-        PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
+        PolicyCommand::Check { path, tools } => {
+            check::check(&tools.read(path.as_deref())?, directory).await
+        }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
             let path = path.as_deref();
             test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)

@@ -38,6 +38,7 @@ pub(super) async fn shadow(
             decision: shadow.decision,
             risk_score: shadow.risk_score,
             reason: &shadow.reason,
+            rules: &shadow.rules,
         };
         show::difference(&mut out, record, "shadow", said)?;
     }

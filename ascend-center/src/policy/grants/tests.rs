@@ -75,7 +75,7 @@ fn a_condition_that_says_nothing_is_refused_when_it_is_given() {
         ("context.arguments.refund.sents <= 100", "did you mean `cents`?"),
         ("context.arguments.refunds.cents <= 100", "did you mean `refund`?"),
         ("context.arguments.refund.cents <= \"100\"", "type"),
-        ("context.arguments.refund.note == \"x\"", "optional attribute `note`"),
+        ("context.arguments.refund.note == \"x\"", "`context.arguments.refund has note && ..`"),
         ("context.recent.tool.calls_1h < 10", "say for how many calls"),
         ("context == context", "say for how many calls"),
         ("true }; permit (principal, action, resource) when { true", "unexpected"),
