@@ -173,9 +173,11 @@ pub(super) fn why(record: &Record) -> Markup {
 
 /// What its approval takes, and who has approved so far.
 pub(super) fn takes(record: &Record) -> Markup {
+    // Any one approver needs no words.
     let plain = record.rules.iter().all(|rule| rule.quorum == 1 && rule.approvers.is_none());
+    let silent = record.rules.is_empty() || plain && record.votes.is_empty();
     html! {
-        @if !record.rules.is_empty() && !(plain && record.votes.is_empty()) {
+        @if !silent {
             div {
                 dt { "Takes" }
                 dd {
