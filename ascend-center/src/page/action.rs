@@ -45,7 +45,7 @@ pub(super) async fn show(
     let earlier = Earlier::of(&face.center, &record).await?;
     Ok(visit.page(
         &format!("Action {}", record.id),
-        Tab::History,
+        if record.state == ActionState::Pending { Tab::Queue } else { Tab::History },
         whole(&record, &history, &earlier, &visit),
     ))
 }
