@@ -83,7 +83,7 @@ fn rows(object: &Map<String, Value>, budget: &mut Budget, depth: usize) -> Marku
                 }
             }
             @if left > 0 {
-                (more(&format!("{} more", counted(left, "argument"))))
+                (more(&counted(left, "more argument")))
             }
         }
     }
@@ -149,7 +149,7 @@ fn list(name: &str, items: &[Value], budget: &mut Budget, depth: usize) -> Marku
                 }
             }
             @if left > 0 {
-                (more(&format!("{} more", counted(left, "item"))))
+                (more(&counted(left, "more item")))
             }
         }
     }

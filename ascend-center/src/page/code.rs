@@ -282,7 +282,7 @@ mod tests {
                 ("AND", Keyword),
                 ("=", Operator),
                 ("12", Number),
-                ("-- ü\n", Comment),
+                ("-- ü", Comment),
                 (";", Operator),
             ]
         );
