@@ -470,6 +470,16 @@ impl Center {
         &self.0.passwords
     }
 
+    #[cfg(feature = "page")]
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    #[cfg(feature = "page")]
+    pub(crate) fn shadow_policies(&self) -> Option<&Policies> {
+        self.0.shadow.as_ref().map(Shadow::policies)
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate

@@ -138,6 +138,8 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
             shown(&center.command())
         ),
     ];
+    // Beside what programs read.
+    eprintln!("approve in a browser: {}/queue", shown(&reached));
     for line in lines {
         if say(&line).is_err() {
             // Nobody reads it; that is no reason not to serve.

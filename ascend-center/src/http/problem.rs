@@ -51,6 +51,22 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// The status, and what is told: a text, or each field that does not fit.
+    #[cfg(feature = "page")]
+    pub(super) fn told(&self) -> (StatusCode, String) {
+        let field = |error: &Value| {
+            let field = error["loc"].as_array().and_then(|loc| loc.last()).and_then(Value::as_str);
+            let message = error["msg"].as_str().unwrap_or_default();
+            field.map_or_else(|| message.to_owned(), |field| format!("{field}: {message}"))
+        };
+        let text = match &self.detail {
+            Value::String(text) => text.clone(),
+            Value::Array(errors) => errors.iter().map(field).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
+        };
+        (self.status, text)
+    }
+
     /// The text is for the log; the client learns only that it failed.
     pub(super) fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");

@@ -31,9 +31,9 @@ use crate::{
 };
 
 /// How long a personal token lasts unless its maker says otherwise, in days.
-const TOKEN_DAYS: u64 = 90;
+pub(super) const TOKEN_DAYS: u64 = 90;
 /// The longest, in days.
-const LONGEST_TOKEN_DAYS: u64 = 366;
+pub(super) const LONGEST_TOKEN_DAYS: u64 = 366;
 
 fn described(person: &Person) -> Value {
     let kind = match person.origin {
@@ -116,7 +116,7 @@ pub(super) async fn session(
 }
 
 /// What an account has, and the owner of the directory has not.
-fn account(caller: SessionCaller) -> Result<Person, Problem> {
+pub(super) fn account(caller: SessionCaller) -> Result<Person, Problem> {
     let person = caller.session.person;
     match person.origin {
         Origin::Account => Ok(person),

@@ -21,6 +21,8 @@ mod kill_switch;
 #[cfg(feature = "http")]
 mod mcp_servers;
 mod news;
+#[cfg(feature = "page")]
+mod page;
 #[cfg(feature = "http")]
 mod sessions;
 mod sql;
@@ -61,6 +63,8 @@ pub use kill_switch::{KillSwitch, SwitchError};
 pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+#[cfg(feature = "page")]
+pub(crate) use page::{Past, Search, Waiting};
 pub(crate) use sql::Columns;
 use sql::{Database, Pool};
 pub(crate) use terms::Objection;
