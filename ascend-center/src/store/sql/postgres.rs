@@ -36,7 +36,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// A writer that is cut off must not hold up the others: the server ends its
 /// transaction then.
 const WRITER: &str = "SET lock_timeout = '10s'; \
-     SET idle_in_transaction_session_timeout = '10s'";
+     SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning";
 /// A server can be set not to wait for its disk; but more than that stays.
 const DISK: &str = "SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') = 'off'";
