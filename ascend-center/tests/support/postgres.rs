@@ -58,17 +58,18 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Where the newest server is installed.
+/// Where a server is installed with all of its programs.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let of_debian = versions.map(|version| version.unwrap().path().join("bin"));
     let in_path = std::env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = std::env::split_paths(&in_path)
-        .chain(of_debian)
-        .filter(|programs| programs.join("initdb").exists())
-        .collect();
-    found.sort();
-    found.pop().expect("the tests need PostgreSQL 14 or newer (Debian: postgresql)")
+    let is_whole = |programs: &PathBuf| {
+        ["initdb", "pg_ctl", "postgres", "createdb"].iter().all(|name| programs.join(name).exists())
+    };
+    of_debian
+        .chain(std::env::split_paths(&in_path))
+        .find(is_whole)
+        .expect("the tests need PostgreSQL 14 or newer (Debian: postgresql)")
 }
 
 impl Server {
