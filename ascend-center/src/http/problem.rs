@@ -18,6 +18,9 @@ use crate::{
     store::{ReportError, SubmitError},
 };
 
+/// When to come back after an outage of the database.
+const RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -135,7 +138,12 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        if !error.is_outage() {
+            return Self::internal(error);
+        }
+        tracing::error!(%error, "a request could not be served");
+        let detail = "the center's database cannot be reached at present; try again";
+        Self { retry_after: Some(RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }
 
@@ -196,6 +204,7 @@ impl From<CredentialError> for Problem {
                 Self::forbidden("an agent's key can neither approve nor reject")
             }
             CredentialError::NotAllowed(error) => error.into(),
+            CredentialError::Store(error) => error.into(),
             error => Self::internal(error),
         }
     }

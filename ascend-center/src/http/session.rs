@@ -209,7 +209,8 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Refused => Self::unauthorized("the name or the password is wrong"),
             LoginError::Throttled(wait) => Self::too_many("too many failed logins; wait", wait),
-            error @ (LoginError::Store(_) | LoginError::NoSecret(_)) => Self::internal(error),
+            LoginError::Store(error) => error.into(),
+            error @ LoginError::NoSecret(_) => Self::internal(error),
         }
     }
 }
@@ -245,6 +246,7 @@ impl From<IdentityError> for Problem {
             IdentityError::UnknownUser(_)
             | IdentityError::UnknownKey(_)
             | IdentityError::UnknownToken(_) => Self::not_found(error.to_string()),
+            IdentityError::Store(error) => error.into(),
             error => Self::internal(error),
         }
     }

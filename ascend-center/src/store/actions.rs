@@ -814,6 +814,8 @@ async fn report(
         }
         Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
     };
+    // Not every database keeps U+0000.
+    let told = told.map(|told| told.replace('\0', "\u{fffd}"));
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
         let record = settle(transaction, record, life).await?;
