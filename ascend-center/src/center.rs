@@ -15,6 +15,7 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 use tracing::Span;
 
 #[cfg(feature = "http")]
@@ -34,7 +35,7 @@ use crate::{
     shadow::Shadow,
     store::{
         Claimed, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened, PoliciesUsed,
-        ReportError, Store, StoreError, SubmitError, SwitchError, Waiter,
+        ReportError, Storage, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
     trace,
@@ -55,6 +56,22 @@ pub struct CenterConfig {
     approver: Option<String>,
     durability: Durability,
     grant_limits: GrantLimits,
+    #[cfg(feature = "postgres")]
+    database: Option<DatabaseUrl>,
+    #[cfg(feature = "postgres")]
+    adopts_keys: bool,
+}
+
+/// Never shown: there can be a password in it.
+#[cfg(feature = "postgres")]
+#[derive(Clone, PartialEq, Eq)]
+struct DatabaseUrl(String);
+
+#[cfg(feature = "postgres")]
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
 }
 
 /// What a decision is safe from by the time it is answered.
@@ -82,6 +99,10 @@ impl CenterConfig {
             approver: None,
             durability: Durability::default(),
             grant_limits: GrantLimits::default(),
+            #[cfg(feature = "postgres")]
+            database: None,
+            #[cfg(feature = "postgres")]
+            adopts_keys: false,
         }
     }
 
@@ -142,6 +163,33 @@ impl CenterConfig {
     /// Whether answers wait for the disk. Default: [`Durability::Disk`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// A PostgreSQL database instead of SQLite in the directory, so that centers
+    /// on several machines are one: `postgres://user@host/database`. A password
+    /// is better in `PGPASSWORD` or the password file than in the URL. Over a
+    /// network it is reached with TLS and its certificate is verified, unless
+    /// `sslmode` says otherwise. The directory still holds the keys, which are
+    /// the same for all: `docs/postgresql.md`.
+    ///
+    /// ```
+    /// use ascend_center::CenterConfig;
+    /// let config = CenterConfig::new("/var/lib/ascend-center")
+    ///     .database("postgres://center@db.example/center?sslrootcert=/etc/ssl/db.pem");
+    /// assert!(!format!("{config:?}").contains("db.example"));
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn database(mut self, url: impl Into<String>) -> Self {
+        self.database = Some(DatabaseUrl(url.into()));
+        self
+    }
+
+    /// Whether the keys in the directory take the place of those that the
+    /// database knows. Else a center whose keys are others does not open it.
+    #[cfg(feature = "postgres")]
+    pub fn adopt_keys(mut self, adopts: bool) -> Self {
+        self.adopts_keys = adopts;
         self
     }
 
@@ -241,14 +289,28 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability, grant_limits } =
-            config;
-        let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
+        #[cfg(feature = "postgres")]
+        let server = config
+            .database
+            .map(|DatabaseUrl(url)| Storage::Server { url, adopts_keys: config.adopts_keys });
+        #[cfg(not(feature = "postgres"))]
+        let server = None;
+        let CenterConfig {
+            directory, policies, shadow, approver, durability, grant_limits, ..
+        } = config;
+        let (directory, storage, lock, policies, shadow, key) = spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let lock = directory::lock(&directory).map_err(failed)?;
-            directory::touch(&directory.join(directory::DATABASE)).map_err(failed)?;
+            let storage = match server {
+                Some(server) => server,
+                None => {
+                    let file = directory.join(directory::DATABASE);
+                    directory::touch(&file).map_err(failed)?;
+                    Storage::File(file)
+                }
+            };
             if let Some(folder) = &policies.path {
                 policy::install(folder)
                     .map_err(|source| OpenError::Directory { directory: folder.clone(), source })?;
@@ -258,13 +320,12 @@ impl Center {
             });
             let policies = Policies::open(policies)?;
             let key = AuditKey::ensure(&directory)?;
-            Ok::<_, OpenError>((directory, lock, policies, shadow, key))
+            Ok::<_, OpenError>((directory, storage, lock, policies, shadow, key))
         })
         .await
         .map_err(|_| StoreError::Closed)??;
 
-        let store =
-            Store::open(&directory.join(directory::DATABASE), durability, Arc::new(key)).await?;
+        let store = Store::open(storage, durability, Arc::new(key)).await?;
         let approver = approver.unwrap_or_else(local::user_name);
         for (file, name) in [(Local::Owner, approver.as_str()), (Local::Agent, LOCAL_AGENT)] {
             let (name, hash) = local::ensure(&directory, file, name)?;
@@ -470,6 +531,16 @@ impl Center {
         &self.0.passwords
     }
 
+    #[cfg(feature = "page")]
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    #[cfg(feature = "page")]
+    pub(crate) fn shadow_policies(&self) -> Option<&Policies> {
+        self.0.shadow.as_ref().map(Shadow::policies)
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate
@@ -495,7 +566,7 @@ impl Center {
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let asked = submission.traceparent;
-        let new = NewAction { submission, judged, policies, covers, claims };
+        let new = NewAction { submission, judged, policies, claims, covers };
         let opened = self.0.store.submit(new).await?;
         if opened.record.state == ActionState::Pending {
             self.0.clock.look();

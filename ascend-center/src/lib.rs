@@ -21,6 +21,7 @@ mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod time;
 mod trace;
 #[cfg(feature = "http")]
 mod webhook;
@@ -52,3 +53,4 @@ pub use store::{
     AuditQuery, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
     ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
+pub use time::{moment, span};

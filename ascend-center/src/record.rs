@@ -377,7 +377,7 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
 }
 
-fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
+pub(crate) fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {

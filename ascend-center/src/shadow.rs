@@ -46,6 +46,11 @@ impl Shadow {
         }
     }
 
+    #[cfg(feature = "page")]
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
     pub(crate) fn status(&self) -> PolicyStatus {
         self.policies.status()
     }

@@ -4,7 +4,8 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{ActionState, Effect, Record};
+pub(crate) use ascend_center::moment;
+use ascend_center::{ActionState, Effect, Record, span};
 pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -173,20 +174,6 @@ pub(crate) fn outcome(record: &Record) -> String {
     })
 }
 
-pub(crate) fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds} s"),
-        (0, _) => format!("{minutes} min {seconds} s"),
-        _ => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,14 +191,5 @@ mod tests {
         let json = ascii_json(&value.to_string());
         assert!(json.chars().all(|c| c.is_ascii_graphic()), "{json}");
         assert_eq!(serde_json::from_str::<Value>(&json).ok(), Some(value));
-    }
-
-    #[test]
-    fn spans_are_readable() {
-        let at = |second| Timestamp::from_second(second).unwrap_or_default();
-        assert_eq!(span(at(0), at(9)), "9 s");
-        assert_eq!(span(at(0), at(291)), "4 min 51 s");
-        assert_eq!(span(at(0), at(7_300)), "2 h 1 min");
-        assert_eq!(span(at(9), at(0)), "0 s");
     }
 }

@@ -38,15 +38,63 @@ use tracing_subscriber::{
 #[derive(Parser)]
 #[command(name = "ascend-center", version, max_term_width = 100)]
 struct Arguments {
-    /// The center's directory [default: ascend-center in the user's data folder]
-    #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    here: Here,
 
     #[command(flatten)]
     elsewhere: Elsewhere,
 
     #[command(subcommand)]
     command: Command,
+}
+
+/// Where the center is.
+#[derive(Debug, clap::Args)]
+struct Here {
+    /// The center's directory [default: ascend-center in the user's data folder]
+    #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
+    directory: Option<PathBuf>,
+
+    /// The center's PostgreSQL database, as postgres://user@host/database, where it
+    /// is not SQLite in the directory; a password is better in PGPASSWORD or the
+    /// password file, since others can see arguments
+    #[cfg(feature = "postgres")]
+    #[arg(
+        long,
+        global = true,
+        env = "ASCEND_CENTER_DATABASE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: Option<String>,
+}
+
+impl Here {
+    fn config(self) -> anyhow::Result<CenterConfig> {
+        let directory = chosen(self.directory)?;
+        let config = CenterConfig::new(directory);
+        #[cfg(feature = "postgres")]
+        let config = self.database.into_iter().fold(config, CenterConfig::database);
+        Ok(config)
+    }
+
+    /// For all but `serve`, a new center would only hide that the directory is wrong.
+    async fn existing(
+        self,
+        configure: impl FnOnce(CenterConfig) -> CenterConfig,
+    ) -> anyhow::Result<Center> {
+        #[cfg(feature = "postgres")]
+        let sign = if self.database.is_some() { "audit.key" } else { "center.db" };
+        #[cfg(not(feature = "postgres"))]
+        let sign = "center.db";
+        let directory = chosen(self.directory.clone())?;
+        anyhow::ensure!(
+            directory.join(sign).exists(),
+            "there is no center in {}; start a server that uses it, or name another with --directory",
+            directory.display()
+        );
+        Ok(Center::open(configure(self.config()?)).await?)
+    }
 }
 
 /// For pending, approve, reject, kill and release.
@@ -194,11 +242,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+async fn run(Arguments { here, elsewhere, command }: Arguments) -> anyhow::Result<()> {
     let command = match command {
-        Command::Policy(command) => return policy::run(command, directory).await,
+        Command::Policy(command) => return policy::run(command, here).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
-        Command::Serve(arguments) => return serve::serve(chosen(directory)?, *arguments).await,
+        Command::Serve(arguments) => return serve::serve(here, *arguments).await,
         command => command,
     };
     let desk = match elsewhere.url {
@@ -206,7 +254,7 @@ async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(existing_with(chosen(directory)?, command.configuration()).await?),
+        None => Desk::Here(here.existing(command.configuration()).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -278,23 +326,6 @@ impl Command {
             None => config,
         }
     }
-}
-
-/// For all but `serve`, a new center would only hide that the directory is wrong.
-async fn existing(directory: PathBuf) -> anyhow::Result<Center> {
-    existing_with(directory, |config| config).await
-}
-
-async fn existing_with(
-    directory: PathBuf,
-    configure: impl FnOnce(CenterConfig) -> CenterConfig,
-) -> anyhow::Result<Center> {
-    anyhow::ensure!(
-        directory.join("center.db").exists(),
-        "there is no center in {}; start a server that uses it, or name another with --directory",
-        directory.display()
-    );
-    Ok(Center::open(configure(CenterConfig::new(directory))).await?)
 }
 
 #[cfg(test)]

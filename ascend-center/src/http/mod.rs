@@ -24,6 +24,9 @@ mod mcp_servers;
 mod oidc;
 mod openapi;
 mod origin;
+#[cfg(feature = "page")]
+#[path = "../page/mod.rs"]
+mod page;
 mod policies;
 mod problem;
 mod registry;
@@ -74,6 +77,8 @@ struct Face {
     door: Door,
     limits: Arc<Limits>,
     courier: Courier,
+    #[cfg(feature = "page")]
+    page: Arc<page::Page>,
     #[cfg(feature = "oidc")]
     oidc: Option<Arc<crate::identity::Provider>>,
     closing: CancellationToken,
@@ -96,6 +101,8 @@ fn router(face: Face) -> Router {
 fn for_people(router: Router<Face>) -> Router<Face> {
     #[cfg(feature = "oidc")]
     let router = oidc::routes(router);
+    #[cfg(feature = "page")]
+    let router = page::routes(router);
     router
         .route("/api/v1/kill-switch", post(switch::raise).delete(switch::release))
         .route("/api/v1/login", post(session::login))

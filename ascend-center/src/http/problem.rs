@@ -18,6 +18,9 @@ use crate::{
     store::{ReportError, SubmitError},
 };
 
+/// When to come back after an outage of the database.
+const RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -49,6 +52,22 @@ impl Problem {
     /// To be tried again after `wait`.
     pub(super) fn too_many(detail: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// The status, and what is told: a text, or each field that does not fit.
+    #[cfg(feature = "page")]
+    pub(super) fn told(&self) -> (StatusCode, String) {
+        let field = |error: &Value| {
+            let field = error["loc"].as_array().and_then(|loc| loc.last()).and_then(Value::as_str);
+            let message = error["msg"].as_str().unwrap_or_default();
+            field.map_or_else(|| message.to_owned(), |field| format!("{field}: {message}"))
+        };
+        let text = match &self.detail {
+            Value::String(text) => text.clone(),
+            Value::Array(errors) => errors.iter().map(field).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
+        };
+        (self.status, text)
     }
 
     /// The text is for the log; the client learns only that it failed.
@@ -119,7 +138,12 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        if !error.is_outage() {
+            return Self::internal(error);
+        }
+        tracing::error!(%error, "a request could not be served");
+        let detail = "the center's database cannot be reached at present; try again";
+        Self { retry_after: Some(RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }
 
@@ -180,6 +204,7 @@ impl From<CredentialError> for Problem {
                 Self::forbidden("an agent's key can neither approve nor reject")
             }
             CredentialError::NotAllowed(error) => error.into(),
+            CredentialError::Store(error) => error.into(),
             error => Self::internal(error),
         }
     }

@@ -50,6 +50,19 @@ pub(crate) struct Engine {
     pub(super) warnings: Vec<Problem>,
 }
 
+/// A policy, to be shown.
+#[cfg(feature = "page")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) effect: Effect,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) risk: Option<u8>,
+    pub(crate) place: &'a Place,
+    /// As it is written, annotations included.
+    pub(crate) text: &'a str,
+}
+
 /// Policies by what their scope says of the action.
 #[derive(Debug, Default)]
 struct ByAction {
@@ -162,6 +175,19 @@ impl Engine {
     /// Which policies they are: a hash of their files.
     pub(crate) fn hash(&self) -> EntryHash {
         self.hash
+    }
+
+    /// Each policy as it is written, in the order of the files.
+    #[cfg(feature = "page")]
+    pub(crate) fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.policies.iter().map(|checked| Listed {
+            id: &checked.about.id,
+            effect: checked.about.effect,
+            reason: checked.about.reason.as_deref(),
+            risk: checked.about.risk,
+            place: &checked.about.place,
+            text: &checked.text,
+        })
     }
 
     /// What policy and floor say. Whatever cannot be evaluated is denied.

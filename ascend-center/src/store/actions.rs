@@ -50,10 +50,10 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
-    /// Which grants cover it.
-    pub(crate) covers: Covers,
     /// Whether the decision is claimed at once, where policy lets the call pass.
     pub(crate) claims: bool,
+    /// Which grants cover it.
+    pub(crate) covers: Covers,
 }
 
 /// What a submission opened.
@@ -469,7 +469,7 @@ async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
 ) -> Result<Result<Opened, SubmitError>, StoreError> {
-    let NewAction { submission, judged, policies, covers, claims } = new;
+    let NewAction { submission, judged, policies, claims, covers } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sql::query_as(select!(
             "WHERE requested_by = $1 AND server_id = $2 AND idempotency_key = $3"
@@ -630,7 +630,7 @@ async fn submit(
         transaction.note(event).await?;
     }
     let record = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
-    if state == ActionState::Pending {
+    if record.state == ActionState::Pending {
         let record = grants::apply(transaction, record, submission, covers).await?;
         return Ok(Ok(Opened { record, claimed }));
     }
@@ -814,6 +814,8 @@ async fn report(
         }
         Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
     };
+    // Not every database keeps U+0000.
+    let told = told.map(|told| told.replace('\0', "\u{fffd}"));
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
         let record = settle(transaction, record, life).await?;

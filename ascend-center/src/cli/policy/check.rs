@@ -1,16 +1,13 @@
 //! `ascend-center policy check`
 
-use std::path::PathBuf;
-
 use ascend_center::PolicySet;
 
-use crate::{card::shown, chosen, existing, say};
+use crate::{Here, card::shown, say};
 
 /// Where there is a center, also by who is in its groups.
-pub(super) async fn check(set: &PolicySet, directory: Option<PathBuf>) -> anyhow::Result<()> {
-    let directory = chosen(directory).ok().filter(|it| set.names_groups() && it.exists());
-    if let Some(directory) = directory
-        && let Ok(center) = existing(directory).await
+pub(super) async fn check(set: &PolicySet, here: Here) -> anyhow::Result<()> {
+    if set.names_groups()
+        && let Ok(center) = here.existing(|config| config).await
     {
         let told = center.rules_of_without_people(set).await;
         center.close().await;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
+use crate::Here;
+
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Check policies: syntax, annotations, and types by the schema
@@ -158,10 +160,10 @@ impl InUse {
 #[error("{0}")]
 pub(crate) struct Otherwise(String);
 
-pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
+pub(crate) async fn run(command: PolicyCommand, here: Here) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Check { path, tools } => {
-            check::check(&tools.read(path.as_deref())?, directory).await
+            check::check(&tools.read(path.as_deref())?, here).await
         }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
             let path = path.as_deref();
@@ -169,11 +171,11 @@ pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> a
         }
         PolicyCommand::Explain { action, policies, tools, all, json } => {
             let set = tools.read(policies.as_deref())?;
-            explain::explain(directory, &action, &set, all, json).await
+            explain::explain(here, &action, &set, all, json).await
         }
         PolicyCommand::Simulate { path, tools, last, json } => {
-            simulate::simulate(directory, &tools.read(Some(&path))?, last, json).await
+            simulate::simulate(here, &tools.read(Some(&path))?, last, json).await
         }
-        PolicyCommand::Shadow { last, json } => shadow::shadow(directory, last, json).await,
+        PolicyCommand::Shadow { last, json } => shadow::shadow(here, last, json).await,
     }
 }
