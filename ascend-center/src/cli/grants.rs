@@ -20,7 +20,7 @@ pub(crate) enum GrantsCommand {
     /// Let calls pass for a while, as if you approved each of them
     ///
     /// Where a policy asks for several people, yours is one of their approvals.
-    Add(Add),
+    Add(Box<Add>),
     /// Show the grants that are good
     List {
         /// Also those that are over
@@ -172,7 +172,8 @@ fn bounded(
 
 pub(crate) async fn run(desk: &Desk, command: GrantsCommand) -> anyhow::Result<()> {
     match command {
-        GrantsCommand::Add(Add { terms, .. }) => {
+        GrantsCommand::Add(add) => {
+            let Add { terms, .. } = *add;
             say(&shown(&sentence(&desk.grant(terms).await?)))?;
         }
         GrantsCommand::List { all, json } => {

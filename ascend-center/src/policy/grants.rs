@@ -28,7 +28,7 @@ impl Engine {
         if let Some(unknown) = self.tools.unknown(&reads).into_iter().next() {
             return Err(format!("{}; {}", unknown.message, unknown.help));
         }
-        if !Needs::of(&reads).counts_nothing() || reads.iter().any(Read::is_whole) {
+        if !Needs::of(&json).counts_nothing() || reads.iter().any(Read::is_whole) {
             return Err(
                 "a grant does not read `context.recent`, nor the whole `context`; say for \
                         how many calls it is"
@@ -61,7 +61,7 @@ impl Engine {
 
     fn covers(&self, asked: &Asked<'_>, granted: &Granted) -> Result<bool, String> {
         let policy = self.policy(granted)?;
-        let needs = Needs::of(&reads(&policy.to_json().map_err(|error| error.to_string())?));
+        let needs = Needs::of(&policy.to_json().map_err(|error| error.to_string())?);
         let doing = self.doing(asked);
         let (request, entities) =
             self.request(asked, &doing, &needs).map_err(|error| error.to_string())?;
@@ -98,7 +98,7 @@ impl Engine {
 }
 
 /// A mistake, and the help that Cedar knows.
-fn told(error: &(impl std::error::Error + miette::Diagnostic)) -> String {
+fn told(error: &impl miette::Diagnostic) -> String {
     let text = error.to_string();
     let text = match text.split_once(", ") {
         Some((start, rest)) if start.starts_with("for policy `") => rest,

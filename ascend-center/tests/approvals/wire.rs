@@ -184,7 +184,8 @@ async fn webhooks_hear_of_votes_escalation_expiry_and_grants() {
     let mut next = async |expected: &str| {
         let message = tokio::time::timeout(Duration::from_secs(30), messages.recv()).await;
         let message = message.expect("a message arrives").unwrap();
-        assert_eq!(message["type"], expected, "{message}");
+        let kind = message["type"].as_str().unwrap();
+        assert!(kind == expected || expected.is_empty(), "{message}");
         message["data"].clone()
     };
 
@@ -206,8 +207,11 @@ async fn webhooks_hear_of_votes_escalation_expiry_and_grants() {
     assert_eq!(next("grant.created").await["grant"]["granter"], "bob");
     town.ask("refund").await;
     // Nobody has to look at what a grant lets pass.
-    assert_eq!(next("grant.used_up").await["grant_id"], json!(grant.id));
-    assert_eq!(next("action.approved").await["approved_by"], "grant 1 of bob");
+    // The two are sent at once, and arrive in any order.
+    let (one, other) = (next("").await, next("").await);
+    let (used_up, approved) = if one["grant_id"].is_null() { (other, one) } else { (one, other) };
+    assert_eq!(used_up["grant_id"], json!(grant.id));
+    assert_eq!(approved["approved_by"], "grant 1 of bob");
     town.center.revoke_grant(&town.carol, grant.id).await.unwrap();
     assert_eq!(next("grant.revoked").await["by"], "carol");
 
