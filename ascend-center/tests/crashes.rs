@@ -207,7 +207,7 @@ fn from_environment<T: FromStr>(name: &str) -> Option<T> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_stands_after_any_kill() {
     let directory = tempfile::tempdir().unwrap();
-    kill_at_any_moment(directory.path(), ROUNDS).await;
+    kill_at_any_moment(directory.path(), ROUNDS, 100_000).await;
 }
 
 #[cfg(feature = "postgres")]
@@ -215,10 +215,11 @@ async fn what_was_answered_stands_after_any_kill() {
 async fn what_was_answered_stands_after_any_kill_over_postgresql() {
     let directory = tempfile::tempdir().unwrap();
     support::postgres::choose(directory.path());
-    kill_at_any_moment(directory.path(), ROUNDS / 4).await;
+    kill_at_any_moment(directory.path(), ROUNDS / 4, 500_000).await;
 }
 
-async fn kill_at_any_moment(directory: &Path, rounds: usize) {
+/// Each time within so many microseconds.
+async fn kill_at_any_moment(directory: &Path, rounds: usize, within: u64) {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = from_environment("ASCEND_CRASH_SEED").unwrap_or(u64::from(clock.subsec_nanos()));
     let rounds = from_environment("ASCEND_CRASH_ROUNDS").unwrap_or(rounds);
@@ -250,7 +251,7 @@ async fn kill_at_any_moment(directory: &Path, rounds: usize) {
             .collect();
         let first = usize::from(dice.roll(2) == 0);
         // The moment of the kill is what the test is about.
-        tokio::time::sleep(Duration::from_micros(dice.roll(100_000))).await;
+        tokio::time::sleep(Duration::from_micros(dice.roll(within))).await;
         servers[first].kill();
         tokio::time::sleep(Duration::from_micros(dice.roll(15_000))).await;
         servers[1 - first].kill();

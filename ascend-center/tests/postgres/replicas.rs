@@ -94,7 +94,7 @@ impl Client {
     async fn wait_and_claim(self, id: i64, urls: [String; 2]) -> (String, usize) {
         let mut at = 0;
         let state = loop {
-            let url = format!("{}/api/v1/actions/{id}?wait=10", urls[at % 2]);
+            let url = format!("{}/api/v1/actions/{id}?wait=40", urls[at % 2]);
             let answer = self.http.get(url).bearer_auth(&self.agent).send().await;
             let answer: Option<Value> = match answer {
                 Ok(answer) => answer.json().await.ok(),

@@ -31,7 +31,7 @@ const READERS: u32 = 4;
 /// How the database is reached.
 #[derive(Clone)]
 pub(in crate::store) enum Database {
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     #[cfg(feature = "postgres")]
     Postgres(Box<PgConnectOptions>, Durability),
 }
@@ -54,17 +54,16 @@ impl Database {
             Durability::Disk => SqliteSynchronous::Full,
             Durability::System => SqliteSynchronous::Normal,
         };
-        Self::Sqlite(
-            SqliteConnectOptions::new()
-                .filename(path)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(synchronous)
-                .busy_timeout(BUSY_TIMEOUT)
-                .foreign_keys(true)
-                // What retention erases is not to be found in the file any more.
-                .pragma("secure_delete", "ON")
-                .disable_statement_logging(),
-        )
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            // What retention erases is not to be found in the file any more.
+            .pragma("secure_delete", "ON")
+            .disable_statement_logging();
+        Self::Sqlite(Box::new(options))
     }
 
     /// The server at this URL.
@@ -99,7 +98,7 @@ impl Database {
     /// A connection that can only read.
     pub(in crate::store) async fn connect_to_read(&self) -> Result<Connection, sqlx::Error> {
         match self {
-            Self::Sqlite(options) => Self::Sqlite(read_only(options)).connect().await,
+            Self::Sqlite(options) => Self::Sqlite(Box::new(read_only(options))).connect().await,
             #[cfg(feature = "postgres")]
             Self::Postgres(options, _) => {
                 let connection = postgres::connect_to_read(options).await?;
@@ -199,7 +198,7 @@ impl Connection {
     }
 
     /// Commits the transaction, and tells other processes when there `is_news`.
-    #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "SQLite is asked"))]
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "others look"))]
     pub(in crate::store) async fn commit(&mut self, is_news: bool) -> Result<(), sqlx::Error> {
         self.run(match self {
             Self::Sqlite(_) => "COMMIT",
@@ -212,6 +211,7 @@ impl Connection {
     }
 
     /// Leaves a transaction that failed; whether the connection is still good.
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "SQLite is asked"))]
     pub(in crate::store) async fn recover(&mut self, error: &StoreError) -> bool {
         match self {
             Self::Sqlite(_) => {
