@@ -129,6 +129,7 @@ impl Telemetry {
             tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer("ascend-sdk"))
                 .with_location(false)
+                .with_target(false)
                 .with_threads(false)
                 .with_tracked_inactivity(false)
                 .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::DEBUG))

@@ -55,7 +55,8 @@ impl Governor {
         context: &CallContext,
     ) -> Result<Grant, Refusal> {
         let watch = Watch::of(&action);
-        match self.grant(action, context, &watch).await {
+        // On the heap once: every caller's future would be as large otherwise.
+        match Box::pin(self.grant(action, context, &watch)).await {
             Ok(granted) => Ok(Grant::new(self.clone(), granted, watch.granted())),
             Err(refusal) => {
                 watch.refused(&refusal);
