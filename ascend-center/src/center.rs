@@ -15,6 +15,7 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+use tracing::Span;
 
 #[cfg(feature = "http")]
 use crate::identity::Gate;
@@ -34,6 +35,7 @@ use crate::{
         ReportError, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
+    trace,
 };
 
 /// What a center needs to know.
@@ -448,8 +450,13 @@ impl Center {
         };
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
+        let asked = submission.traceparent;
         let new = NewAction { submission, judged, policies, claims };
         let opened = self.0.store.submit(new).await?;
+        if opened.record.traceparent != asked {
+            // It joined the action of an earlier call.
+            trace::link(&Span::current(), opened.record.traceparent);
+        }
         if let Some((shadow, submission)) = for_shadow {
             shadow.ask(submission, &opened.record);
         }

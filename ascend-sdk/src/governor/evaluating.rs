@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tracing::{Instrument as _, Span};
+
 use super::Governor;
 use crate::{Action, AuthorityError, BoxFuture, Claim, Decision, Evaluation, Outcome};
 
@@ -26,15 +28,21 @@ type Evaluated = Result<(Evaluation, Option<Claim>), AuthorityError>;
 
 impl<'a> Evaluating<'a> {
     /// `runs_at_once` tells that a decision which allows the call may be claimed.
-    pub(super) fn start(governor: &'a Governor, action: Box<Action>, runs_at_once: bool) -> Self {
+    pub(super) fn start(
+        governor: &'a Governor,
+        action: Box<Action>,
+        runs_at_once: bool,
+        span: &Span,
+    ) -> Self {
         let authority = governor.0.authority.clone();
-        let future = Box::pin(async move {
+        let future = async move {
             if runs_at_once {
                 authority.evaluate_and_claim(&action).await
             } else {
                 authority.evaluate(&action).await.map(|evaluation| (evaluation, None))
             }
-        });
+        };
+        let future = Box::pin(future.instrument(span.clone()));
         Self { governor, future: Some(future) }
     }
 }

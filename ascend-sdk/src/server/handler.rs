@@ -15,6 +15,7 @@ use rmcp::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Server,
@@ -28,7 +29,7 @@ use super::{
     session,
     tasks::{self, Tasks},
 };
-use crate::{Refusal, RefusalKind};
+use crate::{Refusal, RefusalKind, TraceContext, observe::Served};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ impl Handler {
         &self,
         mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
+        trace: Option<TraceContext>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
         let server = &*self.server;
@@ -102,6 +104,7 @@ impl Handler {
             Asked {
                 arguments,
                 session,
+                trace,
                 progress: token.map(|token| (context.peer.clone(), token)),
                 resumes: leg.resumes.clone(),
                 needs_card: asking.needs_card(),
@@ -246,13 +249,20 @@ impl ServerHandler for Handler {
         Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
     }
 
-    /// On the heap: the future of every request has room for this one.
-    fn call_tool(
+    async fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
-    ) -> impl Future<Output = Result<CallToolResponse, ErrorData>> + Send {
-        Box::pin(self.call(request, context))
+    ) -> Result<CallToolResponse, ErrorData> {
+        let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+        let session_id = || self.session_id(&context);
+        let served = Served::start(tool, &context, session_id);
+        let trace = served.trace();
+        // On the heap: the future of every request has room for this one.
+        let call = Box::pin(self.call(request, context, trace));
+        let answer = call.instrument(served.span()).await;
+        served.ended(&answer);
+        answer
     }
 
     async fn get_task(
@@ -331,7 +341,8 @@ mod tests {
     #[test]
     fn a_call_that_waits_is_small() {
         type Asked<T> = (&'static Handler, T, RequestContext<RoleServer>);
-        let call = size(|(handler, request, context): Asked<_>| handler.call(request, context));
+        let call =
+            size(|(handler, request, context): Asked<_>| handler.call(request, context, None));
         assert!(call <= 2_560, "{call} bytes");
         let task = size(|(handler, request, context): Asked<_>| {
             rmcp::Service::handle_request(handler, request, context)

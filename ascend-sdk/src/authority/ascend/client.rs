@@ -10,6 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     answer::Fields,
@@ -21,7 +22,7 @@ use super::{
     text::{ERROR_LIMIT, Quoter},
     wire,
 };
-use crate::AuthorityError;
+use crate::{AuthorityError, TraceContext, observe::Asking};
 
 /// The longest that a `Retry-After` is obeyed: ASCEND's SDK's number.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
@@ -38,26 +39,50 @@ pub(super) struct Question {
     query: Option<String>,
     body: Bytes,
     idempotency_key: Option<String>,
+    /// What is asked, in a word.
+    operation: &'static str,
+    /// The trace of the call that it is asked for.
+    trace: Option<TraceContext>,
     /// Names the question in the server's log and in ours.
     pub(super) correlation: String,
 }
 
 impl Question {
-    fn new(method: Method, path: String) -> Self {
+    fn new(operation: &'static str, method: Method, path: String) -> Self {
         let correlation = format!("asc_{:016x}", rand::random::<u64>());
-        Self { method, path, query: None, body: Bytes::new(), idempotency_key: None, correlation }
+        Self {
+            method,
+            path,
+            query: None,
+            body: Bytes::new(),
+            idempotency_key: None,
+            operation,
+            trace: None,
+            correlation,
+        }
     }
 
-    pub(super) fn get(path: impl Into<String>) -> Self {
-        Self::new(Method::GET, path.into())
+    pub(super) fn get(operation: &'static str, path: impl Into<String>) -> Self {
+        Self::new(operation, Method::GET, path.into())
     }
 
     /// A retried `POST` opens nothing twice: `key` tells the server so.
-    pub(super) fn post(path: impl Into<String>, body: impl Into<Bytes>, key: String) -> Self {
-        let mut question = Self::new(Method::POST, path.into());
+    pub(super) fn post(
+        operation: &'static str,
+        path: impl Into<String>,
+        body: impl Into<Bytes>,
+        key: String,
+    ) -> Self {
+        let mut question = Self::new(operation, Method::POST, path.into());
         question.body = body.into();
         question.idempotency_key = Some(key);
         question
+    }
+
+    /// It is asked for a call of this trace.
+    pub(super) fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
     }
 
     pub(super) fn query(mut self, query: Option<String>) -> Self {
@@ -124,12 +149,15 @@ static CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 static SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 static TIMESTAMP: HeaderName = HeaderName::from_static("x-request-timestamp");
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 pub(super) struct Client {
     carrier: Carrier,
     base: String,
     /// Those of every request, the API key among them.
     headers: HeaderMap,
+    origin: Url,
     signing_secret: Option<SecretString>,
     pub(super) timing: Timing,
     pub(super) quoter: Quoter,
@@ -154,6 +182,7 @@ impl Client {
         let (failures, pause) = timing.breaker;
         Ok(Self {
             carrier,
+            origin: base.clone(),
             base: base.as_str().trim_end_matches('/').to_owned(),
             headers,
             signing_secret: config.signing_secret.clone(),
@@ -236,7 +265,12 @@ impl Client {
             }
         })?;
         let deadline = deadline.min(Instant::now() + self.timing.request);
-        let result = self.exchange(question, deadline).await;
+        let method = if question.method == Method::POST { "POST" } else { "GET" };
+        let asking =
+            Asking::start(question.operation, method, &self.origin, question.trace.as_ref());
+        let exchange = self.exchange(question, &asking, deadline);
+        let result = exchange.instrument(asking.span()).await;
+        asking.ended(result.as_ref().map(|answer| answer.status).map_err(|trouble| &trouble.error));
         match &result {
             // A limit says nothing about health.
             Err(Trouble { error: AuthorityError::RateLimited(_), .. }) => drop(pass),
@@ -249,8 +283,13 @@ impl Client {
         result
     }
 
-    async fn exchange(&self, question: &Question, deadline: Instant) -> Result<Answer, Trouble> {
-        let message = self.message(question).map_err(Trouble::lasting)?;
+    async fn exchange(
+        &self,
+        question: &Question,
+        asking: &Asking,
+        deadline: Instant,
+    ) -> Result<Answer, Trouble> {
+        let message = self.message(question, asking).map_err(Trouble::lasting)?;
         let reply = self.carrier.send(message, deadline).await.map_err(|silence| {
             let text = match silence {
                 Silence::Late => "no answer in time".to_owned(),
@@ -313,7 +352,7 @@ impl Client {
         }
     }
 
-    fn message(&self, question: &Question) -> Result<Message, AuthorityError> {
+    fn message(&self, question: &Question, asking: &Asking) -> Result<Message, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
         let mut url = Url::parse(&format!("{}{}", self.base, question.path))
             .map_err(|_| invalid("the path"))?;
@@ -340,6 +379,12 @@ impl Client {
         headers.insert(&TIMESTAMP, value(&TIMESTAMP, timestamp)?);
         if let Some(key) = &question.idempotency_key {
             headers.insert(&IDEMPOTENCY_KEY, value(&IDEMPOTENCY_KEY, key.clone())?);
+        }
+        if let Some(trace) = asking.trace() {
+            headers.insert(&TRACEPARENT, value(&TRACEPARENT, trace.parent().to_string())?);
+            if let Some(state) = trace.state() {
+                headers.insert(&TRACESTATE, value(&TRACESTATE, state.to_owned())?);
+            }
         }
         if question.method == Method::POST {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
