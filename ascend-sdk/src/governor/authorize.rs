@@ -110,7 +110,7 @@ impl Governor {
         let approval = if evaluation.decision == Decision::RequireApproval {
             let wait = watch.waits(id);
             let review = self.review(&open, is_joined, card, context, &mut pending);
-            let review = Box::pin(review).instrument(wait.span()).await;
+            let review = Box::pin(review.instrument(wait.span())).await;
             wait.ended(&review);
             review?
         } else {
@@ -121,7 +121,8 @@ impl Governor {
             return Err(open.refusal(RefusalKind::ApprovalMissing));
         }
 
-        let claim = match claim {
+        // Only a decision that allows can have been claimed with its evaluation.
+        let claim = match claim.filter(|_| evaluation.decision == Decision::Allow) {
             Some(claim) => Ok(claim),
             None => {
                 let claiming = watch.claims(id);
@@ -197,15 +198,15 @@ impl Governor {
         let digest = action.digest;
         let what = action.summary.clone().unwrap_or_else(|| tool.clone());
         let timeout = action.approval_timeout;
+        let runs_at_once = !require_human_approval && resumed.is_none();
         let evaluating = watch.evaluates(&action);
         if let Some(trace) = observe::context_of(&evaluating) {
             action.trace = Some(trace);
         }
         let trace = action.trace.clone();
-        let runs_at_once = !require_human_approval && resumed.is_none();
-        let evaluated = Evaluating::start(self, action, runs_at_once, &evaluating).await;
-        watch.evaluated(&evaluating, evaluated.as_ref().map(|(evaluation, _)| evaluation));
-        let (evaluation, claim) = match evaluated {
+        let evaluation = Evaluating::start(self, action, runs_at_once, &evaluating).await;
+        watch.evaluated(&evaluating, evaluation.as_ref().map(|(evaluation, _)| evaluation));
+        let (evaluation, claim) = match evaluation {
             Ok(evaluated) => evaluated,
             Err(error) => {
                 // What was left waiting for a person never runs without one.

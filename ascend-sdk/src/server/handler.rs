@@ -249,20 +249,21 @@ impl ServerHandler for Handler {
         Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
     }
 
-    async fn call_tool(
+    /// On the heap: the future of every request has room for this one.
+    fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
-        let session_id = || self.session_id(&context);
-        let served = Served::start(tool, &context, session_id);
-        let trace = served.trace();
-        // On the heap: the future of every request has room for this one.
-        let call = Box::pin(self.call(request, context, trace));
-        let answer = call.instrument(served.span()).await;
-        served.ended(&answer);
-        answer
+    ) -> impl Future<Output = Result<CallToolResponse, ErrorData>> + Send {
+        Box::pin(async move {
+            let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+            let session_id = || self.session_id(&context);
+            let served = Served::start(tool, &context, session_id);
+            let trace = served.trace();
+            let answer = self.call(request, context, trace).instrument(served.span()).await;
+            served.ended(&answer);
+            answer
+        })
     }
 
     async fn get_task(

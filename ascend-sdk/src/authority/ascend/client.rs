@@ -155,9 +155,9 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) struct Client {
     carrier: Carrier,
     base: String,
+    origin: Url,
     /// Those of every request, the API key among them.
     headers: HeaderMap,
-    origin: Url,
     signing_secret: Option<SecretString>,
     pub(super) timing: Timing,
     pub(super) quoter: Quoter,
@@ -181,8 +181,8 @@ impl Client {
             std::iter::once(&config.api_key).chain(&config.signing_secret).cloned().collect();
         let (failures, pause) = timing.breaker;
         Ok(Self {
-            carrier,
             origin: base.clone(),
+            carrier,
             base: base.as_str().trim_end_matches('/').to_owned(),
             headers,
             signing_secret: config.signing_secret.clone(),
