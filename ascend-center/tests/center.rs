@@ -57,7 +57,7 @@ async fn an_allowed_action_is_claimed_with_its_evaluation_once() {
 
     let life = center.audit_entries(&AuditQuery::new().action(number(&id))).await.unwrap();
     let kinds: Vec<_> = life.iter().map(|(entry, _)| entry.event.kind.as_str()).collect();
-    assert_eq!(kinds, ["evaluated", "claimed", "completed"]);
+    assert_eq!(kinds, ["evaluated", "claimed", "claim_refused", "completed"]);
 }
 
 #[tokio::test]

@@ -238,8 +238,9 @@ mod tests {
         let serve = async {
             let (mut second, _) = listener.accept().await.unwrap();
             answer(&mut second, "three").await;
+            second
         };
-        let ((), three) = tokio::join!(serve, ask(&near));
+        let (_second, three) = tokio::join!(serve, ask(&near));
         assert_eq!(&*three, b"three");
         assert_eq!(near.idle().len(), 1);
     }
