@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
+use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
 use super::{
     Store, StoreError, evaluations,
     keys::confirm,
-    kill_switch, terms,
+    kill_switch, promises, terms,
     usage::{self, Before},
     writer::Transaction,
 };
@@ -305,9 +305,14 @@ impl Store {
         .await?
     }
 
-    /// Promises the action to its agent, where that can still be done.
-    pub(crate) async fn promise(&self, id: i64, by: String) -> Result<Option<Record>, StoreError> {
-        self.write(move |transaction| Box::pin(promise(transaction, id, by))).await
+    /// Promises the action to `holder`, where that can still be done.
+    pub(crate) async fn promise(
+        &self,
+        id: i64,
+        holder: Holder,
+        by: String,
+    ) -> Result<Option<Record>, StoreError> {
+        self.write(move |transaction| Box::pin(promise(transaction, id, holder, by))).await
     }
 
     /// Claims the action's decision for one run.
@@ -634,11 +639,15 @@ async fn join(
 async fn promise(
     transaction: &mut Transaction,
     id: i64,
+    holder: Holder,
     by: String,
 ) -> Result<Option<Record>, StoreError> {
     let Some(record) = find(transaction, id).await? else { return Ok(None) };
     let (life, answer) = record.life().after(Event::Promise, transaction.now, false);
     let record = settle(transaction, record, life).await?;
+    if answer.is_ok() {
+        promises::add(transaction, id, &holder).await?;
+    }
     if answer.is_ok() && !record.promised {
         let event = AuditEvent::new(AuditKind::Promised, Actor::agent(by));
         change(transaction, id, life, event).await?;
@@ -719,7 +728,12 @@ async fn report(
         Outcome::Withdrawn { reason } => {
             (Event::Withdraw, AuditKind::Withdrawn, None, Some(reason))
         }
-        Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
+        Outcome::Abandoned { reason, holder } => {
+            if promises::give_up(transaction, id, &holder).await? {
+                return Ok(Ok(record));
+            }
+            (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
+        }
     };
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {

@@ -87,6 +87,7 @@ async fn prune(
     for statement in [
         "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
         "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
+        "DELETE FROM promises WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
     ] {
         sqlx::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
     }

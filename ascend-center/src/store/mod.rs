@@ -19,6 +19,7 @@ mod kill_switch;
 #[cfg(feature = "http")]
 mod mcp_servers;
 mod news;
+mod promises;
 #[cfg(feature = "http")]
 mod sessions;
 mod terms;

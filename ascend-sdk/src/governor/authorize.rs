@@ -2,13 +2,13 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
-    RefusalKind, Review,
+    RefusalKind, Review, Status,
     context::{Card, Waiting, Wish},
     refusal::Wait,
     room::{Open, Place},
@@ -134,13 +134,19 @@ impl Governor {
         if let Some(open) = place.as_ref().and_then(|place| inner.room.join(place)) {
             if let Some(id) = resumed.filter(|id| **id != open.id) {
                 drop(Pending::new(self, open, context));
-                return Err(self.over(id));
+                return Err(self.over(id).await);
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
             return Ok(Opened::Action { open, is_joined: true });
         }
-        if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
-            return Err(self.over(id));
+        if let Some(id) = resumed
+            && matches!(
+                self.status(id).await,
+                Some(Status::Claimed | Status::Completed | Status::Failed)
+            )
+        {
+            // Nobody is asked anew.
+            return Err(Refusal::new(RefusalKind::AlreadyExecuted).with_action_id(id.clone()));
         }
 
         let require_human_approval = action.floor.require_human_approval;
@@ -165,7 +171,7 @@ impl Governor {
         if let Some(id) = resumed.filter(|id| allowed && **id != evaluation.action_id) {
             let reason = format!("the call continued action {id}, which is over");
             self.report(evaluation.action_id, Outcome::Withdrawn { reason });
-            return Err(self.over(id));
+            return Err(self.over(id).await);
         }
         let waits = evaluation.decision == Decision::RequireApproval;
         let id = evaluation.action_id.clone();
@@ -187,10 +193,29 @@ impl Governor {
     }
 
     /// The answer to a call that continues an action which is over.
-    fn over(&self, id: &ActionId) -> Refusal {
-        let was_used = self.used().contains(id);
-        let kind = if was_used { RefusalKind::AlreadyExecuted } else { RefusalKind::Expired };
-        Refusal::new(kind).with_action_id(id.clone())
+    async fn over(&self, id: &ActionId) -> Refusal {
+        let refusal = match self.status(id).await {
+            Some(Status::Claimed | Status::Completed | Status::Failed) => {
+                Refusal::new(RefusalKind::AlreadyExecuted)
+            }
+            Some(Status::Refused(rejection)) => Refusal::rejected(rejection),
+            _ => Refusal::new(RefusalKind::Expired),
+        };
+        refusal.with_action_id(id.clone())
+    }
+
+    /// How an action stands, as far as this process knows, or the authority says
+    /// in time.
+    async fn status(&self, id: &ActionId) -> Option<Status> {
+        if self.used().contains(id) {
+            return Some(Status::Claimed);
+        }
+        let standing = timeout(TIME_TO_LOOK, self.0.authority.status(id)).await.ok()?;
+        let standing = standing.unwrap_or_else(|error| {
+            tracing::warn!(action_id = %id, %error, "how it stands is not known");
+            None
+        });
+        standing.map(|standing| standing.status)
     }
 
     /// Waits for a person to decide, as the caller wishes: the approval, or
@@ -234,9 +259,10 @@ impl Governor {
                 wish = context.wish_after(known) => wish,
             };
             known = wish;
+            let Some(call) = context.patience().map(|patience| patience.call) else { continue };
             let promised = tokio::select! {
                 () = &mut gone => None,
-                promised = self.promise(open) => promised,
+                promised = self.promise(open, call) => promised,
             };
             let Some(left) = promised else { continue };
             watched.promised(left);

@@ -26,9 +26,10 @@ use super::{
     legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
     session,
+    status_tool::StatusTool,
     tasks::{self, Tasks},
 };
-use crate::{Refusal, RefusalKind};
+use crate::{ActionId, Refusal, RefusalKind, context::Wish};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -101,14 +102,22 @@ impl Handler {
                 arguments,
                 session,
                 progress: token.map(|token| (context.peer.clone(), token)),
+                call: leg.call,
                 resumes: leg.resumes.clone(),
                 needs_card: asking.needs_card(),
             },
         );
+        let wish = call.wish.clone();
         let gone = async {
             tokio::select! {
-                () = context.ct.cancelled() => {}
+                // Its client does not want it any more, nor the state or the task
+                // that it was to get, or has.
+                () = context.ct.cancelled() => {
+                    wish.send_replace(Wish::Abandon);
+                }
+                // It may be started anew, and come back.
                 () = self.ended.cancelled() => {}
+                () = self.session_ended(&context) => {}
             }
         };
         // What began as legs goes on as legs.
@@ -121,6 +130,7 @@ impl Handler {
                 Err((call, waiting)) => {
                     let (server, ended) = (self.server.clone(), self.ended.clone());
                     let session = self.session_id(&context);
+                    self.remember(&waiting.action_id, offer);
                     let task =
                         Tasks::take_over(server, call, &waiting, offer.output, session, ended);
                     CreateTaskResult::new(task).into()
@@ -136,17 +146,29 @@ impl Handler {
             never = asking => match never {},
         };
         if let Some(next) = leg.next(server, &ended, asks) {
+            if let Some(id) = answer::pending(&ended).and_then(Refusal::action_id) {
+                self.remember(id, offer);
+            }
             return Ok(next.into());
         }
         Ok(self.result(ended, offer, is_legacy).into())
     }
 
+    /// Lets agents ask how the action of a call that waits on stands.
+    fn remember(&self, id: &ActionId, offer: &Offer) {
+        if let Some(tool) = &self.server.status_tool {
+            tool.remember(id, offer.route.governor().as_ref().unwrap_or(&self.server.governor));
+        }
+    }
+
     fn result(&self, ended: Ended, offer: &Offer, is_legacy: bool) -> CallToolResult {
         let pending = answer::pending(&ended).cloned();
         let mut result = answer::result(ended, offer.output, is_legacy);
-        if let (Some(tool), Some(pending)) = (&self.server.status_tool, pending) {
-            let governor = offer.route.governor();
-            tool.mention(&pending, governor.as_ref().unwrap_or(&self.server.governor), &mut result);
+        if let (Some(_), Some(pending)) = (&self.server.status_tool, pending)
+            && let Some(id) = pending.action_id()
+        {
+            self.remember(id, offer);
+            result.content = vec![StatusTool::mentioned_after(&pending)];
         }
         result
     }
@@ -166,6 +188,20 @@ impl Handler {
             () = self.ended.cancelled() => failed("the server ends", None),
             () = context.ct.cancelled() => failed("the call was cancelled", None),
         }
+    }
+
+    /// Resolves when the session of the request ends, where it has one that can.
+    #[cfg(feature = "streamable-http")]
+    async fn session_ended(&self, context: &RequestContext<RoleServer>) {
+        match session::http_session_id(context).filter(|_| is_legacy(context)) {
+            Some(id) => self.server.sessions.end_of(id).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    #[cfg(not(feature = "streamable-http"))]
+    async fn session_ended(&self, _: &RequestContext<RoleServer>) {
+        std::future::pending().await
     }
 
     fn session_id(&self, context: &RequestContext<RoleServer>) -> String {

@@ -90,6 +90,8 @@ mod outbox;
 mod progress;
 mod salvage;
 mod session;
+#[cfg(feature = "streamable-http")]
+mod sessions;
 mod signals;
 mod status_tool;
 mod stdio;
@@ -182,6 +184,9 @@ pub(crate) struct Server {
     /// Calls that have not returned.
     calls: TaskTracker,
     tasks: Tasks,
+    /// The sessions of clients that have some, to be told when they end.
+    #[cfg(feature = "streamable-http")]
+    sessions: sessions::Sessions,
 }
 
 impl GovernedServer {
@@ -409,6 +414,8 @@ impl GovernedServer {
             in_client: InClient::new(self.in_client),
             calls: TaskTracker::new(),
             tasks: Tasks::default(),
+            #[cfg(feature = "streamable-http")]
+            sessions: sessions::Sessions::default(),
         }))
     }
 }
