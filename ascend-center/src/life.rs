@@ -306,6 +306,9 @@ impl ActionState {
 }
 
 #[cfg(test)]
+mod exploration;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

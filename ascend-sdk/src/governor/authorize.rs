@@ -54,11 +54,19 @@ impl Governor {
             .filter(|patience| patience.needs_card && !floor.require_human_approval)
             .map(|_| Card::of(&action));
 
+        let place = context.patience().and(action.call).map(|call| Place {
+            server_id: action.server_id.clone(),
+            session_id: action.session_context.session_id.clone(),
+            call,
+        });
         let mut gone = pin!(self.gone(context));
         let opened = tokio::select! {
             biased;
-            () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
-            opened = self.open(action, context) => opened?,
+            () = &mut gone => {
+                self.give_up_resumed(place.as_ref(), context);
+                return Err(Refusal::new(RefusalKind::Cancelled));
+            }
+            opened = self.open(action, place.clone(), context) => opened?,
         };
         let (open, is_joined) = match opened {
             Opened::Action { open, is_joined } => (open, is_joined),
@@ -122,14 +130,14 @@ impl Governor {
     }
 
     /// Joins the action that an identical call waits for, or has this one evaluated.
-    async fn open(&self, action: Action, context: &CallContext) -> Result<Opened, Refusal> {
+    async fn open(
+        &self,
+        action: Action,
+        place: Option<Place>,
+        context: &CallContext,
+    ) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
-        let place = context.patience().and(action.call).map(|call| Place {
-            server_id: action.server_id.clone(),
-            session_id: action.session_context.session_id.clone(),
-            call,
-        });
         let resumed = context.patience().and_then(|patience| patience.resumes.as_ref());
         if let Some(open) = place.as_ref().and_then(|place| inner.room.join(place)) {
             if let Some(id) = resumed.filter(|id| **id != open.id) {
@@ -190,6 +198,17 @@ impl Governor {
             self.report(id, Outcome::Withdrawn { reason });
         }
         Ok(Opened::Action { open, is_joined })
+    }
+
+    /// Lets a call that was to go on waiting give up its action, as if it had
+    /// begun to.
+    fn give_up_resumed(&self, place: Option<&Place>, context: &CallContext) {
+        let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
+        if let Some(place) = place.filter(|_| resumes)
+            && let Some(open) = self.0.room.join(place)
+        {
+            drop(Pending::new(self, open, context));
+        }
     }
 
     /// The answer to a call that continues an action which is over.
@@ -261,7 +280,10 @@ impl Governor {
             known = wish;
             let Some(call) = context.patience().map(|patience| patience.call) else { continue };
             let promised = tokio::select! {
-                () = &mut gone => None,
+                () = &mut gone => {
+                    pending.reason = "the call was cancelled";
+                    return Err(open.refusal(RefusalKind::Cancelled));
+                }
                 promised = self.promise(open, call) => promised,
             };
             let Some(left) = promised else { continue };
