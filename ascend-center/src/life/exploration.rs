@@ -46,6 +46,11 @@ const KINDS: [Kind; 6] = {
     ]
 };
 
+/// Which of them are two calls beside each other: each way to wait once, with each
+/// way not to. (All 21 pairs have 5,328,178 states; calls that wait touch each other
+/// where they are identical, which every pair has in it.)
+const PAIRS: [[usize; 2]; 4] = [[0, 5], [1, 3], [2, 4], [3, 4]];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Deed {
     /// Which of the two calls it is.
@@ -87,9 +92,8 @@ const START: World = World { killed: false, deeds: [None; 2], callers: [Caller::
 struct Calls([Kind; 2]);
 
 /// Those of the two calls, and of another.
-static DIGESTS: LazyLock<[Digest; 3]> = LazyLock::new(|| {
-    [1_u8, 2, 3].map(|byte| hex::encode([byte; 32]).parse().expect("a digest"))
-});
+static DIGESTS: LazyLock<[Digest; 3]> =
+    LazyLock::new(|| [1_u8, 2, 3].map(|byte| hex::encode([byte; 32]).parse().expect("a digest")));
 
 impl World {
     /// The one of several worlds of which all the same can be told: where callers
@@ -388,20 +392,18 @@ impl Calls {
 fn no_state_of_two_actions_and_two_callers_breaks_a_promise() {
     let mut states = 0;
     let mut reached: HashMap<&str, usize> = HashMap::new();
-    for (number, first) in KINDS.into_iter().enumerate() {
-        for second in &KINDS[number..] {
-            let worlds = Calls([first, *second]).explore();
-            states += worlds.len();
-            for deed in worlds.iter().flat_map(|world| world.deeds).flatten() {
-                *reached.entry(deed.state.as_str()).or_default() += 1;
-                *reached.entry("ran").or_default() += usize::from(deed.ran);
-                let shared = deed.holders.count_ones() == 2;
-                *reached.entry("promised to both").or_default() += usize::from(shared);
-            }
+    for [first, second] in PAIRS {
+        let worlds = Calls([KINDS[first], KINDS[second]]).explore();
+        states += worlds.len();
+        for deed in worlds.iter().flat_map(|world| world.deeds).flatten() {
+            *reached.entry(deed.state.as_str()).or_default() += 1;
+            *reached.entry("ran").or_default() += usize::from(deed.ran);
+            let shared = deed.holders.count_ones() == 2;
+            *reached.entry("promised to both").or_default() += usize::from(shared);
         }
     }
     println!("{states} states, with actions in {reached:?}");
-    assert!(states > 1_000_000, "{states} states");
+    assert!(states > 400_000, "{states} states");
     for state in ActionState::ALL.into_iter().filter(|state| *state != ActionState::Denied) {
         assert!(reached.contains_key(state.as_str()), "no action became {state}: {reached:?}");
     }
