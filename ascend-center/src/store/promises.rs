@@ -2,7 +2,7 @@
 
 use ascend_sdk::Holder;
 
-use super::{StoreError, writer::Transaction};
+use super::{StoreError, sql, writer::Transaction};
 
 /// Remembers that `holder` was promised the action, once.
 pub(super) async fn add(
@@ -10,7 +10,7 @@ pub(super) async fn add(
     id: i64,
     holder: &Holder,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO promises (action_id, holder) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+    sql::query("INSERT INTO promises (action_id, holder) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(id)
         .bind(holder.as_str())
         .execute(&mut transaction.connection)
@@ -24,12 +24,12 @@ pub(super) async fn give_up(
     id: i64,
     holder: &Holder,
 ) -> Result<bool, StoreError> {
-    sqlx::query("DELETE FROM promises WHERE action_id = $1 AND holder = $2")
+    sql::query("DELETE FROM promises WHERE action_id = $1 AND holder = $2")
         .bind(id)
         .bind(holder.as_str())
         .execute(&mut transaction.connection)
         .await?;
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM promises WHERE action_id = $1)")
+    Ok(sql::query_scalar("SELECT EXISTS (SELECT 1 FROM promises WHERE action_id = $1)")
         .bind(id)
         .fetch_one(&mut transaction.connection)
         .await?)
