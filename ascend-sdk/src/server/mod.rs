@@ -45,9 +45,10 @@
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
-//! - A cancelled call is withdrawn, unless its action was answered as pending or
-//!   with a task before, and its body, if it has begun, is offered to
-//!   stop through its [`CallContext`](crate::CallContext).
+//! - A cancelled call is withdrawn, in whichever of its requests, and so is one
+//!   over HTTP whose session is deleted. Not so an action that an agent was told
+//!   of as pending, nor one that another call or task still holds. A body that has
+//!   begun is offered to stop through its [`CallContext`](crate::CallContext).
 //!
 //! # Where it ends
 //!
