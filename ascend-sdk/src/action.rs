@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Digest, Facts, Floor,
+    Digest, Facts, Floor, TraceContext,
     digest::{self, CallKey, DigestKey, Salt},
     facts::Verb,
     spec::ToolSpec,
@@ -205,6 +205,10 @@ pub struct Action {
     pub idempotency_key: String,
     /// How long the caller waits for a person.
     pub approval_timeout: Duration,
+    /// The trace that the call belongs to, where it does. No part of the call
+    /// itself: it is not written as JSON.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
     /// `None` for one that was read from JSON.
     #[serde(skip)]
     pub(crate) call: Option<CallKey>,
@@ -260,9 +264,8 @@ impl Action {
             .summary
             .map(|summary| summary.render_summary(&arguments).map_err(missing))
             .transpose()?;
-        let call = CallKey::of(spec.name, &resource, &arguments);
         let salt = Salt::random();
-        let digest = digest::of_call(
+        let (digest, call) = digest::of_call(
             spec.name,
             &resource,
             &arguments,
@@ -291,6 +294,7 @@ impl Action {
             digest,
             idempotency_key: hex::encode(&salt.public()[..16]),
             approval_timeout: spec.approval_timeout.unwrap_or_default(),
+            trace: None,
             call: Some(call),
         })
     }

@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext, digest::Salt};
+use crate::{
+    Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext, TraceContext, digest::Salt,
+};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -33,6 +35,7 @@ pub struct CallContext {
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     patience: Option<Arc<Patience>>,
     attendant: Option<Arc<Mutex<Option<Attendant>>>>,
+    trace: Option<TraceContext>,
 }
 
 /// Keeps the client while a call waits.
@@ -185,6 +188,13 @@ impl CallContext {
         self
     }
 
+    /// Makes the call a part of `trace`.
+    #[must_use]
+    pub fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
+    }
+
     /// Lets `attendant` keep the client while the call waits, where no server does.
     pub(crate) fn attended_by(
         mut self,
@@ -270,6 +280,13 @@ impl CallContext {
     #[must_use]
     pub fn reviewed_by(&self) -> Option<&str> {
         self.approval.as_ref()?.reviewed_by.as_deref()
+    }
+
+    /// The trace that the call belongs to; `None` where its client tells of
+    /// none. Pass it on to whoever the body asks.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// Whether the caller no longer wants the result. A body that runs is never

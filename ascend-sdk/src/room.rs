@@ -9,7 +9,9 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{ActionId, Digest, Evaluation, Holder, context::CallNumber, digest::CallKey};
+use crate::{
+    ActionId, Digest, Evaluation, Holder, TraceContext, context::CallNumber, digest::CallKey,
+};
 
 /// An action that waits for a person, or was allowed and is about to run.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Open {
     pub(crate) digest: Digest,
     pub(crate) evaluation: Evaluation,
     pub(crate) what: String,
+    /// Of the call that opened it.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) until: Instant,
     /// `None` for one that no other call joins.
     pub(crate) place: Option<Place>,

@@ -88,6 +88,17 @@ pub(super) struct Standing {
     in_client_approval: bool,
     /// That this center has a claim endpoint.
     claim: bool,
+    /// That the decision was claimed for this very request, which asked for it by
+    /// `"claim": true`. It is to be run now, once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    claimed: bool,
+}
+
+impl Standing {
+    /// The same, claimed for whoever asked.
+    pub(super) fn claimed(self) -> Self {
+        Self { claimed: true, ..self }
+    }
 }
 
 /// The answer to an evaluation, and where an action stands later.
@@ -115,6 +126,7 @@ pub(super) fn standing(record: &Record) -> Standing {
         comments: record.comments.clone(),
         in_client_approval: record.takes_word_of_client(),
         claim: true,
+        claimed: false,
     }
 }
 
@@ -146,6 +158,10 @@ pub(super) struct Listed {
     promised: bool,
     /// Whether the word of the client's user counts as an approval.
     in_client: bool,
+    /// The trace of the call, where its client told of one.
+    trace_id: Option<String>,
+    /// The span in it in which it was asked.
+    traceparent: Option<String>,
 }
 
 pub(super) fn listed(record: &Record) -> Listed {
@@ -167,6 +183,8 @@ pub(super) fn listed(record: &Record) -> Listed {
         reviewed_at: record.reviewed_at,
         promised: record.promised,
         in_client: record.in_client,
+        trace_id: record.traceparent.map(|parent| parent.trace_id()),
+        traceparent: record.traceparent.map(|parent| parent.to_string()),
     }
 }
 

@@ -9,6 +9,7 @@ mod clauses;
 mod engine;
 mod live;
 mod load;
+mod parts;
 mod problem;
 mod reads;
 mod recent;

@@ -8,6 +8,7 @@ use std::{
 
 use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::{
     Store, StoreError, evaluations,
@@ -23,6 +24,7 @@ use crate::{
     policy::{Needs, Recent},
     record::{Effect, Matched, Record},
     submission::Submission,
+    trace,
 };
 
 /// What policy and floor say of a submission.
@@ -43,6 +45,25 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
+    /// Whether the decision is claimed at once, where policy lets the call pass.
+    pub(crate) claims: bool,
+}
+
+/// What a submission opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// As it was decided, before any claim of this call.
+    pub(crate) record: Record,
+    pub(crate) claimed: Claimed,
+}
+
+/// Whether a decision was claimed with the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    No,
+    Now,
+    /// By this very request, when it came before: its answer got lost.
+    Before,
 }
 
 /// Which policies decided.
@@ -170,7 +191,7 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at, in_client FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at, in_client, traceparent FROM actions ",
             $($condition),+
         )
     };
@@ -179,7 +200,7 @@ pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
-    pub(crate) async fn submit(&self, new: NewAction) -> Result<Record, SubmitError> {
+    pub(crate) async fn submit(&self, new: NewAction) -> Result<Opened, SubmitError> {
         self.write(move |transaction| Box::pin(submit(transaction, new))).await?
     }
 
@@ -250,6 +271,22 @@ impl Store {
 
     /// An approver's decision, or that of a client's user: `event` says which.
     pub(crate) async fn decide(
+        &self,
+        id: i64,
+        event: Event,
+        by: Decider,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        let span = trace::of_decision(id);
+        let decided = self.decided(id, event, by, comment).instrument(span.clone()).await;
+        if let Ok(record) = &decided {
+            trace::link(&span, record.traceparent);
+            span.record("ascend.state", record.state.as_str());
+        }
+        decided
+    }
+
+    async fn decided(
         &self,
         id: i64,
         event: Event,
@@ -408,8 +445,8 @@ async fn change(
 async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
-) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, judged, policies } = new;
+) -> Result<Result<Opened, SubmitError>, StoreError> {
+    let NewAction { submission, judged, policies, claims } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sql::query_as(select!(
             "WHERE requested_by = $1 AND server_id = $2 AND idempotency_key = $3"
@@ -426,7 +463,17 @@ async fn submit(
                 return Ok(Err(SubmitError::KeyReused(record.id)));
             }
             let life = record.life().at(transaction.now);
-            return Ok(Ok(settle(transaction, record, life).await?));
+            let mut record = settle(transaction, record, life).await?;
+            let killed = kill_switch::read(&mut transaction.connection).await?.is_some();
+            let mut claimed = Claimed::No;
+            if claims
+                && record.decision == Decision::Allow
+                && life.can_tell_claim(transaction.now, killed)
+            {
+                record.state = ActionState::Allowed;
+                claimed = Claimed::Before;
+            }
+            return Ok(Ok(Opened { record, claimed }));
         }
     }
     let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
@@ -450,7 +497,7 @@ async fn submit(
     if verdict.decision != Decision::Deny
         && let Some(record) = join(transaction, &submission).await?
     {
-        return Ok(Ok(record));
+        return Ok(Ok(Opened { record, claimed: Claimed::No }));
     }
     let state = match verdict.decision {
         Decision::Allow => ActionState::Allowed,
@@ -464,6 +511,11 @@ async fn submit(
         expires_at: transaction.now.saturating_add(timeout),
         promised: false,
         in_client: verdict.in_client,
+    };
+    // A raised kill switch has denied it by now.
+    let (kept, claimed) = match life.after(Event::Claim(life.digest), transaction.now, false) {
+        (executing, Ok(())) if claims => (executing, Claimed::Now),
+        _ => (life, Claimed::No),
     };
     let parameters = serde_json::to_string(&submission.parameters)?;
     let user_context = serde_json::to_string(&submission.user_context)?;
@@ -488,10 +540,10 @@ async fn submit(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) \
+         request, in_client, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) \
          RETURNING id",
     )
-    .bind(state.as_str())
+    .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
     .bind(transaction.now)
@@ -516,6 +568,7 @@ async fn submit(
     .bind(&submission.owner)
     .bind(&submission.request)
     .bind(verdict.in_client)
+    .bind(submission.traceparent.map(|parent| parent.to_string()))
     .fetch_one(&mut transaction.connection)
     .await?;
     evaluations::keep(transaction, id, &submission, recent).await?;
@@ -524,7 +577,8 @@ async fn submit(
             event.subject(policies.source).detail(format!("{} policies", policies.count))
         })
         .await?;
-    let event = AuditEvent::new(AuditKind::Evaluated, Actor::agent(submission.requested_by));
+    let by = Actor::agent(submission.requested_by);
+    let event = AuditEvent::new(AuditKind::Evaluated, by.clone());
     let event = AuditEvent {
         decision: Some(verdict.decision),
         refusal: refusal.map(str::to_owned),
@@ -543,8 +597,13 @@ async fn submit(
         ..event.action(id).standing(life)?
     };
     transaction.note(event).await?;
+    if claimed == Claimed::Now {
+        let event = AuditEvent::new(AuditKind::Claimed, by).action(id);
+        let event = AuditEvent { digest: Some(submission.digest), ..event.standing(kept)? };
+        transaction.note(event).await?;
+    }
     match find(transaction, id).await? {
-        Some(record) => Ok(Ok(record)),
+        Some(record) => Ok(Ok(Opened { record: Record { state, ..record }, claimed })),
         None => Err(sqlx::Error::RowNotFound.into()),
     }
 }

@@ -4,12 +4,14 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
+use super::{FailMode, Governor, Grant, evaluating::Evaluating, grant::Allowed, pending::Pending};
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
     RefusalKind, Review, Status,
     context::{Card, Waiting, Wish},
+    observe::{self, Watch},
     refusal::Wait,
     room::{Open, Place},
 };
@@ -23,9 +25,11 @@ enum Opened {
         open: Arc<Open>,
         /// Whether an identical call opened it.
         is_joined: bool,
+        /// Where it was claimed with the evaluation.
+        claim: Option<Claim>,
     },
     /// The authority gave no answer, and the call may run without.
-    Unanswered(Grant),
+    Unanswered(Allowed),
 }
 
 impl Governor {
@@ -36,11 +40,36 @@ impl Governor {
     /// # Errors
     ///
     /// When the action may not run.
-    pub async fn authorize(
+    pub fn authorize<'a>(
+        &'a self,
+        action: Action,
+        context: &'a CallContext,
+    ) -> impl Future<Output = Result<Grant, Refusal>> + Send + 'a {
+        // What is large is put on the heap, and let go before the wait.
+        self.authorize_boxed(Box::new(action), context)
+    }
+
+    async fn authorize_boxed(
         &self,
-        mut action: Action,
+        action: Box<Action>,
         context: &CallContext,
     ) -> Result<Grant, Refusal> {
+        let watch = Watch::of(&action);
+        match self.grant(action, context, &watch).await {
+            Ok(granted) => Ok(Grant::new(self.clone(), granted, watch.granted())),
+            Err(refusal) => {
+                watch.refused(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn grant(
+        &self,
+        mut action: Box<Action>,
+        context: &CallContext,
+        watch: &Watch,
+    ) -> Result<Allowed, Refusal> {
         let inner = &*self.0;
         action.server_id.clone_from(&inner.server_id);
         action.session_context = context.session().clone();
@@ -48,6 +77,7 @@ impl Governor {
         if action.approval_timeout.is_zero() {
             action.approval_timeout = inner.approval_timeout;
         }
+        action.trace = context.trace().cloned();
         let floor = action.floor;
         let card = context
             .patience()
@@ -66,11 +96,11 @@ impl Governor {
                 self.give_up_resumed(place.as_ref(), context);
                 return Err(Refusal::new(RefusalKind::Cancelled));
             }
-            opened = self.open(action, place.clone(), context) => opened?,
+            opened = Box::pin(self.open(action, place.clone(), context, watch)) => opened?,
         };
-        let (open, is_joined) = match opened {
-            Opened::Action { open, is_joined } => (open, is_joined),
-            Opened::Unanswered(grant) => return Ok(grant),
+        let (open, is_joined, claim) = match opened {
+            Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
+            Opened::Unanswered(allowed) => return Ok(allowed),
         };
         let Open { id, evaluation, .. } = &*open;
         if evaluation.decision == Decision::Deny {
@@ -86,7 +116,11 @@ impl Governor {
         let mut pending = Pending::new(self, open.clone(), context);
 
         let approval = if evaluation.decision == Decision::RequireApproval {
-            self.review(&open, is_joined, card, context, &mut pending).await?
+            let wait = watch.waits(id);
+            let review = self.review(&open, is_joined, card, context, &mut pending);
+            let review = Box::pin(review.instrument(wait.span())).await;
+            wait.ended(&review);
+            review?
         } else {
             evaluation.approval.clone()
         };
@@ -95,13 +129,23 @@ impl Governor {
             return Err(open.refusal(RefusalKind::ApprovalMissing));
         }
 
-        let claim = tokio::select! {
-            biased;
-            () = &mut gone => {
-                pending.reason = "the call was cancelled";
-                return Err(open.refusal(RefusalKind::Cancelled));
+        // Only a decision that allows can have been claimed with its evaluation.
+        let claim = match claim.filter(|_| evaluation.decision == Decision::Allow) {
+            Some(claim) => Ok(claim),
+            None => {
+                let claiming = watch.claims(id);
+                let claim = inner.authority.claim(id, &open.digest).instrument(claiming.clone());
+                let claim = tokio::select! {
+                    biased;
+                    () = &mut gone => {
+                        pending.reason = "the call was cancelled";
+                        return Err(open.refusal(RefusalKind::Cancelled));
+                    }
+                    claim = claim => claim,
+                };
+                watch.claimed(&claiming, &claim);
+                claim
             }
-            claim = inner.authority.claim(id, &open.digest) => claim,
         };
         match claim {
             Ok(Claim::Granted) => {}
@@ -118,7 +162,7 @@ impl Governor {
         if !self.used().insert(id) {
             return Err(open.refusal(RefusalKind::AlreadyExecuted));
         }
-        Ok(Grant::new(self.clone(), id.clone(), Some(evaluation.clone()), approval))
+        Ok(Allowed { id: id.clone(), evaluation: Some(Box::new(evaluation.clone())), approval })
     }
 
     /// Resolves when the caller no longer wants the result, or this stops.
@@ -132,9 +176,10 @@ impl Governor {
     /// Joins the action that an identical call waits for, or has this one evaluated.
     async fn open(
         &self,
-        action: Action,
+        mut action: Box<Action>,
         place: Option<Place>,
         context: &CallContext,
+        watch: &Watch,
     ) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
@@ -145,7 +190,8 @@ impl Governor {
                 return Err(self.over(id).await);
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
-            return Ok(Opened::Action { open, is_joined: true });
+            watch.joined(&open.id, open.trace.as_ref());
+            return Ok(Opened::Action { open, is_joined: true, claim: None });
         }
         if let Some(id) = resumed
             && matches!(
@@ -162,13 +208,21 @@ impl Governor {
         let digest = action.digest;
         let what = action.summary.clone().unwrap_or_else(|| tool.clone());
         let timeout = action.approval_timeout;
-        let evaluation = match Evaluating::start(self, action).await {
-            Ok(evaluation) => evaluation,
+        let runs_at_once = !require_human_approval && resumed.is_none();
+        let evaluating = watch.evaluates(&action);
+        if let Some(trace) = observe::context_of(&evaluating) {
+            action.trace = Some(trace);
+        }
+        let trace = action.trace.clone();
+        let evaluation = Evaluating::start(self, action, runs_at_once, &evaluating).await;
+        watch.evaluated(&evaluating, evaluation.as_ref().map(|(evaluation, _)| evaluation));
+        let (evaluation, claim) = match evaluation {
+            Ok(evaluated) => evaluated,
             Err(error) => {
                 // What was left waiting for a person never runs without one.
                 let require_human_approval = require_human_approval || resumed.is_some();
-                let grant = self.without_answer(error, require_human_approval, &key, &tool)?;
-                return Ok(Opened::Unanswered(grant));
+                let allowed = self.without_answer(error, require_human_approval, &key, &tool)?;
+                return Ok(Opened::Unanswered(allowed));
             }
         };
         tracing::info!(
@@ -182,22 +236,25 @@ impl Governor {
             return Err(self.over(id).await);
         }
         let waits = evaluation.decision == Decision::RequireApproval;
+        let claim = claim.filter(|_| evaluation.decision == Decision::Allow);
         let id = evaluation.action_id.clone();
         let open = inner.room.enter(Open {
             id: id.clone(),
             digest,
             evaluation,
             what,
+            trace,
             until: Instant::now() + timeout,
             place: place.filter(|_| waits),
             over: CancellationToken::new(),
         });
         let is_joined = open.id != id;
         if is_joined {
+            watch.joined(&open.id, open.trace.as_ref());
             let reason = format!("an identical call waits for action {}", open.id);
             self.report(id, Outcome::Withdrawn { reason });
         }
-        Ok(Opened::Action { open, is_joined })
+        Ok(Opened::Action { open, is_joined, claim })
     }
 
     /// Lets a call that was to go on waiting give up its action, as if it had
@@ -317,7 +374,7 @@ impl Governor {
         require_human_approval: bool,
         key: &str,
         tool: &str,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Allowed, Refusal> {
         let passes = self.0.fail_mode == FailMode::Open
             && matches!(error, AuthorityError::Unreachable(_))
             && !require_human_approval;
@@ -327,7 +384,7 @@ impl Governor {
             return Err(Refusal::new(error.refusal_kind()).with_reason(error.to_string()));
         };
         tracing::warn!(%tool, action_id = %id, %error, "running without an answer: fail mode is open");
-        Ok(Grant::new(self.clone(), id, None, None))
+        Ok(Allowed { id, evaluation: None, approval: None })
     }
 }
 

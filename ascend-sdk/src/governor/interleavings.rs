@@ -25,7 +25,7 @@ use crate::{
     Action, ActionId, Approval, Authority, AuthorityError, BoxFuture, CallContext, Claim, Decision,
     Digest, Evaluation, Holder, Outcome, RefusalKind, Rejection, Review, RiskLevel, SessionContext,
     context::{CallNumber, Patience, Wish},
-    digest::CallKey,
+    digest::{self, Salt},
 };
 
 /// An action, as the authority has it.
@@ -189,7 +189,9 @@ fn action() -> Action {
         "idempotency_key": "key", "approval_timeout": { "secs": 300, "nanos": 0 },
     }))
     .unwrap();
-    action.call = Some(CallKey::of("tool", "database://production", &Map::new()));
+    let call =
+        digest::of_call("tool", "database://production", &Map::new(), |_| false, &Salt::random());
+    action.call = Some(call.1);
     action
 }
 
@@ -220,7 +222,7 @@ impl Calling {
             let grant = governor.authorize(action(), &context).await;
             let grant = grant.map_err(|refusal| refusal.kind())?;
             let id = grant.action_id().clone();
-            grant.begin().finish(None);
+            grant.begin().0.finish(None);
             Ok(id)
         });
         Self { running, wish, cancellation, cancelled: false, kept: false }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -15,6 +16,7 @@ use rmcp::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Server,
@@ -29,7 +31,7 @@ use super::{
     status_tool::StatusTool,
     tasks::{self, Tasks},
 };
-use crate::{ActionId, Refusal, RefusalKind, context::Wish};
+use crate::{ActionId, Refusal, RefusalKind, TraceContext, context::Wish, observe::Served};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -49,12 +51,15 @@ impl Handler {
         &self,
         mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
+        trace: Option<TraceContext>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
-            Entry::StatusTool => return Ok(self.approval_status(request, context).await.into()),
+            Entry::StatusTool => {
+                return Ok(Box::pin(self.approval_status(request, context)).await.into());
+            }
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
                 return Ok(refused(&Refusal::new(RefusalKind::Blocked)).into());
@@ -101,6 +106,7 @@ impl Handler {
             Asked {
                 arguments,
                 session,
+                trace,
                 progress: token.map(|token| (context.peer.clone(), token)),
                 call: leg.call,
                 resumes: leg.resumes.clone(),
@@ -125,7 +131,7 @@ impl Handler {
             && tasks::may_answer(&context, is_legacy)
             && server.tasks.have_room(&server.limits)
         {
-            return Ok(match call.end_unless_promised(gone).await {
+            return Ok(match Box::pin(call.end_unless_promised(gone)).await {
                 Ok(ended) => self.result(ended, offer, is_legacy).into(),
                 Err((call, waiting)) => {
                     let (server, ended) = (self.server.clone(), self.ended.clone());
@@ -192,11 +198,16 @@ impl Handler {
 
     /// Resolves when the session of the request ends, where it has one that can.
     #[cfg(feature = "streamable-http")]
-    async fn session_ended(&self, context: &RequestContext<RoleServer>) {
-        match session::http_session_id(context).filter(|_| is_legacy(context)) {
-            Some(id) => self.server.sessions.end_of(id).await,
-            None => std::future::pending().await,
-        }
+    fn session_ended<'a>(
+        &'a self,
+        context: &'a RequestContext<RoleServer>,
+    ) -> impl Future<Output = ()> + Send + 'a {
+        let session = session::http_session_id(context).filter(|_| is_legacy(context));
+        let ended = session.map(|id| Box::pin(self.server.sessions.end_of(id)));
+        futures_util::future::OptionFuture::from(ended).then(|ended| match ended {
+            Some(()) => futures_util::future::Either::Left(std::future::ready(())),
+            None => futures_util::future::Either::Right(std::future::pending()),
+        })
     }
 
     #[cfg(not(feature = "streamable-http"))]
@@ -280,12 +291,21 @@ impl ServerHandler for Handler {
         Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
     }
 
-    async fn call_tool(
+    /// On the heap: the future of every request has room for this one.
+    fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await
+    ) -> impl Future<Output = Result<CallToolResponse, ErrorData>> + Send {
+        Box::pin(async move {
+            let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+            let session_id = || self.session_id(&context);
+            let served = Served::start(tool, &context, session_id);
+            let trace = served.trace();
+            let answer = self.call(request, context, trace).instrument(served.span()).await;
+            served.ended(&answer);
+            answer
+        })
     }
 
     async fn get_task(
@@ -348,5 +368,32 @@ impl ServerHandler for Handler {
                 None,
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, CallContext, Governor};
+
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of them wait at once.
+    #[test]
+    fn a_call_that_waits_is_small() {
+        type Asked<T> = (&'static Handler, T, RequestContext<RoleServer>);
+        let call =
+            size(|(handler, request, context): Asked<_>| handler.call(request, context, None));
+        assert!(call <= 2_560, "{call} bytes");
+        let task = size(|(handler, request, context): Asked<_>| {
+            rmcp::Service::handle_request(handler, request, context)
+        });
+        assert!(task <= 3_584, "{task} bytes");
+        type Governed = (&'static Governor, Action, &'static CallContext);
+        let authorize =
+            size(|(governor, action, context): Governed| governor.authorize(action, context));
+        assert!(authorize <= 768, "{authorize} bytes");
     }
 }

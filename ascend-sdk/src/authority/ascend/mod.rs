@@ -5,9 +5,11 @@
 
 mod answer;
 mod breaker;
+mod carrier;
 mod client;
 mod config;
 mod memory;
+mod near;
 mod problem;
 mod signature;
 mod standing;
@@ -21,6 +23,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use self::{
     client::{Answer, Client, Patience, Question},
@@ -36,7 +39,8 @@ pub use self::{
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Decision, Digest,
-    Evaluation, Holder, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
+    Evaluation, Holder, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing, TraceContext,
+    observe,
 };
 
 /// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
@@ -108,11 +112,21 @@ impl Ascend {
         })
     }
 
-    async fn evaluate_action(&self, action: &Action) -> Result<Evaluation, AuthorityError> {
-        let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent))
+    async fn evaluate_action(
+        &self,
+        action: &Action,
+        runs_at_once: bool,
+    ) -> Result<(Evaluation, Option<Claim>), AuthorityError> {
+        let claims = runs_at_once && !self.checks_kill_switch;
+        let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent, claims))
             .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
-        let question =
-            Question::post(&*self.core.paths.evaluate, body, action.idempotency_key.clone());
+        let question = Question::post(
+            "evaluate",
+            &*self.core.paths.evaluate,
+            body,
+            action.idempotency_key.clone(),
+        )
+        .in_trace(action.trace.clone());
         let correlation = ActionId::new(&*question.correlation)
             .ok_or_else(|| AuthorityError::Malformed("no correlation id".to_owned()))?;
         let answer = self.core.client.ask(&question, Patience::Caller).await?;
@@ -120,22 +134,30 @@ impl Ascend {
         if !answer.is_success() {
             return match self.core.client.problem(&answer) {
                 Problem::Governance { reason, correlation: named } => {
-                    Ok(denial(named.unwrap_or(correlation), reason, None))
+                    Ok((denial(named.unwrap_or(correlation), reason, None), None))
                 }
                 Problem::Error(error) => Err(error),
             };
         }
         let fields = self.core.client.fields(&answer)?;
-        let Evaluated { evaluation, claim, passed } =
+        let Evaluated { evaluation, claim, passed, claimed } =
             verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
         if evaluation.decision != Decision::Deny {
-            let entry = Entry::new(action.digest, claim, passed);
+            let entry = Entry::new(action.digest, claim, passed)
+                .in_trace(action.trace.as_ref().map(TraceContext::parent));
             if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
-                return Ok(denial(evaluation.action_id, Some(reason), Some(kind)));
+                return Ok((denial(evaluation.action_id, Some(reason), Some(kind)), None));
             }
         }
-        Ok(evaluation)
+        // What nobody asked for counts for nothing.
+        let claim = (claims && claimed).then(|| {
+            match self.core.memory.claim(&evaluation.action_id, &action.digest) {
+                Ok(_) => Claim::Granted,
+                Err(kind) => Claim::Refused(rejection(kind, None)),
+            }
+        });
+        Ok((evaluation, claim))
     }
 
     async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
@@ -153,7 +175,13 @@ impl Ascend {
             return Ok(Claim::Granted);
         }
         let answer = self
-            .post(&self.core.paths.claim, id, &json!({ "digest": digest }), Patience::Caller)
+            .post(
+                "claim",
+                &self.core.paths.claim,
+                id,
+                &json!({ "digest": digest }),
+                Patience::Caller,
+            )
             .await?;
         // A refusal may come as 200 or as 409.
         if !answer.is_success() && answer.status != 409 {
@@ -178,7 +206,7 @@ impl Ascend {
     }
 
     async fn kill_switch(&self) -> Result<Option<Rejection>, AuthorityError> {
-        let question = Question::get(&*self.core.paths.kill_switch);
+        let question = Question::get("kill_switch", &*self.core.paths.kill_switch);
         let answer = self.core.client.ask(&question, Patience::Caller).await?;
         if !answer.is_success() {
             return Err(self.core.client.error(&answer));
@@ -208,7 +236,7 @@ impl Ascend {
                 (&self.core.paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };
-        let answer = self.post(path, id, &body, Patience::Background).await?;
+        let answer = self.post("report", path, id, &body, Patience::Background).await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
@@ -223,7 +251,8 @@ impl Ascend {
             return Ok(None);
         }
         let body = json!({ "holder": holder.as_str() });
-        let answer = self.post(&self.core.paths.promise, id, &body, Patience::Caller).await?;
+        let answer =
+            self.post("promise", &self.core.paths.promise, id, &body, Patience::Caller).await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
             return Ok(None);
@@ -246,25 +275,31 @@ impl Ascend {
             return Err(AuthorityError::InvalidRequest(reason));
         }
         let body = wire::confirmed(confirmation);
-        let answer = self.post(&self.core.paths.confirm, id, &body, Patience::Caller).await?;
+        let answer =
+            self.post("confirm", &self.core.paths.confirm, id, &body, Patience::Caller).await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn check_health(&self) -> Result<(), AuthorityError> {
-        let answer =
-            self.core.client.ask(&Question::get(&*self.core.paths.health), Patience::Once).await?;
+        let answer = self
+            .core
+            .client
+            .ask(&Question::get("health", &*self.core.paths.health), Patience::Once)
+            .await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn post(
         &self,
+        operation: &'static str,
         path: &str,
         id: &ActionId,
         body: &Value,
         patience: Patience,
     ) -> Result<Answer, AuthorityError> {
         let key = format!("{:032x}", rand::random::<u128>());
-        let question = Question::post(at(path, id), body.to_string(), key);
+        let question = Question::post(operation, at(path, id), body.to_string(), key)
+            .in_trace(self.core.memory.trace(id));
         self.core.client.ask(&question, patience).await
     }
 }
@@ -296,13 +331,23 @@ impl Authority for Ascend {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
-        Box::pin(self.evaluate_action(action))
+        Box::pin(async { Ok(self.evaluate_action(action, false).await?.0) })
+    }
+
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
+        Box::pin(self.evaluate_action(action, true))
     }
 
     fn await_review<'a>(
         &'a self,
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        if let Some(trace) = observe::context_of(&Span::current()) {
+            self.core.memory.trace_on(id, trace.parent());
+        }
         Box::pin(self.core.review_of(id))
     }
 
