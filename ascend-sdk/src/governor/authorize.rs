@@ -89,14 +89,16 @@ impl Governor {
             session_id: action.session_context.session_id.clone(),
             call,
         });
+        let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
+        let resumed = place.as_ref().filter(|_| resumes).cloned().map(Box::new);
         let mut gone = pin!(self.gone(context));
         let opened = tokio::select! {
             biased;
             () = &mut gone => {
-                self.give_up_resumed(place.as_ref(), context);
+                self.give_up_resumed(resumed.as_deref(), context);
                 return Err(Refusal::new(RefusalKind::Cancelled));
             }
-            opened = Box::pin(self.open(action, place.clone(), context, watch)) => opened?,
+            opened = Box::pin(self.open(action, place, context, watch)) => opened?,
         };
         let (open, is_joined, claim) = match opened {
             Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
@@ -260,10 +262,7 @@ impl Governor {
     /// Lets a call that was to go on waiting give up its action, as if it had
     /// begun to.
     fn give_up_resumed(&self, place: Option<&Place>, context: &CallContext) {
-        let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
-        if let Some(place) = place.filter(|_| resumes)
-            && let Some(open) = self.0.room.join(place)
-        {
+        if let Some(open) = place.and_then(|place| self.0.room.join(place)) {
             drop(Pending::new(self, open, context));
         }
     }
