@@ -6,18 +6,22 @@
 pub mod __stages;
 mod audit;
 mod center;
+mod clock;
 mod directory;
+mod grants;
 #[cfg(feature = "http")]
 mod http;
 mod identity;
 mod life;
 mod policy;
+mod quorum;
 mod record;
 mod replay;
 mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod time;
 mod trace;
 #[cfg(feature = "http")]
 mod webhook;
@@ -42,8 +46,11 @@ pub use policy::{
     PolicyStatus, PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, ToolSchema,
     check_policies,
 };
+pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
-    AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError, SwitchError,
+    AuditQuery, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
+    ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
+pub use time::{moment, span};

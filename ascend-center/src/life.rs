@@ -47,7 +47,7 @@ pub enum ActionState {
 }
 
 impl ActionState {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Pending,
         Self::Allowed,
         Self::Approved,

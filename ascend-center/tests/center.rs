@@ -316,7 +316,7 @@ async fn the_record_tells_a_life_and_is_not_changed() {
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let center = open(directory.path()).await;
+    let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
     let allowed = center.evaluate(&action("database", "read", "x")).await.unwrap().action_id;
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));

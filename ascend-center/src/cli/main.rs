@@ -8,6 +8,7 @@
 mod audit;
 mod card;
 mod desk;
+mod grants;
 mod keys;
 mod pending;
 mod policy;
@@ -37,15 +38,63 @@ use tracing_subscriber::{
 #[derive(Parser)]
 #[command(name = "ascend-center", version, max_term_width = 100)]
 struct Arguments {
-    /// The center's directory [default: ascend-center in the user's data folder]
-    #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
-    directory: Option<PathBuf>,
+    #[command(flatten)]
+    here: Here,
 
     #[command(flatten)]
     elsewhere: Elsewhere,
 
     #[command(subcommand)]
     command: Command,
+}
+
+/// Where the center is.
+#[derive(Debug, clap::Args)]
+struct Here {
+    /// The center's directory [default: ascend-center in the user's data folder]
+    #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
+    directory: Option<PathBuf>,
+
+    /// The center's PostgreSQL database, as postgres://user@host/database, where it
+    /// is not SQLite in the directory; a password is better in PGPASSWORD or the
+    /// password file, since others can see arguments
+    #[cfg(feature = "postgres")]
+    #[arg(
+        long,
+        global = true,
+        env = "ASCEND_CENTER_DATABASE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: Option<String>,
+}
+
+impl Here {
+    fn config(self) -> anyhow::Result<CenterConfig> {
+        let directory = chosen(self.directory)?;
+        let config = CenterConfig::new(directory);
+        #[cfg(feature = "postgres")]
+        let config = self.database.into_iter().fold(config, CenterConfig::database);
+        Ok(config)
+    }
+
+    /// For all but `serve`, a new center would only hide that the directory is wrong.
+    async fn existing(
+        self,
+        configure: impl FnOnce(CenterConfig) -> CenterConfig,
+    ) -> anyhow::Result<Center> {
+        #[cfg(feature = "postgres")]
+        let sign = if self.database.is_some() { "audit.key" } else { "center.db" };
+        #[cfg(not(feature = "postgres"))]
+        let sign = "center.db";
+        let directory = chosen(self.directory.clone())?;
+        anyhow::ensure!(
+            directory.join(sign).exists(),
+            "there is no center in {}; start a server that uses it, or name another with --directory",
+            directory.display()
+        );
+        Ok(Center::open(configure(self.config()?)).await?)
+    }
 }
 
 /// For pending, approve, reject, kill and release.
@@ -75,13 +124,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let a pending action run
+    /// Let a pending action run, or be one of those who let it
     Approve {
         /// The action's number
         id: i64,
         /// Why, for the record and the agent
         #[arg(long, short)]
         comment: Option<String>,
+        /// Take your approval back, while the action is pending
+        #[arg(long, conflicts_with_all = ["comment", "also_for", "calls", "when"])]
+        take_back: bool,
+        #[command(flatten)]
+        also: grants::Also,
     },
     /// Keep a pending action from running
     Reject {
@@ -91,6 +145,9 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
+    /// Work on grants: calls that you need not be asked about for a while
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Work on the API keys of agents
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -185,11 +242,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+async fn run(Arguments { here, elsewhere, command }: Arguments) -> anyhow::Result<()> {
     let command = match command {
-        Command::Policy(command) => return policy::run(command, directory).await,
+        Command::Policy(command) => return policy::run(command, here).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
-        Command::Serve(arguments) => return serve::serve(chosen(directory)?, *arguments).await,
+        Command::Serve(arguments) => return serve::serve(here, *arguments).await,
         command => command,
     };
     let desk = match elsewhere.url {
@@ -197,7 +254,7 @@ async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(existing(chosen(directory)?).await?),
+        None => Desk::Here(here.existing(command.configuration()).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -214,14 +271,22 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
     };
     match command {
         Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
-        Command::Approve { id, comment } => {
-            let name = desk.decide(id, true, comment).await?;
-            say(&format!("action {id} approved by {}", card::shown(&name)))?;
+        Command::Approve { id, take_back: true, .. } => {
+            let missing = desk.take_back(id).await?.approvals;
+            say(&format!("action {id} has {}", card::shown(&missing)))?;
+        }
+        Command::Approve { id, comment, also, .. } => {
+            let decided = desk.approve(id, comment, also.grant()).await?;
+            say(&card::shown(&decided.sentence(id)))?;
+            if let Some(grant) = &decided.grant {
+                say(&card::shown(&grants::sentence(grant)))?;
+            }
         }
         Command::Reject { id, comment } => {
-            let name = desk.decide(id, false, comment).await?;
+            let name = desk.reject(id, comment).await?;
             say(&format!("action {id} rejected by {}", card::shown(&name)))?;
         }
+        Command::Grants(command) => grants::run(desk, command).await?,
         Command::Kill { reason } => {
             desk.kill(reason).await?;
             say("the kill switch is raised; `ascend-center release` lets actions run again")?;
@@ -247,14 +312,20 @@ fn chosen(directory: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         .context("there is no data folder for this user; name one with --directory")
 }
 
-/// For all but `serve`, a new center would only hide that the directory is wrong.
-async fn existing(directory: PathBuf) -> anyhow::Result<Center> {
-    anyhow::ensure!(
-        directory.join("center.db").exists(),
-        "there is no center in {}; start a server that uses it, or name another with --directory",
-        directory.display()
-    );
-    Ok(Center::open(CenterConfig::new(directory)).await?)
+impl Command {
+    /// What of the center a command needs: grants are checked by the policies and
+    /// tools in use.
+    fn configuration(&self) -> impl FnOnce(CenterConfig) -> CenterConfig + use<> {
+        let policies = match self {
+            Self::Approve { also, .. } if also.is_given() => Some(also.policies.clone()),
+            Self::Grants(grants::GrantsCommand::Add(add)) => Some(add.policies.clone()),
+            _ => None,
+        };
+        move |config| match policies {
+            Some(policies) => policies.configure(config),
+            None => config,
+        }
+    }
 }
 
 #[cfg(test)]

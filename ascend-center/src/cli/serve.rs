@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use ascend_center::{Center, CenterConfig, ProxyNetwork, ServeConfig};
+use ascend_center::{Center, ProxyNetwork, ServeConfig};
 use tokio::net::TcpListener;
 
-use crate::{card::shown, policy::InUse, say};
+use crate::{Here, card::shown, policy::InUse, say};
 
 #[derive(clap::Args)]
 pub(crate) struct ServeArguments {
@@ -37,6 +37,11 @@ pub(crate) struct ServeArguments {
     /// says in X-Forwarded-* is believed
     #[arg(long = "behind-proxy", value_name = "ADDRESS", conflicts_with = "tls_cert")]
     proxies: Vec<ProxyNetwork>,
+    /// Have the keys in the directory take the place of those that the database
+    /// knows; else a replica with other keys does not start
+    #[cfg(feature = "postgres")]
+    #[arg(long)]
+    adopt_keys: bool,
     #[cfg(feature = "oidc")]
     #[command(flatten)]
     oidc: OidcArguments,
@@ -96,7 +101,7 @@ impl OidcArguments {
     }
 }
 
-pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyhow::Result<()> {
+pub(crate) async fn serve(here: Here, arguments: ServeArguments) -> anyhow::Result<()> {
     let ServeArguments { listen, policies, hosts, tls_cert, tls_key, proxies, .. } = arguments;
     let tls = tls_cert.zip(tls_key);
     anyhow::ensure!(
@@ -110,7 +115,10 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
     );
     // Before anybody is told that it serves, and may stop it.
     let stop = stop_signal()?;
-    let center = Center::open(policies.configure(CenterConfig::new(directory))).await?;
+    let config = policies.configure(here.config()?);
+    #[cfg(feature = "postgres")]
+    let config = config.adopt_keys(arguments.adopt_keys);
+    let center = Center::open(config).await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
@@ -138,6 +146,8 @@ pub(crate) async fn serve(directory: PathBuf, arguments: ServeArguments) -> anyh
             shown(&center.command())
         ),
     ];
+    // Beside what programs read.
+    eprintln!("approve in a browser: {}/queue", shown(&reached));
     for line in lines {
         if say(&line).is_err() {
             // Nobody reads it; that is no reason not to serve.

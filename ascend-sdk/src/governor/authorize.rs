@@ -84,13 +84,16 @@ impl Governor {
             .filter(|patience| patience.needs_card && !floor.require_human_approval)
             .map(|_| Card::of(&action));
 
-        let place = context.patience().and(action.call).map(|call| Place {
-            server_id: action.server_id.clone(),
-            session_id: action.session_context.session_id.clone(),
-            call,
-        });
-        let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
-        let resumed = place.as_ref().filter(|_| resumes).cloned().map(Box::new);
+        let (opening, resumed) = {
+            let place = context.patience().and(action.call).map(|call| Place {
+                server_id: action.server_id.clone(),
+                session_id: action.session_context.session_id.clone(),
+                call,
+            });
+            let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
+            let resumed = place.as_ref().filter(|_| resumes).cloned().map(Box::new);
+            (Box::pin(self.open(action, place, context, watch)), resumed)
+        };
         let mut gone = pin!(self.gone(context));
         let opened = tokio::select! {
             biased;
@@ -98,7 +101,7 @@ impl Governor {
                 self.give_up_resumed(resumed.as_deref(), context);
                 return Err(Refusal::new(RefusalKind::Cancelled));
             }
-            opened = Box::pin(self.open(action, place, context, watch)) => opened?,
+            opened = opening => opened?,
         };
         let (open, is_joined, claim) = match opened {
             Opened::Action { open, is_joined, claim } => (open, is_joined, claim),

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
+use crate::Here;
+
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Check policies: syntax, annotations, and types by the schema
@@ -83,7 +85,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// The tools whose arguments policies can name.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Tools {
     /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
     #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
@@ -97,6 +99,29 @@ impl Tools {
         match path {
             Some(path) => PolicySet::read_with(path, tools),
             None => PolicySet::built_in_with(tools),
+        }
+    }
+}
+
+/// The policies that a center uses, to check a grant by.
+#[derive(Args, Clone)]
+pub(crate) struct CheckedBy {
+    /// The policies in use, by which a condition is checked [default: the built-in ones]
+    #[arg(long, env = "ASCEND_CENTER_POLICIES", value_name = "FOLDER")]
+    policies: Option<PathBuf>,
+    #[command(flatten)]
+    tools: Tools,
+}
+
+impl CheckedBy {
+    pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
+        // Where it is misspelt, there is nothing to be made.
+        if let Some(folder) = self.policies.filter(|folder| folder.exists()) {
+            config = config.policies(folder);
+        }
+        match self.tools.tools {
+            Some(file) => config.tools_file(file),
+            None => config,
         }
     }
 }
@@ -135,20 +160,22 @@ impl InUse {
 #[error("{0}")]
 pub(crate) struct Otherwise(String);
 
-pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
+pub(crate) async fn run(command: PolicyCommand, here: Here) -> anyhow::Result<()> {
     match command {
-        PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
+        PolicyCommand::Check { path, tools } => {
+            check::check(&tools.read(path.as_deref())?, here).await
+        }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
             let path = path.as_deref();
             test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)
         }
         PolicyCommand::Explain { action, policies, tools, all, json } => {
             let set = tools.read(policies.as_deref())?;
-            explain::explain(directory, &action, &set, all, json).await
+            explain::explain(here, &action, &set, all, json).await
         }
         PolicyCommand::Simulate { path, tools, last, json } => {
-            simulate::simulate(directory, &tools.read(Some(&path))?, last, json).await
+            simulate::simulate(here, &tools.read(Some(&path))?, last, json).await
         }
-        PolicyCommand::Shadow { last, json } => shadow::shadow(directory, last, json).await,
+        PolicyCommand::Shadow { last, json } => shadow::shadow(here, last, json).await,
     }
 }

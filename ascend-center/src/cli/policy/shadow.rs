@@ -1,21 +1,14 @@
 //! `ascend-center policy shadow`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use serde_json::json;
 
 use super::show;
-use crate::{card::ascii_json, chosen, existing, say};
+use crate::{Here, card::ascii_json, say};
 
-pub(super) async fn shadow(
-    directory: Option<PathBuf>,
-    last: u32,
-    json: bool,
-) -> anyhow::Result<()> {
-    let center = existing(chosen(directory)?).await?;
+pub(super) async fn shadow(here: Here, last: u32, json: bool) -> anyhow::Result<()> {
+    let center = here.existing(|config| config).await?;
     let report = center.shadow_report(last).await;
     center.close().await;
     let report = report?;
@@ -38,6 +31,7 @@ pub(super) async fn shadow(
             decision: shadow.decision,
             risk_score: shadow.risk_score,
             reason: &shadow.reason,
+            rules: &shadow.rules,
         };
         show::difference(&mut out, record, "shadow", said)?;
     }

@@ -1,22 +1,19 @@
 //! `ascend-center policy simulate`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use ascend_center::{PolicySet, Simulation};
 
 use super::{Otherwise, show};
-use crate::{card::ascii_json, chosen, existing, say};
+use crate::{Here, card::ascii_json, say};
 
 pub(super) async fn simulate(
-    directory: Option<PathBuf>,
+    here: Here,
     set: &PolicySet,
     last: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let center = existing(chosen(directory)?).await?;
+    let center = here.existing(|config| config).await?;
     let simulation = center.simulate(set, last).await;
     center.close().await;
     let simulation = simulation?;
@@ -29,6 +26,7 @@ pub(super) async fn simulate(
                 decision: difference.decision,
                 risk_score: difference.risk_score,
                 reason: &difference.reason,
+                rules: &difference.rules,
             };
             show::difference(&mut out, &difference.record, "would be", now)?;
         }
@@ -44,14 +42,19 @@ pub(super) async fn simulate(
 
 fn summary(simulation: &Simulation) -> String {
     let (stricter, milder) = (simulation.stricter(), simulation.milder());
-    let at_another_risk = simulation.differences.len() - stricter - milder;
+    let otherwise = simulation.otherwise();
+    let at_another_risk = simulation.differences.len() - stricter - milder - otherwise;
+    let otherwise = match otherwise {
+        0 => String::new(),
+        count => format!(", {count} approved by others"),
+    };
     let left_out = match simulation.left_out {
         0 => String::new(),
         count => format!("; {count} that the kill switch had denied are left out"),
     };
     format!(
         "{} replayed: {stricter} would be decided more strictly, {milder} more mildly, \
-         {at_another_risk} alike at another risk{left_out}",
+         {at_another_risk} alike at another risk{otherwise}{left_out}",
         simulation.replayed
     )
 }
