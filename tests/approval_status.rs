@@ -264,6 +264,47 @@ async fn an_agent_learns_how_its_action_stands() {
     assert_eq!(client.call(4, "runs", json!({})).await["content"][0]["text"], "1");
 }
 
+/// Also where no answer said that it is pending: a task, and a sealed state.
+#[tokio::test]
+async fn an_agent_learns_how_the_action_of_a_task_or_a_state_stands() {
+    let script = Script::new(false);
+    let server = || fixture::server(script.clone()).offer_approval_status();
+    let modern = |capabilities: Value| {
+        json!({ "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "modern", "version": "3" },
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
+        } })
+    };
+    let call =
+        async |client: &mut RawClient, id: u32, tool: &str, arguments: Value, mut params: Value| {
+            params["name"] = tool.into();
+            params["arguments"] = arguments;
+            client.request(id, "tools/call", params).await["result"].take()
+        };
+    let tasks = modern(json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } }));
+    let (mut client, _serving) = RawClient::in_memory(server());
+    let task = call(&mut client, 1, "guarded", json!({ "text": "x" }), tasks).await;
+    let message = task["statusMessage"].as_str().unwrap();
+    assert!(message.ends_with(". The tool `approval_status` tells how it stands"), "{message}");
+    // This authority cannot say it; that the action is of this server, it remembers.
+    let plain = || modern(json!({}));
+    let ask = json!({ "action_id": "act-1" });
+    let told = call(&mut client, 2, "approval_status", ask, plain()).await;
+    assert!(text(&told).contains("does not say how action act-1 stands"), "{told}");
+
+    let (mut client, _serving) =
+        RawClient::in_memory(server().hold_calls_for(Duration::from_millis(1)));
+    let state = call(&mut client, 1, "guarded", json!({ "text": "y" }), plain()).await;
+    assert_eq!(state["resultType"], "input_required", "{state}");
+    let ask = json!({ "action_id": "act-2" });
+    let told = call(&mut client, 2, "approval_status", ask, plain()).await;
+    assert!(text(&told).contains("does not say how action act-2 stands"), "{told}");
+    let ask = json!({ "action_id": "act-3" });
+    let told = call(&mut client, 3, "approval_status", ask, plain()).await;
+    assert!(text(&told).contains("knows no action act-3"), "{told}");
+}
+
 #[tokio::test]
 async fn an_end_is_told_with_its_reason_and_not_used_up() {
     let host = Host::new().await;

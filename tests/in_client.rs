@@ -21,7 +21,7 @@ use ascend_sdk::{
 use ascend_tests::{
     Scripted,
     client::{Client, Server, call, program},
-    evaluation,
+    evaluation, fixture,
     modern::{self, Retry},
     raw_client::RawClient,
 };
@@ -652,21 +652,39 @@ async fn earlier_clients_are_not_asked_what_is_reserved() {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Stdio,
+    Http,
+}
+
 /// What an official client's user is asked, and what comes of the answer.
-async fn with_client(client: Client, options: Value) -> (Value, Record, usize) {
+async fn with_client(client: Client, over: Over, options: &Value) -> (Value, Record, usize) {
     let directory = tempfile::tempdir().unwrap();
     let policies = directory.path().join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("notes.cedar"), POLICIES.replace("\"write\"", "\"read\""))
         .unwrap();
     let center = directory.path().join("center");
-    let server = Server::at(&program("governed_fixture"))
-        .env("CENTER", center.to_str().unwrap())
-        .env("POLICIES", policies.to_str().unwrap())
-        .env("IN_CLIENT", "yes")
-        .env("HOLD", "4000");
+    let mut http = None;
+    let server = match over {
+        Over::Stdio => Server::at(&program("governed_fixture"))
+            .env("CENTER", center.to_str().unwrap())
+            .env("POLICIES", policies.to_str().unwrap())
+            .env("IN_CLIENT", "yes")
+            .env("HOLD", "4000"),
+        Over::Http => {
+            let config = CenterConfig::new(&center).policies(policies);
+            let governor = Governor::new(Center::open(config).await.unwrap());
+            let server = fixture::server_under(governor, fixture::Script::new(false))
+                .in_client_approval(RiskLevel::Medium)
+                .hold_calls_for(Duration::from_secs(4));
+            let http = http.insert(server.serve_http(([127, 0, 0, 1], 0)).await.unwrap());
+            Server::listening(&http.url())
+        }
+    };
     let calls = [call("length", json!({ "text": "four" }))];
-    let mut session = client.start_with(&server, &calls, &options);
+    let mut session = client.start_with(&server, &calls, options);
     let mut questions = 0;
     let result = loop {
         let mut seen = session.next().await;
@@ -690,10 +708,10 @@ async fn with_client(client: Client, options: Value) -> (Value, Record, usize) {
     (result, record, questions)
 }
 
-async fn approves_and_declines(client: Client, modern: bool) {
+async fn approves_and_declines(client: Client, over: Over, modern: bool) {
     let approve = json!({ "action": "accept", "content": { "decision": "approve" }, "after": 1.2 });
     let options = json!({ "modern": modern, "elicit": approve });
-    let (result, record, questions) = with_client(client, options).await;
+    let (result, record, questions) = with_client(client, over, &options).await;
     assert_eq!((text(&result), questions), ("4", 1), "{result}");
     assert_eq!(record.state, ActionState::Completed);
     let reviewer = record.reviewed_by.unwrap();
@@ -701,7 +719,7 @@ async fn approves_and_declines(client: Client, modern: bool) {
     assert!(reviewer.ends_with(" (in client)"), "{reviewer}");
 
     let options = json!({ "modern": modern, "elicit": { "action": "decline", "after": 1.2 } });
-    let (result, record, questions) = with_client(client, options).await;
+    let (result, record, questions) = with_client(client, over, &options).await;
     assert_eq!((text(&result), questions), ("4", 1), "{result}");
     let reviewer = record.reviewed_by.unwrap();
     assert!(!reviewer.contains("in client"), "{reviewer}");
@@ -709,20 +727,24 @@ async fn approves_and_declines(client: Client, modern: bool) {
 
 #[tokio::test]
 async fn the_users_of_the_typescript_client_2_approve() {
-    approves_and_declines(Client::TypeScript2, true).await;
+    approves_and_declines(Client::TypeScript2, Over::Stdio, true).await;
+    approves_and_declines(Client::TypeScript2, Over::Http, true).await;
 }
 
 #[tokio::test]
 async fn the_users_of_the_python_client_2_approve() {
-    approves_and_declines(Client::Python2, true).await;
+    approves_and_declines(Client::Python2, Over::Stdio, true).await;
+    approves_and_declines(Client::Python2, Over::Http, true).await;
 }
 
 #[tokio::test]
 async fn the_users_of_the_typescript_client_1_approve() {
-    approves_and_declines(Client::TypeScript1, false).await;
+    approves_and_declines(Client::TypeScript1, Over::Stdio, false).await;
+    approves_and_declines(Client::TypeScript1, Over::Http, false).await;
 }
 
 #[tokio::test]
 async fn the_users_of_the_python_client_1_approve() {
-    approves_and_declines(Client::Python1, false).await;
+    approves_and_declines(Client::Python1, Over::Stdio, false).await;
+    approves_and_declines(Client::Python1, Over::Http, false).await;
 }

@@ -160,7 +160,7 @@ fn told_of(seen: &Value) -> String {
 
 async fn cancelled(client: Client, over: Over) {
     let scene = Scene::new(over).await;
-    let calls = [cancelled_on_progress(guarded("x")), call("runs", json!({}))];
+    let calls = [cancelled_on_progress(guarded("x"), 1), call("runs", json!({}))];
     let mut session = opened(client, &scene.server(), &calls).await;
     let id = told_of(&session.next().await);
     let gone = session.next().await;
@@ -185,7 +185,7 @@ async fn a_cancelled_call_is_withdrawn() {
     // Python 1 leaves without a word, and its input ends with it.
     scenes.push(tokio::spawn(async {
         let scene = Scene::new(Over::Stdio).await;
-        let calls = [cancelled_on_progress(guarded("x"))];
+        let calls = [cancelled_on_progress(guarded("x"), 1)];
         let mut session = opened(Client::Python1, &scene.server(), &calls).await;
         let id = told_of(&session.next().await);
         assert_eq!(session.next().await["cancelled"], true);

@@ -124,7 +124,7 @@ async fn an_approval_during_a_leg_or_between_two_starts_the_body_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_leg_is_withdrawn_and_a_later_one_lives_on() {
+async fn a_cancelled_first_leg_is_withdrawn_and_a_later_one_given_up() {
     let script = Script::new(false);
     let mut client = client_of(server(&script));
     modern::begin(&mut client, 1, "guarded_plain", json!({ "text": "x" }), Retry::default()).await;
@@ -134,11 +134,59 @@ async fn a_first_leg_is_withdrawn_and_a_later_one_lives_on() {
 
     let state = state(&guarded(&mut client, 2, "x", Retry::default()).await);
     let retry = Retry::of(Some(&state));
-    modern::begin(&mut client, 3, "guarded_plain", json!({ "text": "x" }), retry).await;
+    modern::begin(&mut client, 3, "guarded_plain", json!({ "text": "x" }), retry.clone()).await;
     script.waiting(1).await;
     client.cancel(3).await;
-    runs(&mut client).await;
-    assert_eq!(script.reports(2).await[1], "act-3 Completed", "nothing else was withdrawn");
+    assert_eq!(script.reports(2).await[1], "act-2 Abandoned: its agent gave it up");
+    // Its state is worth nothing now: an approval that comes late starts nothing.
+    script.approve(&last_action(&script));
+    guarded(&mut client, 4, "x", retry).await;
+    assert_eq!(runs(&mut client).await, "0");
+}
+
+/// The end of a connection says nothing of the call: its agent may be started anew.
+#[tokio::test]
+async fn a_later_leg_outlives_its_connection_as_an_action_that_the_call_joins() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+    let server = || {
+        fixture::server_under(Governor::new(center.clone()), Script::new(false))
+            .hold_calls_for(Duration::from_millis(100))
+    };
+    let (mut client, serving) = RawClient::in_memory(server());
+    let state = state(&guarded(&mut client, 1, "x", Retry::default()).await);
+    let retry = Retry::of(Some(&state));
+    modern::begin(&mut client, 2, "guarded_plain", json!({ "text": "x" }), retry).await;
+    client.close_input().await;
+    serving.await.unwrap().unwrap();
+    let action = &center.actions(None, 10).await.unwrap()[0];
+    assert_eq!(action.state, ascend_center::ActionState::Pending);
+    let approver = center.local_approver().await.unwrap();
+    center.approve(action.id, &approver, None).await.unwrap();
+    let mut client = client_of(server());
+    let result = guarded(&mut client, 1, "x", Retry::default()).await;
+    assert_eq!(governance(&result)["action_id"], action.id.to_string(), "{result}");
+    assert_eq!(text(&result), "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_leg_takes_nothing_from_another_call_that_was_told_to_come_back() {
+    let script = Script::new(false);
+    let governor = Governor::builder(script.clone()).approval_timeout(PATIENT).build();
+    let mut first = client_of(server_of(&governor, &script));
+    let first_state = state(&guarded(&mut first, 1, "x", Retry::default()).await);
+    // Another session joins what was promised, and gives up what it was promised.
+    let mut second = client_of(server_of(&governor, &script));
+    let second_state = state(&guarded(&mut second, 1, "x", Retry::default()).await);
+    let retry = Retry::of(Some(&second_state));
+    modern::begin(&mut second, 2, "guarded_plain", json!({ "text": "x" }), retry).await;
+    runs(&mut second).await;
+    second.cancel(2).await;
+    runs(&mut second).await;
+    script.approve(&script.waiting(1).await[0]);
+    let result = guarded(&mut first, 2, "x", Retry::of(Some(&first_state))).await;
+    assert_eq!(text(&result), "x", "{result}");
+    assert_eq!(governance(&result)["action_id"], "act-1");
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,9 +414,27 @@ async fn servers_that_share_a_key_take_over_each_others_calls() {
     replicas.center.approve(pending[0].id, &approver, None).await.unwrap();
     let result = replicas.call(1, "alice", Some(&second)).await["result"].take();
     assert_eq!(text(&result), "x", "{result}");
-    // Brought to the other again, the used state opens nothing that could run.
-    let result = replicas.call(0, "alice", Some(&second)).await["result"].take();
-    assert_eq!(result["isError"], true, "{result}");
+    // Brought to the other again, the used state is known as such, and nobody is asked.
+    for _ in 0..2 {
+        let result = replicas.call(0, "alice", Some(&second)).await["result"].take();
+        assert_eq!(governance(&result)["refusal"], "already_executed", "{result}");
+        assert_eq!(governance(&result)["action_id"], pending[0].id.to_string());
+    }
+    assert_eq!(replicas.center.actions(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_state_whose_action_was_rejected_is_told_so_by_any_server_of_its_key() {
+    let replicas = Replicas::new([KEY, KEY]).await;
+    let first = state(&replicas.call(0, "alice", None).await["result"]);
+    let action = replicas.center.actions(None, 10).await.unwrap()[0].id;
+    let approver = replicas.center.local_approver().await.unwrap();
+    replicas.center.reject(action, &approver, Some("not today".to_owned())).await.unwrap();
+    for replica in [1, 0] {
+        let result = replicas.call(replica, "alice", Some(&first)).await["result"].take();
+        assert_eq!(governance(&result)["refusal"], "rejected", "{result}");
+        assert!(text(&result).contains("not today"), "{result}");
+    }
     let open =
         replicas.center.actions(Some(ascend_center::ActionState::Pending), 10).await.unwrap();
     assert_eq!(open, []);

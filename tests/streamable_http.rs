@@ -282,57 +282,121 @@ async fn next_field(stream: &mut reqwest::Response, name: &str) -> String {
     }
 }
 
+/// A client of a version with sessions, by hand.
+struct InSession {
+    http: reqwest::Client,
+    url: String,
+    id: String,
+}
+
+impl InSession {
+    async fn open(server: &HttpServer) -> Self {
+        let mut session =
+            Self { http: reqwest::Client::new(), url: server.url(), id: String::new() };
+        let opened = session
+            .post(json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": { "name": "raw", "version": "1" },
+            } }))
+            .await;
+        session.id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        session.post(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+        session
+    }
+
+    async fn post(&self, body: Value) -> reqwest::Response {
+        let mut request = self
+            .http
+            .post(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .json(&body);
+        if !self.id.is_empty() {
+            request = request.header("mcp-session-id", &self.id);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn call(&self, text: &str) -> reqwest::Response {
+        let call = json!({ "name": "guarded", "arguments": { "text": text } });
+        let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call });
+        self.post(call).await
+    }
+
+    /// Comes back for the rest of a stream.
+    async fn resume(&self, last_event_id: &str) -> reqwest::Response {
+        let request = self
+            .http
+            .get(&self.url)
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", &self.id)
+            .header("last-event-id", last_event_id);
+        request.send().await.unwrap()
+    }
+}
+
 /// Versions with sessions let a client come back for an answer, as one whose
 /// network failed while a person was thinking does.
 #[tokio::test]
 async fn a_client_that_comes_back_gets_its_answer() {
     let script = Script::new(false);
     let server = serve(&script).await;
-    let http = reqwest::Client::new();
-    let post = |session: &str, body: Value| {
-        let mut request = http
-            .post(server.url())
-            .header("accept", "application/json, text/event-stream")
-            .json(&body);
-        if !session.is_empty() {
-            request = request.header("mcp-session-id", session);
-        }
-        async move { request.send().await.unwrap() }
-    };
-    let opened = post(
-        "",
-        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": { "name": "raw", "version": "1" },
-        } }),
-    )
-    .await;
-    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    post(&session, json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
-
-    let call = json!({ "name": "guarded", "arguments": { "text": "late" } });
-    let mut stream = post(
-        &session,
-        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call }),
-    )
-    .await;
+    let session = InSession::open(&server).await;
+    let mut stream = session.call("late").await;
     let last_id = next_field(&mut stream, "id:").await;
     let id = script.waiting(1).await.remove(0);
     drop(stream);
 
-    let mut resumed = http
-        .get(server.url())
-        .header("accept", "text/event-stream")
-        .header("mcp-session-id", &session)
-        .header("last-event-id", &last_id)
-        .send()
-        .await
-        .unwrap();
+    let mut resumed = session.resume(&last_id).await;
     assert_eq!(resumed.status(), StatusCode::OK);
     script.approve(&id);
     let answer = next_field(&mut resumed, "data:").await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["id"], 2, "{answer}");
     assert_eq!(answer["result"]["structuredContent"]["text"], "late", "{answer}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_takes_its_calls_along_and_no_others() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let session = InSession::open(&server).await;
+    let other = InSession::open(&server).await;
+    let _stream = session.call("deleted").await;
+    let _other_stream = other.call("kept").await;
+    script.waiting(2).await;
+    let deleting = session.http.delete(&session.url).header("mcp-session-id", &session.id);
+    let asked = tokio::time::Instant::now();
+    assert!(deleting.send().await.unwrap().status().is_success());
+    let reports = script.reports(1).await;
+    // rmcp itself would let them wait for 5 s more.
+    assert!(asked.elapsed() < std::time::Duration::from_secs(4), "{:?}", asked.elapsed());
+    let deleted = script.actions().iter().position(|it| it.parameters["text"] == "deleted");
+    assert_eq!(
+        reports,
+        [format!("act-{} Withdrawn: the call was cancelled", deleted.unwrap() + 1)]
+    );
+    assert_eq!(script.waiting(1).await.len(), 1, "the other's waits on");
+}
+
+#[tokio::test]
+async fn a_session_that_was_silent_for_a_day_takes_its_calls_along() {
+    let script = Script::new(false);
+    let days = std::time::Duration::from_secs(2 * 24 * 3600);
+    let governor = Governor::builder(script.clone()).approval_timeout(days).build();
+    let server = fixture::server_under(governor, script.clone())
+        .hold_calls_for(None)
+        .serve_http(LOOPBACK)
+        .await
+        .unwrap();
+    let session = InSession::open(&server).await;
+    let stream = session.call("x").await;
+    script.waiting(1).await;
+    // Its client is gone, and does not come back.
+    drop(stream);
+    tokio::time::pause();
+    tokio::time::sleep(days / 2 - std::time::Duration::from_secs(60)).await;
+    assert_eq!(script.waiting(1).await.len(), 1, "it may still come back");
+    let reports = script.reports(1).await;
+    assert_eq!(reports, ["act-1 Withdrawn: the call was cancelled"]);
 }

@@ -752,6 +752,81 @@ async fn a_task_belongs_to_its_session_where_there_is_one() {
     assert_eq!(shown["result"]["status"], "working", "{shown}");
 }
 
+/// Two clients without sessions make the same call, and cannot be told apart.
+#[tokio::test]
+async fn a_task_that_is_cancelled_takes_nothing_from_another_client() {
+    let host = Host::new().await;
+    let governor = || Governor::new(host.center.clone());
+    let serve = async |governor| {
+        let server = fixture::server_under(governor, Script::new(false))
+            .hold_calls_for(Duration::from_millis(1));
+        server.serve_http(([127, 0, 0, 1], 0)).await.unwrap()
+    };
+    // Of one server, and of two that share a center.
+    let servers = [serve(governor()).await, serve(governor()).await];
+    for (text, other) in [("one server", &servers[0]), ("two servers", &servers[1])] {
+        let call = || json!({ "name": "guarded_plain", "arguments": guarded(text) });
+        let created = post(&servers[0], None, "tools/call", "guarded_plain", call()).await;
+        let (task, action) =
+            (id_of(&created["result"]), action_in(&created["result"]["statusMessage"]));
+        let created = post(other, None, "tools/call", "guarded_plain", call()).await;
+        assert_eq!(action_in(&created["result"]["statusMessage"]), action, "{text}: it joined");
+        let others = id_of(&created["result"]);
+        let show = async |server: &HttpServer, task: &str| {
+            let params = json!({ "taskId": task });
+            post(server, None, "tasks/get", task, params).await["result"].take()
+        };
+        let until_ended = async |server: &HttpServer, task: &str| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let shown = show(server, task).await;
+                if shown["status"] != "working" {
+                    return shown;
+                }
+                assert!(Instant::now() < deadline, "{text}: {shown}");
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let params = json!({ "taskId": task });
+        post(&servers[0], None, "tasks/cancel", &task, params).await;
+        assert_eq!(until_ended(&servers[0], &task).await["status"], "cancelled", "{text}");
+        assert_eq!(show(other, &others).await["status"], "working", "{text}");
+        host.decide(&action, true).await;
+        let ended = until_ended(other, &others).await;
+        assert_eq!(self::text(&ended["result"]), text, "{ended}");
+        host.until(&action, ActionState::Completed).await;
+    }
+}
+
+/// The last of several to whom an action was promised ends it, and no sooner one.
+#[tokio::test]
+async fn an_action_is_given_up_with_its_last_holder() {
+    let host = Host::new().await;
+    let serve = async || {
+        let governor = Governor::new(host.center.clone());
+        let server = fixture::server_under(governor, Script::new(false));
+        server.serve_http(([127, 0, 0, 1], 0)).await.unwrap()
+    };
+    let servers = [serve().await, serve().await];
+    let call = || json!({ "name": "guarded_plain", "arguments": guarded("x") });
+    let mut tasks = Vec::new();
+    for server in [&servers[0], &servers[0], &servers[1]] {
+        let created = post(server, None, "tools/call", "guarded_plain", call()).await;
+        let action = action_in(&created["result"]["statusMessage"]);
+        tasks.push((server, id_of(&created["result"]), action));
+    }
+    let action = tasks[0].2.clone();
+    for (server, task, of) in tasks {
+        assert_eq!(of, action);
+        assert_eq!(host.record(&action).await.state, ActionState::Pending);
+        for _ in 0..2 {
+            let params = json!({ "taskId": task });
+            post(server, None, "tasks/cancel", &task, params).await;
+        }
+    }
+    host.until(&action, ActionState::Withdrawn).await;
+}
+
 /// It declares the extension, and polls until the task has ended.
 #[tokio::test]
 async fn fastmcps_client() {

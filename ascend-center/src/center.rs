@@ -12,7 +12,7 @@ use std::{
 
 use ascend_sdk::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Digest,
-    Evaluation, Outcome, Review, Standing, Status, Tools, shown,
+    Evaluation, Holder, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -649,9 +649,10 @@ impl Center {
     pub(crate) async fn promise_for(
         &self,
         id: i64,
+        holder: &Holder,
         by: &str,
     ) -> Result<Option<Duration>, StoreError> {
-        let record = self.0.store.promise(id, by.to_owned()).await?;
+        let record = self.0.store.promise(id, holder.clone(), by.to_owned()).await?;
         Ok(record.filter(|record| record.promised).map(|record| {
             let left = record.expires_at.duration_since(Timestamp::now());
             Duration::try_from(left).unwrap_or_default()
@@ -805,8 +806,11 @@ impl Authority for Center {
     fn promise<'a>(
         &'a self,
         id: &'a ActionId,
+        holder: &'a Holder,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
-        Box::pin(async move { self.promise_for(number(id)?, EMBEDDED).await.map_err(failed) })
+        Box::pin(
+            async move { self.promise_for(number(id)?, holder, EMBEDDED).await.map_err(failed) },
+        )
     }
 
     fn status<'a>(

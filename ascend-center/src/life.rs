@@ -312,6 +312,9 @@ impl ActionState {
 }
 
 #[cfg(test)]
+mod exploration;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

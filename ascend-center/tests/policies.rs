@@ -13,7 +13,7 @@ use ascend_center::{
     ActionState, CallDescription, Center, CenterConfig, Held, OpenError, PolicySet, ServeConfig,
     ShadowReport,
 };
-use ascend_sdk::{Action, Authority, Decision, Outcome, Refusal, mcp_governance, tools};
+use ascend_sdk::{Action, Authority, Decision, Holder, Outcome, Refusal, mcp_governance, tools};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
 use support::{action, action_json, delete, digest, number, open, served::token, until};
@@ -670,7 +670,7 @@ async fn a_call_that_comes_back_for_its_approval_is_counted_once() {
     let center = center_with(directory.path(), &policies).await;
     let alice = center.local_approver().await.unwrap();
     let id = center.evaluate(&paying(1)).await.unwrap().action_id;
-    assert!(center.promise(&id).await.unwrap().is_some());
+    assert!(center.promise(&id, &Holder::default()).await.unwrap().is_some());
     center.approve(number(&id), &alice, None).await.unwrap();
     let joined = center.evaluate(&paying(1)).await.unwrap();
     assert_eq!((joined.decision, &joined.action_id), (Allow, &id));

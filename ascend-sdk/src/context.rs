@@ -3,15 +3,21 @@
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext, TraceContext};
+use crate::{
+    Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext, TraceContext, digest::Salt,
+};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -44,10 +50,29 @@ pub(crate) struct Patience {
     pub(crate) waiting: watch::Sender<Option<Waiting>>,
     /// Filled when the body begins: who approved, where that is known.
     pub(crate) begun: Arc<OnceLock<Option<String>>>,
+    /// The call, which may take several requests.
+    pub(crate) call: CallNumber,
     /// The action that this call goes on waiting for; it opens no other.
     pub(crate) resumes: Option<ActionId>,
     /// Whether the server wants to show what waits to the client's user.
     pub(crate) needs_card: bool,
+}
+
+/// Tells calls apart that hold promises, also where servers take over each
+/// other's calls: numbers begin anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct CallNumber(u64);
+
+impl CallNumber {
+    pub(crate) fn next() -> Self {
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+            let random = Salt::random();
+            let bytes = random.public().first_chunk().copied().unwrap_or_default();
+            AtomicU64::new(u64::from_le_bytes(bytes))
+        });
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// What is to become of a call that waits for a person.
@@ -60,7 +85,8 @@ pub(crate) enum Wish {
     Keep,
     /// The same, and the call is answered as pending now.
     Leave,
-    /// Its agent does not want it any more, promised or not.
+    /// Its agent does not want it any more, though it was promised: it lives on
+    /// for others to whom it was promised too.
     Abandon,
 }
 

@@ -1,11 +1,11 @@
 //! What an authority answers.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ActionId, RefusalKind, RiskLevel, SessionContext, shown};
+use crate::{ActionId, RefusalKind, RiskLevel, SessionContext, digest::Salt, shown};
 
 /// An authority's answer, from the mildest to the strictest, so that
 /// `max` is the stricter of two.
@@ -174,12 +174,58 @@ pub enum Outcome {
         /// Why, for the record.
         reason: String,
     },
-    /// It was pending or allowed, and its agent gave it up: it ends even where
-    /// it was promised.
+    /// It was pending or allowed, and all to whom `holder` promised it gave it up:
+    /// it ends, unless another holder was promised it too.
     Abandoned {
         /// Why, for the record.
         reason: String,
+        /// Who gives it up.
+        holder: Holder,
     },
+}
+
+/// Who an action was promised to ([`Authority::promise`](crate::Authority::promise)):
+/// a name that a governor makes up, one for each action that it keeps. Where two
+/// hold an action, it ends when both have given it up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder(String);
+
+/// A text that names no [`Holder`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a holder is named by 1 to 64 letters, digits, `-` and `_`")]
+pub struct InvalidHolder;
+
+impl FromStr for Holder {
+    type Err = InvalidHolder;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(InvalidHolder)
+        }
+    }
+}
+
+impl Default for Holder {
+    /// All those that do not name themselves.
+    fn default() -> Self {
+        Self("unnamed".to_owned())
+    }
+}
+
+impl Holder {
+    /// A name that nobody else has.
+    pub(crate) fn random() -> Self {
+        Self(hex::encode(&Salt::random().public()[..16]))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The governance object of one call: ASCEND's `status`, `reason`,

@@ -68,7 +68,8 @@ pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
 pub use authority::{Authority, AuthorityError};
 pub use context::CallContext;
 pub use decision::{
-    Approval, Claim, ClientAnswer, Confirmation, Decision, Evaluation, Outcome, Rejection, Review,
+    Approval, Claim, ClientAnswer, Confirmation, Decision, Evaluation, Holder, InvalidHolder,
+    Outcome, Rejection, Review,
 };
 #[cfg(feature = "server")]
 pub(crate) use digest::Salt;

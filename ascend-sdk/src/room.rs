@@ -2,14 +2,16 @@
 //! for them: identical ones wait for the same action.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{ActionId, Digest, Evaluation, TraceContext, digest::CallKey};
+use crate::{
+    ActionId, Digest, Evaluation, Holder, TraceContext, context::CallNumber, digest::CallKey,
+};
 
 /// An action that waits for a person, or was allowed and is about to run.
 #[derive(Debug)]
@@ -44,10 +46,27 @@ struct Seat {
     open: Arc<Open>,
     /// How many calls wait for it now.
     calls: usize,
-    /// Whether an agent was told that it waits on, and may come back from
-    /// another session.
-    promised: bool,
+    /// Once an agent was told that it waits on, and may come back from another
+    /// session.
+    kept: Option<Kept>,
     _over: DropGuard,
+}
+
+/// For whom an action is kept.
+#[derive(Debug)]
+struct Kept {
+    /// All of them, as the authority knows them.
+    holder: Holder,
+    /// The calls that were told so, and did not give it up.
+    calls: HashSet<CallNumber>,
+}
+
+/// What is to become of an action when the last call for it has left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Withdrawn,
+    /// Everybody to whom it was promised gave it up.
+    Abandoned(Holder),
 }
 
 impl Seat {
@@ -55,7 +74,7 @@ impl Seat {
         self.open.place.as_ref().is_some_and(|own| {
             own.call == place.call
                 && own.server_id == place.server_id
-                && (self.promised || own.session_id == place.session_id)
+                && (self.kept.is_some() || own.session_id == place.session_id)
         })
     }
 }
@@ -85,31 +104,37 @@ impl Room {
         }
         let open = Arc::new(open);
         let _over = open.over.clone().drop_guard();
-        row.push(Seat { open: open.clone(), calls: 1, promised: false, _over });
+        row.push(Seat { open: open.clone(), calls: 1, kept: None, _over });
         open
     }
 
-    /// A call waits no more. Whether it was the last, and nothing is promised or
-    /// the process ends: the action is to be withdrawn then.
-    pub(crate) fn leave(&self, open: &Arc<Open>, closing: bool) -> bool {
+    /// A call waits no more; `gives_up` where its agent does not want the action
+    /// either. What is to become of it, if no other call waits for it, and it is
+    /// not kept for any, or the process ends.
+    pub(crate) fn leave(
+        &self,
+        open: &Arc<Open>,
+        gives_up: Option<CallNumber>,
+        closing: bool,
+    ) -> Option<Left> {
         if open.place.is_none() {
-            return true;
+            return Some(Left::Withdrawn);
         }
         let mut seats = self.seats();
-        let Some((row, at)) = find(&mut seats, open) else { return false };
-        row[at].calls -= 1;
-        let given_up = row[at].calls == 0 && (closing || !row[at].promised);
-        if given_up {
-            row.swap_remove(at);
-            tidy(&mut seats, open);
+        let (row, at) = find(&mut seats, open)?;
+        let seat = &mut row[at];
+        seat.calls -= 1;
+        if let (Some(kept), Some(call)) = (&mut seat.kept, gives_up) {
+            kept.calls.remove(&call);
         }
-        given_up
-    }
-
-    /// A call waits no more, and its agent does not want the action either.
-    /// Whether no other call waits for it: it is to be given up then.
-    pub(crate) fn abandon(&self, open: &Arc<Open>) -> bool {
-        self.leave(open, true)
+        let is_held = seat.kept.as_ref().is_some_and(|kept| !kept.calls.is_empty());
+        if seat.calls > 0 || is_held && !closing {
+            return None;
+        }
+        let seat = row.swap_remove(at);
+        tidy(&mut seats, open);
+        let abandoned = seat.kept.filter(|_| !is_held);
+        Some(abandoned.map_or(Left::Withdrawn, |kept| Left::Abandoned(kept.holder)))
     }
 
     /// The action is decided or over: nobody joins it any more. Whether this
@@ -125,12 +150,19 @@ impl Room {
         true
     }
 
-    /// Keeps the action for a call that comes later. `None` when it is decided
-    /// or over; else whether this is the first promise of it.
-    pub(crate) fn promise(&self, open: &Arc<Open>) -> Option<bool> {
+    /// Keeps the action for whoever makes this call, who may come back later. For
+    /// whom the authority is to keep it, and whether that is new; `None` when it is
+    /// decided or over.
+    pub(crate) fn promise(&self, open: &Arc<Open>, call: CallNumber) -> Option<(Holder, bool)> {
         let mut seats = self.seats();
         let (row, at) = find(&mut seats, open)?;
-        Some(!std::mem::replace(&mut row[at].promised, true))
+        let seat = &mut row[at];
+        let is_first = seat.kept.is_none();
+        let kept = seat
+            .kept
+            .get_or_insert_with(|| Kept { holder: Holder::random(), calls: HashSet::new() });
+        kept.calls.insert(call);
+        Some((kept.holder.clone(), is_first))
     }
 
     /// Clears the action if no call waits for it now. `None` when it was

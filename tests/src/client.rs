@@ -119,10 +119,10 @@ pub fn with_progress(mut call: Value) -> Value {
     call
 }
 
-/// The same call, cancelled by the client at the first report of its progress.
+/// The same call, cancelled by the client at this report of its progress.
 #[must_use]
-pub fn cancelled_on_progress(mut call: Value) -> Value {
-    call["cancel_on_progress"] = true.into();
+pub fn cancelled_on_progress(mut call: Value, report: u32) -> Value {
+    call["cancel_on_progress"] = report.into();
     call
 }
 

@@ -141,7 +141,7 @@ impl Authority for Script {
             Outcome::Completed { .. } => "Completed".to_owned(),
             Outcome::Failed { error, .. } => format!("Failed: {error}"),
             Outcome::Withdrawn { reason } => format!("Withdrawn: {reason}"),
-            Outcome::Abandoned { reason } => format!("Abandoned: {reason}"),
+            Outcome::Abandoned { reason, .. } => format!("Abandoned: {reason}"),
         };
         Box::pin(async move {
             let line = format!("{id} {outcome}");

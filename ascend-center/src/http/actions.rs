@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ascend_sdk::{Claim, Digest, Outcome};
+use ascend_sdk::{Claim, Digest, Holder, Outcome};
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -16,7 +16,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     AgentCaller, AnyCaller, ApproverCaller, Body, Face, Fields, Problem,
     answer::{Standing, Verdict, standing, verdict},
-    commands::EmptyBody,
     fields::body,
     grants::read_bounds,
     number, visible,
@@ -31,6 +30,10 @@ pub(super) const WAIT_HEADER: &str = "x-ascend-wait";
 body!(
     /// What the decision is to be for.
     ClaimBody = read_claim
+);
+body!(
+    /// Who is promised it.
+    PromiseBody = read_holder
 );
 body!(
     /// Why.
@@ -184,7 +187,7 @@ pub(super) struct PromiseAnswer {
 #[utoipa::path(
     post, path = "/api/v1/actions/{id}/promise", tag = "decisions",
     params(("id" = i64, Path)),
-    request_body = Option<EmptyBody>,
+    request_body = Option<PromiseBody>,
     responses(
         (status = 200, body = PromiseAnswer),
         (status = 404, description = "There is none")
@@ -197,9 +200,11 @@ pub(super) async fn promise(
     body: Body,
 ) -> Result<Json<PromiseAnswer>, Problem> {
     let id = number(&id)?;
-    Fields::parse_optional(&body?)?.finish()?;
+    let mut fields = Fields::parse_optional(&body?)?;
+    let holder = read_holder(&mut fields);
+    fields.finish()?;
     visible(face.center.action(id).await?, id, &caller)?;
-    let left = face.center.promise_for(id, &caller.name).await?;
+    let left = face.center.promise_for(id, &holder.unwrap_or_default(), &caller.name).await?;
     Ok(Json(PromiseAnswer {
         action_id: id,
         promised: left.is_some(),
@@ -217,9 +222,14 @@ pub(super) struct OutcomeAnswer {
     state: &'static str,
 }
 
-/// Why, and whether it was promised and is given up.
-fn read_withdrawal(fields: &mut Fields) -> (Option<String>, bool) {
-    (fields.text("reason"), fields.flag("abandoned").unwrap_or_default())
+fn read_holder(fields: &mut Fields) -> Option<Holder> {
+    fields.parsed("holder", "1 to 64 letters, digits, `-` and `_`")
+}
+
+/// Why, and whether it was promised and is given up, by whom.
+fn read_withdrawal(fields: &mut Fields) -> (Option<String>, bool, Option<Holder>) {
+    let abandoned = fields.flag("abandoned").unwrap_or_default();
+    (fields.text("reason"), abandoned, read_holder(fields))
 }
 
 fn read_duration(fields: &mut Fields) -> Duration {
@@ -261,11 +271,14 @@ pub(super) async fn withdraw(
     body: Body,
 ) -> Result<Json<OutcomeAnswer>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
-    let (reason, abandoned) = read_withdrawal(&mut fields);
+    let (reason, abandoned, holder) = read_withdrawal(&mut fields);
     fields.finish()?;
     let reason = reason.unwrap_or_else(|| "withdrawn by its caller".to_owned());
-    let outcome =
-        if abandoned { Outcome::Abandoned { reason } } else { Outcome::Withdrawn { reason } };
+    let outcome = if abandoned {
+        Outcome::Abandoned { reason, holder: holder.unwrap_or_default() }
+    } else {
+        Outcome::Withdrawn { reason }
+    };
     report(state, caller, id, outcome).await
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
+use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
@@ -14,7 +14,7 @@ use super::{
     Store, StoreError, evaluations,
     grants::{self, Covers, GrantError},
     keys::confirm,
-    kill_switch, sql, terms,
+    kill_switch, promises, sql, terms,
     usage::{self, Before},
     votes,
     writer::Transaction,
@@ -381,9 +381,14 @@ impl Store {
         .await?
     }
 
-    /// Promises the action to its agent, where that can still be done.
-    pub(crate) async fn promise(&self, id: i64, by: String) -> Result<Option<Record>, StoreError> {
-        self.write(move |transaction| Box::pin(promise(transaction, id, by))).await
+    /// Promises the action to `holder`, where that can still be done.
+    pub(crate) async fn promise(
+        &self,
+        id: i64,
+        holder: Holder,
+        by: String,
+    ) -> Result<Option<Record>, StoreError> {
+        self.write(move |transaction| Box::pin(promise(transaction, id, holder, by))).await
     }
 
     /// Claims the action's decision for one run.
@@ -727,11 +732,15 @@ async fn join(
 async fn promise(
     transaction: &mut Transaction,
     id: i64,
+    holder: Holder,
     by: String,
 ) -> Result<Option<Record>, StoreError> {
     let Some(record) = find(transaction, id).await? else { return Ok(None) };
     let (life, answer) = record.life().after(Event::Promise, transaction.now, false);
     let record = settle(transaction, record, life).await?;
+    if answer.is_ok() {
+        promises::add(transaction, id, &holder).await?;
+    }
     if answer.is_ok() && !record.promised {
         let event = AuditEvent::new(AuditKind::Promised, Actor::agent(by));
         change(transaction, id, life, event).await?;
@@ -812,7 +821,12 @@ async fn report(
         Outcome::Withdrawn { reason } => {
             (Event::Withdraw, AuditKind::Withdrawn, None, Some(reason))
         }
-        Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
+        Outcome::Abandoned { reason, holder } => {
+            if promises::give_up(transaction, id, &holder).await? {
+                return Ok(Ok(record));
+            }
+            (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
+        }
     };
     // Not every database keeps U+0000.
     let told = told.map(|told| told.replace('\0', "\u{fffd}"));

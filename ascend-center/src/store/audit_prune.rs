@@ -95,6 +95,7 @@ async fn prune(
     for statement in [
         "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
         "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
+        "DELETE FROM promises WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
     ] {
         sql::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
     }

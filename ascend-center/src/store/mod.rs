@@ -23,6 +23,7 @@ mod mcp_servers;
 mod news;
 #[cfg(feature = "page")]
 mod page;
+mod promises;
 #[cfg(feature = "http")]
 mod sessions;
 mod sql;

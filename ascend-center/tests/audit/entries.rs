@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use ascend_center::{AuditFormat, AuditKind, AuditQuery, Center, CenterConfig, VerifyAudit};
-use ascend_sdk::{Authority, Outcome};
+use ascend_sdk::{Authority, Holder, Outcome};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
@@ -74,7 +74,7 @@ async fn whatever_happens_to_an_action_is_recorded() {
 
     let mut call = delete();
     let promised = center.evaluate(&call).await.unwrap().action_id;
-    center.promise(&promised).await.unwrap();
+    center.promise(&promised, &Holder::default()).await.unwrap();
     call.idempotency_key = "another".to_owned();
     center.evaluate(&call).await.unwrap();
     center.reject(number(&promised), &alice, None).await.unwrap();

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Action, ActionId, BoxFuture, Claim, Confirmation, Digest, Evaluation, Outcome, RefusalKind,
-    Review, Standing,
+    Action, ActionId, BoxFuture, Claim, Confirmation, Digest, Evaluation, Holder, Outcome,
+    RefusalKind, Review, Standing,
 };
 
 #[cfg(feature = "ascend")]
@@ -94,6 +94,9 @@ pub trait Authority: Send + Sync + 'static {
     /// of the same server, tool, resource and digest with this very action,
     /// as it stands, until its decision was claimed, or its end was told once.
     ///
+    /// The promise is `holder`'s, once however often it is made: another holder's
+    /// [`Outcome::Abandoned`] does not end the action.
+    ///
     /// The default promises nothing: `None`. The governor then keeps the action
     /// waiting for as long as its process lives.
     ///
@@ -103,8 +106,9 @@ pub trait Authority: Send + Sync + 'static {
     fn promise<'a>(
         &'a self,
         id: &'a ActionId,
+        holder: &'a Holder,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
-        let _ = id;
+        let _ = (id, holder);
         Box::pin(std::future::ready(Ok(None)))
     }
 
@@ -201,8 +205,9 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
     fn promise<'a>(
         &'a self,
         id: &'a ActionId,
+        holder: &'a Holder,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
-        (**self).promise(id)
+        (**self).promise(id, holder)
     }
 
     fn status<'a>(

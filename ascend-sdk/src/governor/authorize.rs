@@ -2,14 +2,14 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{FailMode, Governor, Grant, evaluating::Evaluating, grant::Allowed, pending::Pending};
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
-    RefusalKind, Review,
+    RefusalKind, Review, Status,
     context::{Card, Waiting, Wish},
     observe::{self, Watch},
     refusal::Wait,
@@ -85,11 +85,24 @@ impl Governor {
             .filter(|patience| patience.needs_card && !floor.require_human_approval)
             .map(|_| Card::of(&action));
 
+        let (opening, resumed) = {
+            let place = context.patience().and(action.call).map(|call| Place {
+                server_id: action.server_id.clone(),
+                session_id: action.session_context.session_id.clone(),
+                call,
+            });
+            let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
+            let resumed = place.as_ref().filter(|_| resumes).cloned().map(Box::new);
+            (Box::pin(self.open(action, place, context, watch)), resumed)
+        };
         let mut gone = pin!(self.gone(context));
         let opened = tokio::select! {
             biased;
-            () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
-            opened = Box::pin(self.open(action, context, watch)) => opened?,
+            () = &mut gone => {
+                self.give_up_resumed(resumed.as_deref(), context);
+                return Err(Refusal::new(RefusalKind::Cancelled));
+            }
+            opened = opening => opened?,
         };
         let (open, is_joined, claim) = match opened {
             Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
@@ -170,28 +183,30 @@ impl Governor {
     async fn open(
         &self,
         mut action: Box<Action>,
+        place: Option<Place>,
         context: &CallContext,
         watch: &Watch,
     ) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
-        let place = context.patience().and(action.call).map(|call| Place {
-            server_id: action.server_id.clone(),
-            session_id: action.session_context.session_id.clone(),
-            call,
-        });
         let resumed = context.patience().and_then(|patience| patience.resumes.as_ref());
         if let Some(open) = place.as_ref().and_then(|place| inner.room.join(place)) {
             if let Some(id) = resumed.filter(|id| **id != open.id) {
                 drop(Pending::new(self, open, context));
-                return Err(self.over(id));
+                return Err(self.over(id).await);
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
             watch.joined(&open.id, open.trace.as_ref());
             return Ok(Opened::Action { open, is_joined: true, claim: None });
         }
-        if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
-            return Err(self.over(id));
+        if let Some(id) = resumed
+            && matches!(
+                self.status(id).await,
+                Some(Status::Claimed | Status::Completed | Status::Failed)
+            )
+        {
+            // Nobody is asked anew.
+            return Err(Refusal::new(RefusalKind::AlreadyExecuted).with_action_id(id.clone()));
         }
 
         let require_human_approval = action.floor.require_human_approval;
@@ -224,7 +239,7 @@ impl Governor {
         if let Some(id) = resumed.filter(|id| allowed && **id != evaluation.action_id) {
             let reason = format!("the call continued action {id}, which is over");
             self.report(evaluation.action_id, Outcome::Withdrawn { reason });
-            return Err(self.over(id));
+            return Err(self.over(id).await);
         }
         let waits = evaluation.decision == Decision::RequireApproval;
         let claim = claim.filter(|_| evaluation.decision == Decision::Allow);
@@ -248,11 +263,38 @@ impl Governor {
         Ok(Opened::Action { open, is_joined, claim })
     }
 
+    /// Lets a call that was to go on waiting give up its action, as if it had
+    /// begun to.
+    fn give_up_resumed(&self, place: Option<&Place>, context: &CallContext) {
+        if let Some(open) = place.and_then(|place| self.0.room.join(place)) {
+            drop(Pending::new(self, open, context));
+        }
+    }
+
     /// The answer to a call that continues an action which is over.
-    fn over(&self, id: &ActionId) -> Refusal {
-        let was_used = self.used().contains(id);
-        let kind = if was_used { RefusalKind::AlreadyExecuted } else { RefusalKind::Expired };
-        Refusal::new(kind).with_action_id(id.clone())
+    async fn over(&self, id: &ActionId) -> Refusal {
+        let refusal = match self.status(id).await {
+            Some(Status::Claimed | Status::Completed | Status::Failed) => {
+                Refusal::new(RefusalKind::AlreadyExecuted)
+            }
+            Some(Status::Refused(rejection)) => Refusal::rejected(rejection),
+            _ => Refusal::new(RefusalKind::Expired),
+        };
+        refusal.with_action_id(id.clone())
+    }
+
+    /// How an action stands, as far as this process knows, or the authority says
+    /// in time.
+    async fn status(&self, id: &ActionId) -> Option<Status> {
+        if self.used().contains(id) {
+            return Some(Status::Claimed);
+        }
+        let standing = timeout(TIME_TO_LOOK, self.0.authority.status(id)).await.ok()?;
+        let standing = standing.unwrap_or_else(|error| {
+            tracing::warn!(action_id = %id, %error, "how it stands is not known");
+            None
+        });
+        standing.map(|standing| standing.status)
     }
 
     /// Waits for a person to decide, as the caller wishes: the approval, or
@@ -296,9 +338,13 @@ impl Governor {
                 wish = context.wish_after(known) => wish,
             };
             known = wish;
+            let Some(call) = context.patience().map(|patience| patience.call) else { continue };
             let promised = tokio::select! {
-                () = &mut gone => None,
-                promised = self.promise(open) => promised,
+                () = &mut gone => {
+                    pending.reason = "the call was cancelled";
+                    return Err(open.refusal(RefusalKind::Cancelled));
+                }
+                promised = self.promise(open, call) => promised,
             };
             let Some(left) = promised else { continue };
             watched.promised(left);

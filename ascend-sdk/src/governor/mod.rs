@@ -4,6 +4,8 @@ mod authorize;
 mod builder;
 mod evaluating;
 mod grant;
+#[cfg(test)]
+mod interleavings;
 mod pending;
 
 use std::{

@@ -8,7 +8,11 @@ use tokio::{
 };
 
 use super::{Governor, authorize::TIME_TO_LOOK};
-use crate::{CallContext, Outcome, context::Wish, room::Open};
+use crate::{
+    CallContext, Outcome,
+    context::{CallNumber, Wish},
+    room::{Left, Open},
+};
 
 /// How long an action that an agent was promised can be joined once the time
 /// for its approval is over: agents come back late.
@@ -58,29 +62,33 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let room = &self.governor.0.room;
-        if self.context.wish() == Wish::Abandon {
-            if room.abandon(&open) {
+        let inner = &self.governor.0;
+        let patience = self.context.patience();
+        let gives_up =
+            patience.filter(|_| self.context.wish() == Wish::Abandon).map(|patience| patience.call);
+        match inner.room.leave(&open, gives_up, inner.closing.is_cancelled()) {
+            Some(Left::Withdrawn) => self.withdraw(&open),
+            Some(Left::Abandoned(holder)) => {
                 tracing::info!(action_id = %open.id, "abandoned");
                 let reason = "its agent gave it up".to_owned();
-                self.governor.report(open.id.clone(), Outcome::Abandoned { reason });
+                self.governor.report(open.id.clone(), Outcome::Abandoned { reason, holder });
             }
-        } else if room.leave(&open, self.governor.0.closing.is_cancelled()) {
-            self.withdraw(&open);
+            None => {}
         }
     }
 }
 
 impl Governor {
-    /// Lets the action go on waiting without its call, and says for how long;
+    /// Lets the action go on waiting without `call`, and says for how long;
     /// `None` when it was decided meanwhile.
-    pub(super) async fn promise(&self, open: &Arc<Open>) -> Option<Duration> {
+    pub(super) async fn promise(&self, open: &Arc<Open>, call: CallNumber) -> Option<Duration> {
         let inner = &*self.0;
         let (kept_by_authority, is_kept) = oneshot::channel();
-        if inner.room.promise(open)? {
+        let (holder, is_first) = inner.room.promise(open, call)?;
+        if is_first {
             inner.reports.spawn(self.clone().keep(open.clone(), is_kept));
         }
-        let promised = timeout(TIME_TO_PROMISE, inner.authority.promise(&open.id));
+        let promised = timeout(TIME_TO_PROMISE, inner.authority.promise(&open.id, &holder));
         let kept = promised.await.unwrap_or(Ok(None)).unwrap_or_else(|error| {
             tracing::warn!(action_id = %open.id, %error, "not promised");
             None

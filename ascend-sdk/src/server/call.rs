@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     ActionId, BoxFuture, CallContext, SessionContext, TraceContext,
-    context::{Patience, Waiting, Wish},
+    context::{CallNumber, Patience, Waiting, Wish},
     route::Call,
 };
 
@@ -60,7 +60,9 @@ pub(super) struct Asked {
     pub(super) trace: Option<TraceContext>,
     /// Where the client wants to hear of progress.
     pub(super) progress: Option<(rmcp::Peer<RoleServer>, ProgressToken)>,
-    /// The action that the call goes on waiting for.
+    /// The call, which may take several requests.
+    pub(super) call: CallNumber,
+    /// The action that it goes on waiting for.
     pub(super) resumes: Option<ActionId>,
     /// Whether the call must tell what it is, once it waits.
     pub(super) needs_card: bool,
@@ -68,7 +70,7 @@ pub(super) struct Asked {
 
 impl Ongoing {
     pub(super) fn start(server: &Server, offer: &Offer, asked: Asked) -> Self {
-        let Asked { arguments, session, trace, progress, resumes, needs_card } = asked;
+        let Asked { arguments, session, trace, progress, call, resumes, needs_card } = asked;
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (sender, waiting) = watch::channel(None);
         let begun = Arc::default();
@@ -77,6 +79,7 @@ impl Ongoing {
             wish: wishes,
             waiting: sender,
             begun: Arc::clone(&begun),
+            call,
             resumes,
             needs_card,
         });
@@ -127,7 +130,9 @@ impl Ongoing {
             tokio::select! {
                 ended = &mut self.call => break ended,
                 () = &mut self.progress => {}
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                () = sleep_until(until.unwrap_or_else(Instant::now)),
+                    if until.is_some() && !self.cancellation.is_cancelled() =>
+                {
                     until = None;
                     self.wish.send_replace(Wish::Leave);
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -27,9 +28,10 @@ use super::{
     legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
     session,
+    status_tool::StatusTool,
     tasks::{self, Tasks},
 };
-use crate::{Refusal, RefusalKind, TraceContext, observe::Served};
+use crate::{ActionId, Refusal, RefusalKind, TraceContext, context::Wish, observe::Served};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -106,14 +108,22 @@ impl Handler {
                 session,
                 trace,
                 progress: token.map(|token| (context.peer.clone(), token)),
+                call: leg.call,
                 resumes: leg.resumes.clone(),
                 needs_card: asking.needs_card(),
             },
         );
+        let wish = call.wish.clone();
         let gone = async {
             tokio::select! {
-                () = context.ct.cancelled() => {}
+                // Its client does not want it any more, nor the state or the task
+                // that it was to get, or has.
+                () = context.ct.cancelled() => {
+                    wish.send_replace(Wish::Abandon);
+                }
+                // It may be started anew, and come back.
                 () = self.ended.cancelled() => {}
+                () = self.session_ended(&context) => {}
             }
         };
         // What began as legs goes on as legs.
@@ -126,6 +136,7 @@ impl Handler {
                 Err((call, waiting)) => {
                     let (server, ended) = (self.server.clone(), self.ended.clone());
                     let session = self.session_id(&context);
+                    self.remember(&waiting.action_id, offer);
                     let task =
                         Tasks::take_over(server, call, &waiting, offer.output, session, ended);
                     CreateTaskResult::new(task).into()
@@ -141,17 +152,29 @@ impl Handler {
             never = asking => match never {},
         };
         if let Some(next) = leg.next(server, &ended, asks) {
+            if let Some(id) = answer::pending(&ended).and_then(Refusal::action_id) {
+                self.remember(id, offer);
+            }
             return Ok(next.into());
         }
         Ok(self.result(ended, offer, is_legacy).into())
     }
 
+    /// Lets agents ask how the action of a call that waits on stands.
+    fn remember(&self, id: &ActionId, offer: &Offer) {
+        if let Some(tool) = &self.server.status_tool {
+            tool.remember(id, offer.route.governor().as_ref().unwrap_or(&self.server.governor));
+        }
+    }
+
     fn result(&self, ended: Ended, offer: &Offer, is_legacy: bool) -> CallToolResult {
         let pending = answer::pending(&ended).cloned();
         let mut result = answer::result(ended, offer.output, is_legacy);
-        if let (Some(tool), Some(pending)) = (&self.server.status_tool, pending) {
-            let governor = offer.route.governor();
-            tool.mention(&pending, governor.as_ref().unwrap_or(&self.server.governor), &mut result);
+        if let (Some(_), Some(pending)) = (&self.server.status_tool, pending)
+            && let Some(id) = pending.action_id()
+        {
+            self.remember(id, offer);
+            result.content = vec![StatusTool::mentioned_after(&pending)];
         }
         result
     }
@@ -171,6 +194,25 @@ impl Handler {
             () = self.ended.cancelled() => failed("the server ends", None),
             () = context.ct.cancelled() => failed("the call was cancelled", None),
         }
+    }
+
+    /// Resolves when the session of the request ends, where it has one that can.
+    #[cfg(feature = "streamable-http")]
+    fn session_ended<'a>(
+        &'a self,
+        context: &'a RequestContext<RoleServer>,
+    ) -> impl Future<Output = ()> + Send + 'a {
+        let session = session::http_session_id(context).filter(|_| is_legacy(context));
+        let ended = session.map(|id| Box::pin(self.server.sessions.end_of(id)));
+        futures_util::future::OptionFuture::from(ended).then(|ended| match ended {
+            Some(()) => futures_util::future::Either::Left(std::future::ready(())),
+            None => futures_util::future::Either::Right(std::future::pending()),
+        })
+    }
+
+    #[cfg(not(feature = "streamable-http"))]
+    async fn session_ended(&self, _: &RequestContext<RoleServer>) {
+        std::future::pending().await
     }
 
     fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
@@ -344,7 +386,7 @@ mod tests {
         type Asked<T> = (&'static Handler, T, RequestContext<RoleServer>);
         let call =
             size(|(handler, request, context): Asked<_>| handler.call(request, context, None));
-        assert!(call <= 2_560, "{call} bytes");
+        assert!(call <= 2_624, "{call} bytes");
         let task = size(|(handler, request, context): Asked<_>| {
             rmcp::Service::handle_request(handler, request, context)
         });

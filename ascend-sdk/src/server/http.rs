@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, combinators::BoxBody};
-use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -16,7 +16,7 @@ use rmcp::transport::{
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{GovernedServer, ServeError, Server, handler::Handler, signals};
+use super::{GovernedServer, ServeError, Server, handler::Handler, session::SESSION_ID, signals};
 
 /// Where the protocol is spoken.
 const PATH: &str = "/mcp";
@@ -83,6 +83,7 @@ impl GovernedServer {
         let service = Service::new(move || Ok(prototype.clone()), Arc::new(manager), config);
         let connections = TaskTracker::new();
         tokio::spawn(accept(
+            server.clone(),
             listener,
             service,
             connections.clone(),
@@ -113,6 +114,7 @@ fn allowed_origins(exposed: &[String]) -> Vec<String> {
 }
 
 async fn accept(
+    server: Arc<Server>,
     listener: TcpListener,
     service: Service,
     connections: TaskTracker,
@@ -133,9 +135,12 @@ async fn accept(
             },
         };
         let _ = stream.set_nodelay(true);
-        let (service, sessions) = (service.clone(), sessions.clone());
+        let (server, service, sessions) = (server.clone(), service.clone(), sessions.clone());
         connections.spawn(async move {
-            let answer = service_fn(move |request| answer(service.clone(), request));
+            let answer = service_fn(move |request| {
+                let (server, service) = (server.clone(), service.clone());
+                async move { answer(&server, service, request).await }
+            });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             let connection = builder.serve_connection(TokioIo::new(stream), answer);
@@ -156,6 +161,7 @@ async fn accept(
 }
 
 async fn answer(
+    server: &Server,
     service: Service,
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
@@ -164,7 +170,14 @@ async fn answer(
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
     }
-    Ok(service.handle(request).await)
+    let deletes = request.method() == Method::DELETE;
+    let session = request.headers().get(SESSION_ID).filter(|_| deletes);
+    let session = session.and_then(|id| Some(id.to_str().ok()?.to_owned()));
+    let response = service.handle(request).await;
+    if let Some(session) = session.filter(|_| response.status().is_success()) {
+        server.sessions.end(&session);
+    }
+    Ok(response)
 }
 
 /// A server that listens. Dropped, it stops listening and cancels its calls.

@@ -24,9 +24,11 @@ use super::{
     Server,
     answer::{self, Ended},
     error::Mistake,
+    session,
 };
 use crate::{
     ActionId, RefusalKind,
+    context::CallNumber,
     digest::{self, Salt},
     recent::Recent,
     route::Unanswered,
@@ -127,6 +129,8 @@ struct Sealed {
     action: ActionId,
     /// Which request of the call it is for, counted from 1.
     leg: u8,
+    /// The call, to which the action was promised.
+    call: CallNumber,
     /// When the client's user was asked, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_at: Option<i64>,
@@ -136,6 +140,8 @@ struct Sealed {
 #[derive(Debug)]
 pub(super) struct Leg {
     number: u8,
+    /// The call, which all its requests share.
+    pub(super) call: CallNumber,
     /// `None` before 2026-07-28.
     binding: Option<[u8; 32]>,
     /// The action that it goes on waiting for.
@@ -161,11 +167,12 @@ impl Leg {
         (tool, arguments): (&str, &Map<String, Value>),
         brought: Brought,
     ) -> Result<Self, Fault> {
-        let first = Self { number: 1, binding: None, resumes: None, answers: None };
+        let call = CallNumber::next();
+        let first = Self { number: 1, call, binding: None, resumes: None, answers: None };
         if is_legacy {
             return if brought.is_empty() { Ok(first) } else { Err(Fault::Legacy) };
         }
-        let principal = principal(context, own_session);
+        let principal = session::principal(context, own_session);
         let binding = digest::of_request(server.governor.server_id(), tool, &principal, arguments);
         let first = Self { binding: Some(binding), ..first };
         // Answers to what nobody asked are no answers: the call is a first one.
@@ -182,7 +189,8 @@ impl Leg {
             answers: brought.answers.unwrap_or_default(),
             after: Duration::from_millis(u64::try_from(now() - asked_at).unwrap_or_default()),
         });
-        Ok(Self { number: sealed.leg, resumes: Some(sealed.action), answers, ..first })
+        let Sealed { leg: number, call, action, .. } = sealed;
+        Ok(Self { number, call, resumes: Some(action), answers, ..first })
     }
 
     /// How long it is held, where a call of this client is held for `hold`.
@@ -211,6 +219,7 @@ impl Leg {
         let sealed = Sealed {
             action: pending.action_id()?.clone(),
             leg: self.number + 1,
+            call: self.call,
             asked_at: asks.is_some().then(now),
         };
         let options = SealOptions::new().associated_data(binding).ttl(pending.left()?);
@@ -232,24 +241,4 @@ fn has_ended_unexecuted(ended: &Ended) -> bool {
 
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
-}
-
-/// Who calls, so that no other can go on with the call: over stdio the
-/// connection; over HTTP the session, or else the credential.
-#[cfg(feature = "streamable-http")]
-fn principal(context: &RequestContext<RoleServer>, own_session: &str) -> String {
-    let Some(parts) = context.extensions.get::<hyper::http::request::Parts>() else {
-        return format!("connection {own_session}");
-    };
-    let header = |name: &str| parts.headers.get(name).map(|value| hex::encode(value.as_bytes()));
-    match (header("mcp-session-id"), header("authorization")) {
-        (Some(session), _) => format!("session {session}"),
-        (None, Some(credential)) => format!("credential {credential}"),
-        (None, None) => "anybody".to_owned(),
-    }
-}
-
-#[cfg(not(feature = "streamable-http"))]
-fn principal(_: &RequestContext<RoleServer>, own_session: &str) -> String {
-    format!("connection {own_session}")
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     CallContext, SessionContext,
-    context::{Patience, Wish},
+    context::{CallNumber, Patience, Wish},
 };
 
 /// The context of a call: its session, its cancellation, and its client's patience.
@@ -49,6 +49,7 @@ pub(crate) fn context(request: &RequestContext<RoleServer>) -> CallContext {
         wish: wishes,
         waiting: sender,
         begun: Arc::default(),
+        call: CallNumber::next(),
         resumes: None,
         needs_card: false,
     };

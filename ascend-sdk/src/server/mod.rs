@@ -45,9 +45,10 @@
 //! - Identical calls of one session that wait at once share one action, and one
 //!   of them runs.
 //! - Calls run concurrently: one that waits for a person delays no other.
-//! - A cancelled call is withdrawn, unless its action was answered as pending or
-//!   with a task before, and its body, if it has begun, is offered to
-//!   stop through its [`CallContext`](crate::CallContext).
+//! - A cancelled call is withdrawn, in whichever of its requests, and so is one
+//!   over HTTP whose session is deleted. Not so an action that an agent was told
+//!   of as pending, nor one that another call or task still holds. A body that has
+//!   begun is offered to stop through its [`CallContext`](crate::CallContext).
 //!
 //! # Where it ends
 //!
@@ -90,6 +91,8 @@ mod outbox;
 mod progress;
 mod salvage;
 mod session;
+#[cfg(feature = "streamable-http")]
+mod sessions;
 mod signals;
 mod status_tool;
 mod stdio;
@@ -182,6 +185,9 @@ pub(crate) struct Server {
     /// Calls that have not returned.
     calls: TaskTracker,
     tasks: Tasks,
+    /// The sessions of clients that have some, to be told when they end.
+    #[cfg(feature = "streamable-http")]
+    sessions: sessions::Sessions,
 }
 
 impl GovernedServer {
@@ -409,6 +415,8 @@ impl GovernedServer {
             in_client: InClient::new(self.in_client),
             calls: TaskTracker::new(),
             tasks: Tasks::default(),
+            #[cfg(feature = "streamable-http")]
+            sessions: sessions::Sessions::default(),
         }))
     }
 }

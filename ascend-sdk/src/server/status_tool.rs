@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
-    ActionId, Approval, AuthorityError, Governor, Refusal, RefusalKind, Standing, Status,
+    ActionId, Approval, AuthorityError, Governor, Refusal, Standing, Status,
     decision::governance_object, refusal::spoken, rmcp_return::RmcpResult as _,
 };
 
 pub(crate) const NAME: &str = "approval_status";
+/// How it is mentioned where an action waits on.
+pub(crate) const MENTION: &str = "The tool `approval_status` tells how it stands";
 
 /// How long a look-up may take, its time in line included.
 const TIME_TO_LOOK: Duration = Duration::from_secs(10);
@@ -110,20 +112,15 @@ impl StatusTool {
         tool
     }
 
-    /// Remembers an action that is about to be answered as pending, and adds to
-    /// its answer that there is this tool.
-    pub(crate) fn mention(
-        &self,
-        refusal: &Refusal,
-        governor: &Governor,
-        result: &mut CallToolResult,
-    ) {
-        let (RefusalKind::Pending, Some(id)) = (refusal.kind(), refusal.action_id()) else {
-            return;
-        };
+    /// Remembers an action whose call is about to be answered, though it waits on.
+    pub(crate) fn remember(&self, id: &ActionId, governor: &Governor) {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).remember(id, governor);
-        let text = format!("{refusal}. The tool `{NAME}` tells how it stands");
-        result.content = vec![Block::text(text)];
+    }
+
+    /// The text of an answer that says that an action waits on, and that there is
+    /// this tool.
+    pub(crate) fn mentioned_after(text: &impl std::fmt::Display) -> Block {
+        Block::text(format!("{text}. {MENTION}"))
     }
 
     pub(crate) async fn call(&self, arguments: &JsonObject) -> CallToolResult {

@@ -27,6 +27,7 @@ use super::{
     answer::{self, Ended},
     call::Ongoing,
     catalog::Output,
+    status_tool,
 };
 use crate::{
     RefusalKind,
@@ -74,6 +75,8 @@ struct Entry {
     /// The same time, by the clock.
     created_at: Timestamp,
     lives: Duration,
+    /// What is added while it waits.
+    mention: Option<&'static str>,
     stage: Stage,
 }
 
@@ -115,7 +118,8 @@ impl Tasks {
         ended: CancellationToken,
     ) -> Task {
         let id = format!("task-{}", super::handler::uuid());
-        let entry = Entry::new(id.clone(), session_id, &call, waiting);
+        let mention = server.status_tool.as_ref().map(|_| status_tool::MENTION);
+        let entry = Entry::new(id.clone(), session_id, &call, waiting, mention);
         let task = entry.task.clone();
         // Whoever knows the id has the task: it is not for the log.
         tracing::info!(action_id = %waiting.action_id, "answered with a task");
@@ -225,7 +229,13 @@ impl Table {
 }
 
 impl Entry {
-    fn new(id: String, session_id: String, call: &Ongoing, waiting: &Waiting) -> Self {
+    fn new(
+        id: String,
+        session_id: String,
+        call: &Ongoing,
+        waiting: &Waiting,
+        mention: Option<&'static str>,
+    ) -> Self {
         let (created, created_at) = (Instant::now(), Timestamp::now());
         let lives = waiting.until.saturating_duration_since(created) + TIME_TO_RUN;
         let task = Task::new(id, TaskStatus::Working, shown(created_at), shown(created_at))
@@ -237,7 +247,7 @@ impl Entry {
             wish: call.wish.clone(),
             cancellation: call.cancellation.clone(),
         };
-        let mut entry = Self { task, session_id, created, created_at, lives, stage };
+        let mut entry = Self { task, session_id, created, created_at, lives, mention, stage };
         entry.task.status_message = Some(entry.message_of(waiting));
         entry
     }
@@ -273,7 +283,10 @@ impl Entry {
                 |_| String::new(),
                 |until| until.strftime(", expires %Y-%m-%d %H:%M:%S UTC").to_string(),
             );
-        format!("waiting for approval: action {action_id} ({what}), risk {risk_score}{until}")
+        let mention = self.mention.map_or_else(String::new, |mention| format!(". {mention}"));
+        format!(
+            "waiting for approval: action {action_id} ({what}), risk {risk_score}{until}{mention}"
+        )
     }
 }
 

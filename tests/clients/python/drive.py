@@ -8,7 +8,8 @@ Prints one JSON object a line: the negotiated protocol, the tools, then the
 result of each call as it arrives. Calls run one after another, except those
 with "concurrent": true, which run together with the ones that follow. With
 "progress": true each report of progress is printed too, and with
-"cancel_on_progress": true the call is cancelled at the first.
+"cancel_on_progress": 2 the call is cancelled at the second by which the server
+says that it waits.
 A call with "tamper" comes back with a changed requestState.
 With "modern" it speaks 2026-07-28, where it can. With "elicit" it shows what its
 user is asked, {"asked": …}, and answers with that, "after" so many seconds.
@@ -17,6 +18,7 @@ Works with both major versions of the client.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sys
 
@@ -92,10 +94,12 @@ async def call(client, index, spec):
     options = {}
     if spec.get("progress") or spec.get("cancel_on_progress"):
         task = asyncio.current_task()
+        reports = itertools.count(1)
 
         async def told(progress, total, message):
             show(call=index, progress=progress, message=message)
-            if spec.get("cancel_on_progress"):
+            waits = (message or "").startswith("Waiting")
+            if waits and next(reports) == spec.get("cancel_on_progress"):
                 task.cancel()
 
         options["progress_callback"] = told

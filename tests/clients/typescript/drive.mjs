@@ -10,8 +10,8 @@
 // result of each call as it arrives. Calls run one after another, except those
 // with "concurrent": true, which run together with the ones that follow. With
 // "progress": true each report of progress is printed too, with "reset": true it
-// extends the time that the client waits, and with "cancel_on_progress": true the
-// call is cancelled at the first. A call with "tamper" comes back with a changed
+// extends the time that the client waits, and with "cancel_on_progress": 2 the
+// call is cancelled at the second by which the server says that it waits. A call with "tamper" comes back with a changed
 // requestState.
 // With "modern" it speaks 2026-07-28, where MAJOR can. With "elicit" it shows what
 // its user is asked, {"asked": …}, and answers with that, "after" so many seconds.
@@ -74,11 +74,13 @@ const call = async (index, spec) => {
   const options = {};
   if (spec.progress || spec.cancel_on_progress) {
     const cancels = new AbortController();
+    let reports = 0;
     options.signal = cancels.signal;
     options.resetTimeoutOnProgress = spec.reset ?? false;
     options.onprogress = ({ progress, message }) => {
       show({ call: index, progress, message });
-      if (spec.cancel_on_progress) cancels.abort();
+      const waits = message?.startsWith("Waiting");
+      if (waits && ++reports === spec.cancel_on_progress) cancels.abort();
     };
   }
   const params = { name: spec.tool, arguments: spec.arguments };

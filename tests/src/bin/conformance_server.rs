@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use ascend_sdk::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
-    ContentBlock, Decision, Digest, Evaluation, Floor, Governor, Hints, Location, MissingState,
-    Outcome, Permit, Refusal, ResourceContents, Review, RiskLevel, Segment, State, Template, Tool,
-    ToolSpec, high_risk_action, mcp_governance,
+    ContentBlock, Decision, Digest, Evaluation, Floor, Governor, Hints, Holder, Location,
+    MissingState, Outcome, Permit, Refusal, ResourceContents, Review, RiskLevel, Segment, State,
+    Template, Tool, ToolSpec, high_risk_action, mcp_governance,
     server::{GovernedServer, ServeError},
     tools,
 };
@@ -292,6 +292,7 @@ impl Authority for Approver {
     fn promise<'a>(
         &'a self,
         id: &'a ActionId,
+        _: &'a Holder,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
         self.promised.send_modify(|promised| {
             promised.insert(id.clone());

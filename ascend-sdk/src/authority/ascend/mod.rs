@@ -39,7 +39,7 @@ pub use self::{
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Decision, Digest,
-    Evaluation, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing, TraceContext,
+    Evaluation, Holder, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing, TraceContext,
     observe,
 };
 
@@ -227,10 +227,12 @@ impl Ascend {
             Outcome::Withdrawn { reason } if has_claims => {
                 (&self.core.paths.withdraw, json!({ "reason": reason }))
             }
-            Outcome::Abandoned { reason } if has_claims => {
-                (&self.core.paths.withdraw, json!({ "reason": reason, "abandoned": true }))
+            Outcome::Abandoned { reason, holder } if has_claims => {
+                let body =
+                    json!({ "reason": reason, "abandoned": true, "holder": holder.as_str() });
+                (&self.core.paths.withdraw, body)
             }
-            Outcome::Withdrawn { reason } | Outcome::Abandoned { reason } => {
+            Outcome::Withdrawn { reason } | Outcome::Abandoned { reason, .. } => {
                 (&self.core.paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };
@@ -238,15 +240,19 @@ impl Ascend {
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
-    async fn promise_action(&self, id: &ActionId) -> Result<Option<Duration>, AuthorityError> {
+    async fn promise_action(
+        &self,
+        id: &ActionId,
+        holder: &Holder,
+    ) -> Result<Option<Duration>, AuthorityError> {
         let has_claims =
             self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
         if !has_claims {
             return Ok(None);
         }
-        let answer = self
-            .post("promise", &self.core.paths.promise, id, &json!({}), Patience::Caller)
-            .await?;
+        let body = json!({ "holder": holder.as_str() });
+        let answer =
+            self.post("promise", &self.core.paths.promise, id, &body, Patience::Caller).await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
             return Ok(None);
@@ -364,8 +370,9 @@ impl Authority for Ascend {
     fn promise<'a>(
         &'a self,
         id: &'a ActionId,
+        holder: &'a Holder,
     ) -> BoxFuture<'a, Result<Option<Duration>, AuthorityError>> {
-        Box::pin(self.promise_action(id))
+        Box::pin(self.promise_action(id, holder))
     }
 
     fn status<'a>(
