@@ -9,6 +9,7 @@ mod clauses;
 mod engine;
 mod live;
 mod load;
+mod manifest;
 mod problem;
 mod reads;
 mod recent;
@@ -24,10 +25,14 @@ pub use call::CallDescription;
 use cases::{DEFAULT_CASES, DEFAULT_CASES_FILE};
 pub use cases::{TestCases, TestOutcome};
 pub(crate) use engine::Engine;
-pub use engine::{Explanation, Finding, Held, Part, Pass, RiskSource};
+pub use engine::{
+    Explanation, Finding, Held, Match, Outcome, Part, Pass, PolicyReview, Review, RiskSource,
+    ToolReview,
+};
 pub use live::PolicyStatus;
 pub(crate) use live::{Origin, Policies};
 use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, SCHEMA_FILE};
+pub use manifest::Manifest;
 pub use problem::{Place, PolicyError, Problem};
 pub use recent::{Counts, Recent};
 pub(crate) use recent::{Needs, Scope, Window};

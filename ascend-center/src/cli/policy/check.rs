@@ -2,9 +2,10 @@
 
 use ascend_center::PolicySet;
 
+use super::Otherwise;
 use crate::{card::shown, say};
 
-pub(super) fn check(set: &PolicySet) -> anyhow::Result<()> {
+pub(super) fn check(set: &PolicySet, deny_warnings: bool) -> anyhow::Result<()> {
     let summary = set.summary();
     for warning in &summary.warnings {
         for line in warning.to_string().lines() {
@@ -12,5 +13,9 @@ pub(super) fn check(set: &PolicySet) -> anyhow::Result<()> {
         }
     }
     say(&format!("{} policies, no mistakes", summary.policies))?;
-    Ok(())
+    match summary.warnings.len() {
+        0 => Ok(()),
+        _ if !deny_warnings => Ok(()),
+        count => Err(Otherwise::warnings(count).into()),
+    }
 }
