@@ -412,5 +412,57 @@ fn in_cedar(residual: &str) -> String {
         rest = after;
     }
     text.push_str(rest);
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The parts of the scope, which hold.
+    let mut condition = text.as_str();
+    loop {
+        let rest = condition.strip_prefix("true && ").unwrap_or(condition);
+        let inner = without_parentheses(rest);
+        if inner == condition {
+            return condition.to_owned();
+        }
+        condition = inner;
+    }
+}
+
+/// The text without the parentheses that stand around all of it.
+fn without_parentheses(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else {
+        return text;
+    };
+    let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
+    for character in inner.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        // These two do not belong together.
+        if depth < 0 {
+            return text;
+        }
+    }
+    inner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_depends_on_the_call_is_left() {
+        let residual = |condition: &str| {
+            in_cedar(&format!("permit(principal, action, resource) when {{ {condition} }};"))
+        };
+        assert_eq!(
+            residual(r#"(true && (true && unknown("context.sql").parsed))"#),
+            "context.sql.parsed"
+        );
+        assert_eq!(residual("true && ((a) || (b))"), "(a) || (b)");
+        assert_eq!(residual(r#"true && ("(" == x)"#), r#""(" == x"#);
+        assert_eq!(residual(r#"(x == "\")(") && (y)"#), r#"(x == "\")(") && (y)"#);
+    }
 }

@@ -1,4 +1,4 @@
-use ascend_sdk::{high_risk_action, ungoverned};
+use ascend_sdk::high_risk_action;
 use rmcp::{tool, tool_router};
 
 struct Clock;
@@ -7,7 +7,7 @@ struct Clock;
 impl Clock {
     /// Tells the time.
     #[high_risk_action(action_type = "clock.set", resource = "clock")]
-    #[ungoverned(reason = "it changes nothing")]
+    #[ascend_sdk::ungoverned(reason = "it changes nothing")]
     #[tool]
     async fn time(&self) -> Result<String, String> {
         Ok("noon".to_owned())

@@ -1,4 +1,4 @@
-use ascend_sdk::{mcp_governance, ungoverned};
+use ascend_sdk::ungoverned;
 use rmcp::{tool, tool_router};
 
 struct Clock;
@@ -7,7 +7,7 @@ struct Clock;
 impl Clock {
     /// Tells the time.
     #[ungoverned(reason = "it changes nothing")]
-    #[mcp_governance(action_type = "clock.read", resource = "clock")]
+    #[ascend_sdk::mcp_governance(action_type = "clock.read", resource = "clock")]
     #[tool]
     async fn time(&self) -> Result<String, String> {
         Ok("noon".to_owned())
