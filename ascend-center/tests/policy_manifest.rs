@@ -136,11 +136,16 @@ fn what_depends_on_the_call_may_run() {
     );
     let (outcome_of_limit, conditions) = outcome(&limit, refund("crm://orders"));
     assert_eq!(outcome_of_limit, "may_run");
-    assert_eq!(
-        conditions,
-        ["always", "context.arguments has refund && (5000 < context.arguments.refund.cents)"]
-            .map(str::to_owned)
-    );
+    // As Cedar writes it.
+    assert_eq!(conditions, ["always", "!(context.arguments.refund.cents <= 5000)"]);
+    let other = tool("other", Some("refund"), "crm://orders");
+    let whole = review(&limit, &manifest(&[refund("crm://orders"), other]));
+    assert_eq!(whole["review"]["tools"][1]["outcome"], "runs", "it has other arguments");
+    assert_eq!(whole["review"]["policies"][1]["tools"], json!(["refund"]));
+    let hyphen = limit.replace("context.arguments has refund", r#"context.arguments has "a-b""#);
+    let hyphen = hyphen.replace("context.arguments.refund", r#"context.arguments["a-b"]"#);
+    let (_, conditions) = outcome(&hyphen, tool("a-b", Some("refund"), "crm"));
+    assert_eq!(conditions[1], r#"!(context.arguments["a-b"].cents <= 5000)"#);
 
     // A resource that follows from the arguments may be any.
     let one = format!(

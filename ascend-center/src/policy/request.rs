@@ -201,8 +201,16 @@ pub(super) fn partial(
         ("high_risk".to_owned(), flag(known.high_risk)),
         ("metadata".to_owned(), RestrictedExpression::new_entity_uid(metadata)),
     ];
-    let others = ["now", "session", "text", "number", "flag", "user", "arguments", "recent"];
+    let others = ["now", "session", "text", "number", "flag", "user", "recent"];
     pairs.extend(others.map(unknown));
+    // A call has the arguments of its own tool alone.
+    let is_word = known.tool.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let name = match known.tool {
+        tool if is_word => format!("arguments.{tool}"),
+        tool => format!("arguments[\"{tool}\"]"),
+    };
+    let own = [(known.tool.to_owned(), unknown(&name).1)];
+    pairs.push(("arguments".to_owned(), RestrictedExpression::new_record(own)?));
     let facts = FACTS.into_iter().zip(known.facts);
     pairs.extend(facts.filter(|(_, is_there)| *is_there).map(|(fact, _)| unknown(fact)));
 

@@ -408,7 +408,7 @@ fn in_cedar(residual: &str) -> String {
     while let Some((before, after)) = rest.split_once("unknown(\"") {
         let Some((name, after)) = after.split_once("\")") else { break };
         text.push_str(before);
-        text.push_str(name);
+        text.push_str(&name.replace("\\\"", "\""));
         rest = after;
     }
     text.push_str(rest);
