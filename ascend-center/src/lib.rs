@@ -18,6 +18,7 @@ mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod trace;
 #[cfg(feature = "http")]
 mod webhook;
 

@@ -24,10 +24,14 @@ use std::{
 
 use anyhow::Context as _;
 use ascend_center::{AuditError, Center, CenterConfig, DecideError};
+#[cfg(feature = "opentelemetry")]
+use ascend_sdk::telemetry::Telemetry;
 use clap::{Parser, Subcommand};
 use desk::Desk;
 use remote::{Remote, RemoteError};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// The authorization center: who may do what, and who approved it
 #[derive(Parser)]
@@ -118,7 +122,19 @@ fn main() -> ExitCode {
     // Of one command the terminal tells already.
     let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let logs = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(filter);
+    #[cfg(feature = "opentelemetry")]
+    let telemetry = match Telemetry::from_env("ascend-center") {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let subscriber = tracing_subscriber::registry();
+    #[cfg(feature = "opentelemetry")]
+    let subscriber = subscriber.with(telemetry.as_ref().map(Telemetry::layer));
+    subscriber.with(logs).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
