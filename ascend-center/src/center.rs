@@ -31,8 +31,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store,
-        StoreError, SubmitError, SwitchError, Waiter,
+        Claimed, DecideError, Decider, Judged, KillSwitch, NewAction, Opened, PoliciesUsed,
+        ReportError, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
     trace,
@@ -433,6 +433,15 @@ impl Center {
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
+        Ok(self.open_action(submission, false).await?.record)
+    }
+
+    /// Decides on a call; `claims` tells that it is run at once where it may be.
+    pub(crate) async fn open_action(
+        &self,
+        submission: Submission,
+        claims: bool,
+    ) -> Result<Opened, SubmitError> {
         let engine = self.0.policies.engine();
         let policies = PoliciesUsed {
             hash: engine.hash(),
@@ -442,15 +451,16 @@ impl Center {
         let judged = judged(engine, &submission);
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let asked = submission.traceparent;
-        let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
-        if record.traceparent != asked {
+        let new = NewAction { submission, judged, policies, claims };
+        let opened = self.0.store.submit(new).await?;
+        if opened.record.traceparent != asked {
             // It joined the action of an earlier call.
-            trace::link(&Span::current(), record.traceparent);
+            trace::link(&Span::current(), opened.record.traceparent);
         }
         if let Some((shadow, submission)) = for_shadow {
-            shadow.ask(submission, &record);
+            shadow.ask(submission, &opened.record);
         }
-        Ok(record)
+        Ok(opened)
     }
 
     /// What policy says of a submission that is not made.
@@ -482,22 +492,25 @@ impl Center {
         let waiter = store.waiter(id);
         loop {
             let changed = waiter.changed();
-            let Some(record) = store.action(id).await? else { return Ok(None) };
-            if record.state == ActionState::Expired {
-                return store.expire(id).await;
-            }
-            if record.state != ActionState::Pending {
-                return Ok(Some(record));
-            }
-            let left = record.expires_at.duration_since(Timestamp::now());
-            let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
-            let expiry = tokio::time::Instant::now() + left;
+            let expiry = {
+                // What is large is let go before the wait.
+                let Some(record) = Box::pin(store.action(id)).await? else { return Ok(None) };
+                if record.state == ActionState::Expired {
+                    return Box::pin(store.expire(id)).await;
+                }
+                if record.state != ActionState::Pending {
+                    return Ok(Some(record));
+                }
+                let left = record.expires_at.duration_since(Timestamp::now());
+                let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
+                tokio::time::Instant::now() + left
+            };
             let until = deadline.map_or(expiry, |deadline| deadline.min(expiry));
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(until) => {
                     if Some(until) == deadline {
-                        return store.action(id).await;
+                        return Box::pin(store.action(id)).await;
                     }
                 }
             }
@@ -559,6 +572,9 @@ impl Center {
 fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
     let recent = Recent::default();
     let asked = submission.asked(Timestamp::now(), &recent);
+    if !engine.counts() {
+        return Judged::Already(engine.evaluate(&asked));
+    }
     let needs = engine.needs(&asked);
     if needs.counts_nothing() {
         return Judged::Already(engine.evaluate(&asked));
@@ -582,6 +598,17 @@ impl Changes {
     }
 }
 
+impl Center {
+    /// What this process asks of its own center.
+    async fn decide_on(&self, action: &Action, claims: bool) -> Result<Opened, AuthorityError> {
+        let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
+        self.open_action(submission, claims).await.map_err(|error| match error {
+            SubmitError::KeyReused(_) => AuthorityError::InvalidRequest(error.to_string()),
+            SubmitError::Store(error) => failed(error),
+        })
+    }
+}
+
 fn failed(error: impl std::fmt::Display) -> AuthorityError {
     AuthorityError::Failed(error.to_string())
 }
@@ -597,15 +624,18 @@ impl Authority for Center {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        Box::pin(async move { Ok(self.decide_on(action, false).await?.record.evaluation()) })
+    }
+
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
         Box::pin(async move {
-            let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
-            match self.submit(submission).await {
-                Ok(record) => Ok(record.evaluation()),
-                Err(error @ SubmitError::KeyReused(_)) => {
-                    Err(AuthorityError::InvalidRequest(error.to_string()))
-                }
-                Err(SubmitError::Store(error)) => Err(failed(error)),
-            }
+            let Opened { record, claimed } = self.decide_on(action, true).await?;
+            // In process no answer gets lost: what was claimed before is used up.
+            let claim = (claimed == Claimed::Now).then_some(Claim::Granted);
+            Ok((record.evaluation(), claim))
         })
     }
 

@@ -88,6 +88,17 @@ pub(super) struct Standing {
     in_client_approval: bool,
     /// That this center has a claim endpoint.
     claim: bool,
+    /// That the decision was claimed for this very request, which asked for it by
+    /// `"claim": true`. It is to be run now, once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    claimed: bool,
+}
+
+impl Standing {
+    /// The same, claimed for whoever asked.
+    pub(super) fn claimed(self) -> Self {
+        Self { claimed: true, ..self }
+    }
 }
 
 /// The answer to an evaluation, and where an action stands later.
@@ -115,6 +126,7 @@ pub(super) fn standing(record: &Record) -> Standing {
         comments: record.comments.clone(),
         in_client_approval: record.takes_word_of_client(),
         claim: true,
+        claimed: false,
     }
 }
 

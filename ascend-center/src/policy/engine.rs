@@ -161,6 +161,11 @@ impl Engine {
         self.evaluate_with(asked, &doing, &slice).0
     }
 
+    /// Whether any policy counts what was called before.
+    pub(crate) fn counts(&self) -> bool {
+        self.policies.iter().any(|checked| !checked.needs.counts_nothing())
+    }
+
     /// What the policies that can match read beside the call.
     pub(crate) fn needs(&self, asked: &Asked<'_>) -> Needs {
         self.slice(&self.doing(asked)).needs.clone()

@@ -223,7 +223,7 @@ impl Files {
                 }
                 places.insert(about.id.clone(), here);
                 let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
-                let needs = policy.to_json().map(|json| Needs::of(&reads(&json)));
+                let needs = policy.to_json().map(|json| Needs::of(&json));
                 let needs = needs.unwrap_or_else(|_| Needs::everything());
                 let policy = policy.new_id(PolicyId::new(&about.id));
                 policies.push(CheckedPolicy { policy, about, text, needs });

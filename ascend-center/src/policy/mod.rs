@@ -10,6 +10,7 @@ mod engine;
 mod live;
 mod load;
 mod manifest;
+mod parts;
 mod problem;
 mod reads;
 mod recent;

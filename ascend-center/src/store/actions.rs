@@ -45,6 +45,25 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
+    /// Whether the decision is claimed at once, where policy lets the call pass.
+    pub(crate) claims: bool,
+}
+
+/// What a submission opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// As it was decided, before any claim of this call.
+    pub(crate) record: Record,
+    pub(crate) claimed: Claimed,
+}
+
+/// Whether a decision was claimed with the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    No,
+    Now,
+    /// By this very request, when it came before: its answer got lost.
+    Before,
 }
 
 /// Which policies decided.
@@ -181,7 +200,7 @@ pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
-    pub(crate) async fn submit(&self, new: NewAction) -> Result<Record, SubmitError> {
+    pub(crate) async fn submit(&self, new: NewAction) -> Result<Opened, SubmitError> {
         self.write(move |transaction| Box::pin(submit(transaction, new))).await?
     }
 
@@ -421,8 +440,8 @@ async fn change(
 async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
-) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, judged, policies } = new;
+) -> Result<Result<Opened, SubmitError>, StoreError> {
+    let NewAction { submission, judged, policies, claims } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sql::query_as(select!(
             "WHERE requested_by = $1 AND server_id = $2 AND idempotency_key = $3"
@@ -439,7 +458,17 @@ async fn submit(
                 return Ok(Err(SubmitError::KeyReused(record.id)));
             }
             let life = record.life().at(transaction.now);
-            return Ok(Ok(settle(transaction, record, life).await?));
+            let mut record = settle(transaction, record, life).await?;
+            let killed = kill_switch::read(&mut transaction.connection).await?.is_some();
+            let mut claimed = Claimed::No;
+            if claims
+                && record.decision == Decision::Allow
+                && life.can_tell_claim(transaction.now, killed)
+            {
+                record.state = ActionState::Allowed;
+                claimed = Claimed::Before;
+            }
+            return Ok(Ok(Opened { record, claimed }));
         }
     }
     let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
@@ -463,7 +492,7 @@ async fn submit(
     if verdict.decision != Decision::Deny
         && let Some(record) = join(transaction, &submission).await?
     {
-        return Ok(Ok(record));
+        return Ok(Ok(Opened { record, claimed: Claimed::No }));
     }
     let state = match verdict.decision {
         Decision::Allow => ActionState::Allowed,
@@ -477,6 +506,11 @@ async fn submit(
         expires_at: transaction.now.saturating_add(timeout),
         promised: false,
         in_client: verdict.in_client,
+    };
+    // A raised kill switch has denied it by now.
+    let (kept, claimed) = match life.after(Event::Claim(life.digest), transaction.now, false) {
+        (executing, Ok(())) if claims => (executing, Claimed::Now),
+        _ => (life, Claimed::No),
     };
     let parameters = serde_json::to_string(&submission.parameters)?;
     let user_context = serde_json::to_string(&submission.user_context)?;
@@ -504,7 +538,7 @@ async fn submit(
          request, in_client, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) \
          RETURNING id",
     )
-    .bind(state.as_str())
+    .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
     .bind(transaction.now)
@@ -538,7 +572,8 @@ async fn submit(
             event.subject(policies.source).detail(format!("{} policies", policies.count))
         })
         .await?;
-    let event = AuditEvent::new(AuditKind::Evaluated, Actor::agent(submission.requested_by));
+    let by = Actor::agent(submission.requested_by);
+    let event = AuditEvent::new(AuditKind::Evaluated, by.clone());
     let event = AuditEvent {
         decision: Some(verdict.decision),
         refusal: refusal.map(str::to_owned),
@@ -557,8 +592,13 @@ async fn submit(
         ..event.action(id).standing(life)?
     };
     transaction.note(event).await?;
+    if claimed == Claimed::Now {
+        let event = AuditEvent::new(AuditKind::Claimed, by).action(id);
+        let event = AuditEvent { digest: Some(submission.digest), ..event.standing(kept)? };
+        transaction.note(event).await?;
+    }
     match find(transaction, id).await? {
-        Some(record) => Ok(Ok(record)),
+        Some(record) => Ok(Ok(Opened { record: Record { state, ..record }, claimed })),
         None => Err(sqlx::Error::RowNotFound.into()),
     }
 }

@@ -37,7 +37,7 @@ use tokio::runtime::Handle;
 
 pub use actions::DecideError;
 pub(crate) use actions::{
-    Decider, Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict,
+    Claimed, Decider, Judged, NewAction, Opened, PoliciesUsed, ReportError, SubmitError, Verdict,
 };
 #[cfg(feature = "http")]
 pub(crate) use activity::Wanted;
