@@ -42,9 +42,9 @@ pub use identity::{
 };
 pub use life::{ActionState, UnknownState};
 pub use policy::{
-    CallDescription, Counts, Explanation, Finding, Held, Part, Pass, Place, PolicyError, PolicySet,
-    PolicyStatus, PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, ToolSchema,
-    check_policies,
+    CallDescription, Counts, Explanation, Finding, Held, Manifest, Match, Outcome, Part, Pass,
+    Place, PolicyError, PolicyReview, PolicySet, PolicyStatus, PolicySummary, Problem, Recent,
+    Review, RiskSource, TestCases, TestOutcome, ToolReview, ToolSchema, check_policies,
 };
 pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};

@@ -8,6 +8,7 @@ use syn::{Attribute, Expr, LitStr, Meta, Path};
 use crate::{
     args::{Arguments, Kind},
     diagnostics::{Diagnostics, alternatives, nearest},
+    rmcp,
     signature::{Function, unraw},
     template::{self, Segment},
 };
@@ -139,7 +140,7 @@ impl Action {
                 None
             }
             Some(text) => Some(text_tokens(text.value().trim())),
-            None if is_method => Some(match rmcp_text(&function.attrs, "description") {
+            None if is_method => Some(match rmcp::text(&function.attrs, "description") {
                 Some(text) => text_tokens(&text),
                 None => described(&function.attrs).unwrap_or_else(|| quote!("")),
             }),
@@ -405,7 +406,7 @@ fn tool_name(
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
     };
     if is_method {
-        return rmcp_text(&function.attrs, "name").unwrap_or_else(|| function.name());
+        return rmcp::text(&function.attrs, "name").unwrap_or_else(|| function.name());
     }
     let rule = "a tool's name has 1 to 64 ASCII letters, digits, `_`, `-` and `.`";
     match arguments.text("name") {
@@ -424,21 +425,6 @@ fn tool_name(
             name
         }
     }
-}
-
-/// What `#[tool(key = "…")]` says.
-fn rmcp_text(attrs: &[Attribute], key: &str) -> Option<String> {
-    let attr = attrs.iter().find(|attr| crate::signature::is(attr, "tool"))?;
-    let metas = attr
-        .parse_args_with(syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated)
-        .ok()?;
-    metas.iter().find_map(|meta| match meta {
-        Meta::NameValue(pair) if pair.path.is_ident(key) => match &pair.value {
-            Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    })
 }
 
 /// The description in doc attributes, up to the first section that speaks to

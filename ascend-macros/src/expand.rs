@@ -23,7 +23,8 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
     let function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(_) => {
-            out.push(signature::not_a_function(kind, item.clone()));
+            let message = format!("`#[{}]` goes on an `async fn`", kind.name());
+            out.push(signature::not_a_function(&message, item.clone()));
             let errors = out.into_tokens();
             return quote! { #item #errors };
         }

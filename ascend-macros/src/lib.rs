@@ -9,9 +9,11 @@ mod args;
 mod diagnostics;
 mod expand;
 mod parameter;
+mod rmcp;
 mod signature;
 mod suite;
 mod template;
+mod ungoverned;
 
 use proc_macro::TokenStream;
 
@@ -25,6 +27,11 @@ pub fn mcp_governance(arguments: TokenStream, item: TokenStream) -> TokenStream 
 #[proc_macro_attribute]
 pub fn high_risk_action(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(Kind::HighRisk, arguments.into(), item.into()).into()
+}
+
+#[proc_macro_attribute]
+pub fn ungoverned(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    ungoverned::attribute(arguments.into(), item.into()).into()
 }
 
 #[proc_macro]

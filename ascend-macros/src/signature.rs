@@ -12,6 +12,7 @@ use crate::{
     args::Kind,
     diagnostics::Diagnostics,
     parameter::{Parameter, Role, Unowned, check_parameter},
+    ungoverned::{self, UNGOVERNED},
 };
 
 /// The item under the attribute. Its body stays as written: it is never parsed.
@@ -69,6 +70,12 @@ impl Function {
         })
     }
 
+    /// The function without our attributes.
+    pub(crate) fn without_our_attributes(mut self) -> TokenStream {
+        self.attrs.retain(|attr| !is_ours(attr));
+        self.into_token_stream()
+    }
+
     /// The function as it would be without our attributes, so that what else
     /// is wrong with it is the only other thing to be reported.
     pub(crate) fn without_attributes(mut self) -> TokenStream {
@@ -103,7 +110,7 @@ pub(crate) fn is(attr: &Attribute, name: &str) -> bool {
 }
 
 fn is_ours(attr: &Attribute) -> bool {
-    Kind::ALL.iter().any(|kind| is(attr, kind.name()))
+    is(attr, UNGOVERNED) || Kind::ALL.iter().any(|kind| is(attr, kind.name()))
 }
 
 /// `allow`, `warn`, `deny`, `forbid`, `expect`.
@@ -112,8 +119,7 @@ pub(crate) fn is_lint_level(attr: &Attribute) -> bool {
 }
 
 /// The mistake of an attribute on something else than a function.
-pub(crate) fn not_a_function(kind: Kind, item: TokenStream) -> syn::Error {
-    let message = format!("`#[{}]` goes on an `async fn`", kind.name());
+pub(crate) fn not_a_function(message: &str, item: TokenStream) -> syn::Error {
     let keyword = |input: ParseStream<'_>| {
         input.call(Attribute::parse_outer)?;
         input.parse::<Visibility>()?;
@@ -150,6 +156,9 @@ pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
     if let Some(variadic) = &sig.variadic {
         out.at(variadic, "name the parameter and give it an owned type");
     }
+    for attr in function.attrs.iter().filter(|attr| is(attr, UNGOVERNED)) {
+        out.at(attr, ungoverned::governed(kind));
+    }
     let mut seen = vec![kind];
     for attr in &function.attrs {
         let Some(other) = Kind::ALL.into_iter().find(|kind| is(attr, kind.name())) else {
@@ -170,7 +179,7 @@ pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
 }
 
 /// What rmcp makes of an `async fn`.
-fn returns_boxed_future(sig: &Signature) -> bool {
+pub(crate) fn returns_boxed_future(sig: &Signature) -> bool {
     matches!(&sig.output, ReturnType::Type(_, ty)
         if last_segment(ty).is_some_and(|segment| segment.ident == "Pin"))
 }

@@ -94,6 +94,8 @@ pub use trace::{TraceContext, TraceParent};
 pub use ascend_macros::high_risk_action;
 #[doc = include_str!("../docs/mcp_governance.md")]
 pub use ascend_macros::mcp_governance;
+#[doc = include_str!("../docs/ungoverned.md")]
+pub use ascend_macros::ungoverned;
 
 /// Futures that an [`Authority`] returns.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Hints, Route, Tools, digest};
+use crate::{Hints, Route, ToolSpec, Tools, digest};
 
 /// What an agent may do with a server: every tool with its action, its resource,
 /// its floor, its sensitive arguments and its schemas, as stable JSON.
@@ -28,7 +28,10 @@ use crate::{Hints, Route, Tools, digest};
 /// assert!(manifest.contains(r#""requireHumanApproval": true"#));
 /// ```
 ///
-/// `ascend-center policy check --tools` reads it.
+/// A tool of an rmcp server that [`#[ungoverned]`](macro@crate::ungoverned) exempts has
+/// `"governed": false` in the place of action, resource and floor, and the reason.
+///
+/// `ascend-center policy check --tools` and `--manifest` read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Manifest {
     /// The version of this form.
@@ -58,9 +61,53 @@ impl fmt::Display for Manifest {
     }
 }
 
+#[cfg(feature = "server")]
+impl Extend<Value> for Manifest {
+    fn extend<I: IntoIterator<Item = Value>>(&mut self, entries: I) {
+        self.tools.extend(entries);
+    }
+}
+
 fn entry(route: &Route) -> Value {
-    let spec = route.spec();
-    let input_schema = route.input_schema();
+    of_tool(route.spec(), route.input_schema(), route.output_schema())
+}
+
+/// A governed method of an rmcp server.
+#[cfg(feature = "server")]
+pub(crate) fn of_method(spec: &ToolSpec, listing: &rmcp::model::Tool) -> Value {
+    let output_schema = listing.output_schema.as_deref().cloned();
+    let mut entry = of_tool(spec, (*listing.input_schema).clone(), output_schema);
+    entry["description"] = listing.description.as_deref().unwrap_or_default().into();
+    if let Some(title) = &listing.title {
+        entry["title"] = title.clone().into();
+    }
+    entry
+}
+
+/// A tool that nobody is asked about, and why.
+#[cfg(feature = "server")]
+pub(crate) fn of_ungoverned(listing: &rmcp::model::Tool, reason: Option<&str>) -> Value {
+    let input_schema = Value::Object((*listing.input_schema).clone());
+    let hash = digest::of_value(&input_schema);
+    let mut entry = json!({
+        "name": listing.name,
+        "description": listing.description.as_deref().unwrap_or_default(),
+        "governed": false,
+        "reason": reason,
+        "inputSchema": input_schema,
+        "inputSchemaSha256": hash.to_string(),
+    });
+    if let Some(schema) = listing.output_schema.as_deref() {
+        entry["outputSchema"] = schema.clone().into();
+    }
+    entry
+}
+
+fn of_tool(
+    spec: &ToolSpec,
+    input_schema: Map<String, Value>,
+    output_schema: Option<Map<String, Value>>,
+) -> Value {
     let sensitive: Vec<&str> = spec
         .parameters
         .iter()
@@ -103,7 +150,7 @@ fn entry(route: &Route) -> Value {
         ("summary", spec.summary.map(|summary| summary.to_string().into())),
         ("approvalTimeoutSeconds", spec.approval_timeout.map(|it| it.as_secs().into())),
         ("metadata", (!metadata.is_empty()).then(|| metadata.into())),
-        ("outputSchema", route.output_schema().map(Value::Object)),
+        ("outputSchema", output_schema.map(Value::Object)),
     ];
     for (key, value) in optional {
         if let Some(value) = value {

@@ -94,6 +94,43 @@ pub fn verb_with_facts(verb: &'static str, facts: impl IsFacts) -> Verb {
     Verb::from(verb).with_facts(facts)
 }
 
+/// What rmcp lists as the metadata of a governed method.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn governed(
+    meta: Option<rmcp::model::MetaObject>,
+    spec: &'static ToolSpec,
+) -> rmcp::model::MetaObject {
+    use crate::server::marks::{Mark, marked};
+
+    marked(meta, Mark::Governed(spec))
+}
+
+/// What rmcp lists as the metadata of an ungoverned method.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn ungoverned(
+    meta: Option<rmcp::model::MetaObject>,
+    name: &'static str,
+    reason: &'static str,
+) -> rmcp::model::MetaObject {
+    use crate::server::marks::{Mark, marked};
+
+    marked(meta, Mark::Ungoverned { name, reason })
+}
+
+/// Without a server nobody reads what is listed.
+#[cfg(not(feature = "server"))]
+pub fn governed<M: Default>(meta: Option<M>, _: &'static ToolSpec) -> M {
+    meta.unwrap_or_default()
+}
+
+/// Without a server nobody reads what is listed.
+#[cfg(not(feature = "server"))]
+pub fn ungoverned<M: Default>(meta: Option<M>, _: &'static str, _: &'static str) -> M {
+    meta.unwrap_or_default()
+}
+
 /// Lets `&LazyLock<Governor>`, `&Arc<Governor>` and `&Governor` all be given
 /// as `governor = …`, by deref coercion.
 #[must_use]

@@ -6,6 +6,8 @@
 //! and runs every test. Nothing is skipped: what is missing is an error that says
 //! what to install.
 
+mod compile_time;
+
 use std::{
     env,
     error::Error,
@@ -20,14 +22,16 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [ARG…]   set up the official clients and run every test; ARGs go to `cargo test`
-  clients       only set up the official clients";
+  clients       only set up the official clients
+";
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let result = match arguments.next().as_deref() {
         Some("test") => test(&arguments.collect::<Vec<_>>()),
         Some("clients") => clients().map(drop),
-        _ => Err(USAGE.into()),
+        Some("compile-time") => compile_time::measure(&arguments.collect::<Vec<_>>()),
+        _ => Err(format!("{USAGE}{}", compile_time::USAGE).into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,9 +47,13 @@ fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
 fn test(arguments: &[String]) -> Result {
     let clients = clients()?;
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let cargo = cargo();
     // The end-to-end tests drive the built programs, as users do.
     run(Command::new(&cargo).args(["build", "--workspace", "--bins"]))?;
     run(Command::new(&cargo)

@@ -29,7 +29,9 @@ use crate::{
 };
 
 mod explain;
+mod review;
 pub use explain::{Explanation, Finding, Held, Part, Pass, RiskSource};
+pub use review::{Match, Outcome, PolicyReview, Review, ToolReview};
 
 /// A policy set in use.
 #[derive(Debug)]
@@ -350,24 +352,32 @@ impl Engine {
     }
 
     pub(super) fn doing(&self, asked: &Asked<'_>) -> Doing {
-        let namespace = asked.namespace.trim().to_ascii_lowercase();
-        let verb = asked.verb.trim().to_ascii_lowercase();
+        self.doing_of(asked.namespace, asked.verb)
+    }
+
+    fn doing_of(&self, namespace: &str, verb: &str) -> Doing {
+        let namespace = namespace.trim().to_ascii_lowercase();
+        let verb = verb.trim().to_ascii_lowercase();
         let id = format!("{namespace}.{verb}");
         // A dot in the verb would make `a` + `b.c` pass for `a.b` + `c`.
         let declared = if verb.contains('.') { None } else { self.actions.get(&id) };
-        if let Some(ancestors) = declared {
-            let class = ancestors
-                .iter()
-                .filter_map(|uid| Class::named(uid.id().unescaped()))
-                .max_by_key(|class| class.risk(&namespace))
-                .unwrap_or(Class::Other);
-            let key = SliceKey::Declared(id.clone());
-            return Doing { id, class, ancestors: ancestors.clone(), key };
-        }
-        let class = Class::of(&verb);
+        let Some(ancestors) = declared else {
+            return self.undeclared(&namespace, id, Class::of(&verb));
+        };
+        let class = ancestors
+            .iter()
+            .filter_map(|uid| Class::named(uid.id().unescaped()))
+            .max_by_key(|class| class.risk(&namespace))
+            .unwrap_or(Class::Other);
+        let key = SliceKey::Declared(id.clone());
+        Doing { id, class, ancestors: ancestors.clone(), key }
+    }
+
+    /// An action that the schema does not declare, in a namespace in lower case.
+    fn undeclared(&self, namespace: &str, id: String, class: Class) -> Doing {
         let mut ancestors = HashSet::from([self.types.action(class.as_str())]);
         // A namespace named like a class must not lend that class's permits.
-        let area = Some(namespace)
+        let area = Some(namespace.to_owned())
             .filter(|name| Class::named(name).is_none() && self.actions.contains_key(name));
         if let Some(area) = &area {
             ancestors.insert(self.types.action(area));

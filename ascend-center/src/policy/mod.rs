@@ -11,6 +11,7 @@ mod engine;
 mod grants;
 mod live;
 mod load;
+mod manifest;
 mod parts;
 mod problem;
 mod reads;
@@ -29,10 +30,14 @@ pub use cases::{TestCases, TestOutcome};
 pub(crate) use engine::Engine;
 #[cfg(feature = "page")]
 pub(crate) use engine::Listed;
-pub use engine::{Explanation, Finding, Held, Part, Pass, RiskSource};
+pub use engine::{
+    Explanation, Finding, Held, Match, Outcome, Part, Pass, PolicyReview, Review, RiskSource,
+    ToolReview,
+};
 pub use live::PolicyStatus;
 pub(crate) use live::{Origin, Policies};
 use load::{DEFAULT_POLICIES, DEFAULT_SCHEMA, SCHEMA_FILE};
+pub use manifest::Manifest;
 pub use problem::{Place, PolicyError, Problem};
 pub use recent::{Counts, Recent};
 pub(crate) use recent::{Needs, Scope, Window};

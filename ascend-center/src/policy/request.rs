@@ -164,6 +164,81 @@ fn facts(pairs: &mut Pairs, asked: &Asked<'_>, parts: &Parts) -> Result<(), Unfi
     Ok(())
 }
 
+/// The facts that a call may bring along, by their names in the context.
+pub(super) const FACTS: [&str; 3] = ["sql", "shell", "file"];
+
+/// What is the same for every call of a tool.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    pub(super) server: &'a str,
+    pub(super) tool: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) verb: Option<&'a str>,
+    pub(super) high_risk: bool,
+    pub(super) resource: Option<&'a str>,
+    pub(super) metadata: &'a BTreeMap<String, String>,
+    /// Which of the [`FACTS`] come along.
+    pub(super) facts: [bool; FACTS.len()],
+}
+
+/// A request with all that is known, and unknowns for the rest, each by the name
+/// under which policies read it. What may be absent is not unknown but left out, or
+/// there: Cedar would take an unknown attribute for one that is there.
+pub(super) fn partial(
+    types: &Types,
+    known: &Known<'_>,
+    action: EntityUid,
+    ancestors: HashSet<EntityUid>,
+) -> Result<(Request, Entities), Unfit> {
+    let unknown = |name: &str| {
+        let value = RestrictedExpression::new_unknown(format!("context.{name}"));
+        (name.to_owned(), value)
+    };
+    let principal = uid(&types.agent, known.server);
+    let metadata = uid(&types.texts, "metadata");
+    let tags: Pairs =
+        known.metadata.iter().map(|(key, value)| (key.clone(), string(value))).collect();
+    let id = [("id".to_owned(), string(known.server))];
+    let mut entities = vec![
+        Entity::new_no_attrs(action.clone(), ancestors),
+        Entity::new_with_tags(principal.clone(), id, [], [])?,
+        Entity::new_with_tags(metadata.clone(), [], [], tags)?,
+    ];
+    let mut pairs = vec![
+        ("server".to_owned(), string(known.server)),
+        ("tool".to_owned(), string(known.tool)),
+        ("namespace".to_owned(), string(known.namespace)),
+        known.verb.map_or_else(|| unknown("verb"), |verb| ("verb".to_owned(), string(verb))),
+        ("high_risk".to_owned(), flag(known.high_risk)),
+        ("metadata".to_owned(), RestrictedExpression::new_entity_uid(metadata)),
+    ];
+    let others = ["now", "session", "text", "number", "flag", "user", "recent"];
+    pairs.extend(others.map(unknown));
+    // A call has the arguments of its own tool alone.
+    let is_word = known.tool.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let name = match known.tool {
+        tool if is_word => format!("arguments.{tool}"),
+        tool => format!("arguments[\"{tool}\"]"),
+    };
+    let own = [(known.tool.to_owned(), unknown(&name).1)];
+    pairs.push(("arguments".to_owned(), RestrictedExpression::new_record(own)?));
+    let facts = FACTS.into_iter().zip(known.facts);
+    pairs.extend(facts.filter(|(_, is_there)| *is_there).map(|(fact, _)| unknown(fact)));
+
+    let request =
+        Request::builder().principal(principal).action(action).context(Context::from_pairs(pairs)?);
+    let request = match known.resource {
+        Some(resource) => {
+            let id = uid(&types.resource, resource);
+            let attributes = resource_attributes(resource);
+            entities.push(Entity::new_with_tags(id.clone(), attributes, [], [])?);
+            request.resource(id)
+        }
+        None => request.unknown_resource_with_type(types.resource.clone()),
+    };
+    Ok((request.build(), Entities::from_entities(entities, None)?))
+}
+
 /// `context.recent`, as far as the policies read it, and the sums that it names.
 fn recent(
     types: &Types,

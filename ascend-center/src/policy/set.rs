@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Engine, PolicyError, PolicySummary, TestCases, TestOutcome, call::CallDescription, cases,
-    engine::Explanation, load::Files, tools::ToolSchema,
+    Engine, Manifest, PolicyError, PolicySummary, Review, TestCases, TestOutcome,
+    call::CallDescription, cases, engine::Explanation, load::Files, tools::ToolSchema,
 };
 
 /// A checked policy set that decides nothing: to explain it, to test it, and to
@@ -93,6 +93,15 @@ impl PolicySet {
     #[must_use]
     pub fn explain(&self, call: &CallDescription) -> Explanation {
         self.engine.explain(&call.asked())
+    }
+
+    /// What the policies let the tools of a manifest do, before any is called.
+    ///
+    /// It errs on the side of warning: what cannot be ruled out for some arguments,
+    /// facts, user or time is said to be possible.
+    #[must_use]
+    pub fn review(&self, manifest: &Manifest) -> Review {
+        self.engine.review(manifest)
     }
 
     /// Asks the policies each case.

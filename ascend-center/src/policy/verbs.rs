@@ -12,7 +12,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 6] =
+    pub(super) const ALL: [Self; 6] =
         [Self::Read, Self::Write, Self::Delete, Self::Drop, Self::Execute, Self::Other];
 
     /// The class of `verb`, in lower case.

@@ -2,12 +2,15 @@
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut};
+use syn::{
+    Attribute, FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut,
+};
 
 use super::{body, bound, crate_path, span_at, spec};
 use crate::{
     action::{Action, Template},
     parameter::{MethodParameter, MethodRole},
+    rmcp,
     signature::{Function, unraw},
     template::Segment,
 };
@@ -41,6 +44,7 @@ pub(super) fn expand(
         })
         .collect();
     let spec = spec(action, ident, &described, &[], &str::to_owned);
+    let (attrs, spec_of_tool, spec) = metadata(&sdk, attrs, ident, &spec);
 
     let arguments = parameters.iter().zip(&values).filter_map(|(parameter, value)| {
         let span = at(&parameter.ty);
@@ -131,7 +135,7 @@ pub(super) fn expand(
     let guarded = quote_spanned! {at_return=>
         #sdk_at_return::__private::guard(
             governor,
-            SPEC,
+            #spec,
             verb,
             arguments,
             context,
@@ -142,7 +146,6 @@ pub(super) fn expand(
     let mut block = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
-            const SPEC: &#sdk::ToolSpec = &#spec;
             #fields
             let governor = #governor;
             let verb = #verb;
@@ -164,7 +167,37 @@ pub(super) fn expand(
         }
     }
     let block = TokenTree::Group(block);
-    quote!(#(#attrs)* #(#inner_attrs)* #vis #sig #block)
+    quote!(#spec_of_tool #(#attrs)* #(#inner_attrs)* #vis #sig #block)
+}
+
+/// The attributes, the item that has the metadata, and its name. That of a tool
+/// stands beside the method, where rmcp's description of the tool can name it too.
+fn metadata(
+    sdk: &TokenStream,
+    attrs: &[Attribute],
+    ident: &Ident,
+    spec: &TokenStream,
+) -> (Vec<Attribute>, Option<TokenStream>, TokenStream) {
+    let span = span_at(ident);
+    let name = format_ident!("__{}_SPEC", unraw(ident).to_uppercase(), span = span);
+    let constant = quote_spanned!(span=> Self::#name);
+    let marked = rmcp::with_meta(
+        attrs,
+        |meta| quote_spanned!(span=> #sdk::__private::governed(#meta, #constant)),
+    );
+    match marked {
+        Some(attrs) => {
+            let item = quote_spanned! {span=>
+                #[doc(hidden)]
+                const #name: &'static #sdk::ToolSpec = &#spec;
+            };
+            (attrs, Some(item), constant)
+        }
+        None => {
+            let constant = quote_spanned!(span=> const { &#spec });
+            (attrs.to_vec(), None, constant)
+        }
+    }
 }
 
 /// Where tokens of ours that ask something of a type stand.

@@ -379,49 +379,56 @@ fn a_method() {
         },
         &expect![[r#"
             impl Server {
-                #[tool(name = "delete_table")]
+                #[doc(hidden)]
+                const __DELETE_SPEC: &'static ::ascend_sdk::ToolSpec = &::ascend_sdk::ToolSpec {
+                    name: "delete_table",
+                    title: ::core::option::Option::None,
+                    description: "",
+                    namespace: "database",
+                    verb: ::core::option::Option::Some("delete"),
+                    resource: ::ascend_sdk::Template(
+                        &[
+                            ::ascend_sdk::Segment::Literal("database://"),
+                            ::ascend_sdk::Segment::Parameter("table"),
+                        ],
+                    ),
+                    summary: ::core::option::Option::None,
+                    floor: ::ascend_sdk::Floor {
+                        risk_level: ::core::option::Option::None,
+                        require_human_approval: false,
+                    },
+                    approval_timeout: ::core::option::Option::None,
+                    metadata: &[],
+                    parameters: &[
+                        ::ascend_sdk::Parameter {
+                            name: "pin",
+                            sensitive: true,
+                        },
+                    ],
+                    state: &[],
+                    hints: ::ascend_sdk::Hints {
+                        read_only: ::core::option::Option::None,
+                        destructive: ::core::option::Option::None,
+                        idempotent: ::core::option::Option::None,
+                        open_world: ::core::option::Option::None,
+                    },
+                    location: ::ascend_sdk::Location {
+                        file: ::core::file!(),
+                        line: ::core::line!(),
+                    },
+                };
+                #[tool(
+                    name = "delete_table",
+                    meta = ::ascend_sdk::__private::governed(
+                        ::core::option::Option::None,
+                        Self::__DELETE_SPEC
+                    )
+                )]
                 async fn delete(
                     &self,
                     parameter_0: Parameters<Deletion>,
                     parameter_1: RequestContext<RoleServer>,
                 ) -> Result<CallToolResult, ErrorData> {
-                    const SPEC: &::ascend_sdk::ToolSpec = &::ascend_sdk::ToolSpec {
-                        name: "delete_table",
-                        title: ::core::option::Option::None,
-                        description: "",
-                        namespace: "database",
-                        verb: ::core::option::Option::Some("delete"),
-                        resource: ::ascend_sdk::Template(
-                            &[
-                                ::ascend_sdk::Segment::Literal("database://"),
-                                ::ascend_sdk::Segment::Parameter("table"),
-                            ],
-                        ),
-                        summary: ::core::option::Option::None,
-                        floor: ::ascend_sdk::Floor {
-                            risk_level: ::core::option::Option::None,
-                            require_human_approval: false,
-                        },
-                        approval_timeout: ::core::option::Option::None,
-                        metadata: &[],
-                        parameters: &[
-                            ::ascend_sdk::Parameter {
-                                name: "pin",
-                                sensitive: true,
-                            },
-                        ],
-                        state: &[],
-                        hints: ::ascend_sdk::Hints {
-                            read_only: ::core::option::Option::None,
-                            destructive: ::core::option::Option::None,
-                            idempotent: ::core::option::Option::None,
-                            open_world: ::core::option::Option::None,
-                        },
-                        location: ::ascend_sdk::Location {
-                            file: ::core::file!(),
-                            line: ::core::line!(),
-                        },
-                    };
                     let _ = || {
                         let _ = &parameter_0.0.table;
                     };
@@ -440,7 +447,7 @@ fn a_method() {
                     };
                     ::ascend_sdk::__private::guard(
                             governor,
-                            SPEC,
+                            Self::__DELETE_SPEC,
                             verb,
                             arguments,
                             context,

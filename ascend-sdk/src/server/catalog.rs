@@ -1,7 +1,7 @@
 //! The tools that a server offers, checked before anything is served.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,9 +9,11 @@ use rmcp::model::{JsonObject, Tool as Listing, ToolAnnotations};
 
 use super::{
     error::{Mistake, Mistakes, ServeError, nearest},
+    marks::Mark,
+    rmcp_server::{self, RmcpServer, RmcpTool},
     status_tool::{self, StatusTool},
 };
-use crate::{Governor, Location, Route, State, Tools};
+use crate::{Governor, Location, Route, State, Tools, manifest};
 
 /// Which of a server's tools clients may use.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +27,71 @@ impl Lists {
     fn permits(&self, name: &str) -> bool {
         self.allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
             && !self.blocked.contains(name)
+    }
+}
+
+/// The tools that are not governed functions.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    pub(crate) servers: Vec<RmcpServer>,
+    /// Tools that may run ungoverned, and why.
+    pub(crate) exempt: Vec<(String, String)>,
+}
+
+impl Others {
+    fn tools(&self) -> impl Iterator<Item = &(Listing, Option<Mark>)> {
+        self.servers.iter().flat_map(|server| &server.tools)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools().map(|(listing, _)| &*listing.name)
+    }
+
+    /// Why `name` may run ungoverned.
+    fn reason<'a>(&'a self, name: &str, mark: Option<&Mark>) -> Option<&'a str> {
+        match mark {
+            Some(Mark::Ungoverned { reason, .. }) => Some(reason),
+            Some(Mark::Governed(_)) => None,
+            None => self.exempt.iter().find(|(tool, _)| tool == name).map(|(_, why)| &**why),
+        }
+    }
+
+    /// For the manifest.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = serde_json::Value> {
+        self.tools().map(|(listing, mark)| match mark {
+            Some(Mark::Governed(spec)) => manifest::of_method(spec, listing),
+            _ => manifest::of_ungoverned(listing, self.reason(&listing.name, mark.as_ref())),
+        })
+    }
+
+    fn check(&self, mistakes: &mut Vec<Mistake>) {
+        for (listing, mark) in self.tools() {
+            let name = &*listing.name;
+            if mark.is_none() && self.reason(name, None).is_none() {
+                mistakes.push(Mistake::Ungoverned { name: name.to_owned() });
+            }
+        }
+        let mut named = HashSet::new();
+        for (name, reason) in &self.exempt {
+            let name = name.clone();
+            if reason.trim().is_empty() {
+                mistakes.push(Mistake::NoReason { name: name.clone() });
+            }
+            match self.tools().find(|(listing, _)| listing.name == name) {
+                Some((_, Some(mark))) => {
+                    let governed = matches!(mark, Mark::Governed(_));
+                    mistakes.push(Mistake::NotUngoverned { name, governed });
+                }
+                Some((_, None)) if !named.insert(name.clone()) => {
+                    mistakes.push(Mistake::NotUngoverned { name, governed: false });
+                }
+                Some((_, None)) => {}
+                None => {
+                    let suggestion = nearest(&name, self.names()).map(str::to_owned);
+                    mistakes.push(Mistake::UnknownTool { list: "ungoverned", name, suggestion });
+                }
+            }
+        }
     }
 }
 
@@ -88,6 +155,7 @@ impl Offer {
 /// A tool as clients find it.
 pub(crate) enum Entry<'a> {
     Open(&'a Offer),
+    Rmcp(&'a RmcpTool),
     /// The server's own `approval_status`.
     StatusTool,
     Blocked,
@@ -97,6 +165,9 @@ pub(crate) enum Entry<'a> {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     offers: HashMap<&'static str, Offer>,
+    rmcp: HashMap<String, RmcpTool>,
+    /// Those of them that nobody is asked about, and why.
+    ungoverned: Vec<(String, String)>,
     lists: Lists,
     has_status_tool: bool,
     /// In the order in which the tools were given.
@@ -108,6 +179,7 @@ impl Catalog {
     pub(crate) fn new(
         tools: &Tools,
         state: &State,
+        others: Others,
         lists: Lists,
         has_status_tool: bool,
         mut mistakes: Vec<Mistake>,
@@ -140,6 +212,13 @@ impl Catalog {
                 }
             }
         }
+        others.check(&mut mistakes);
+        let mut taken: HashSet<&str> = places.keys().copied().chain(own).collect();
+        for name in others.names() {
+            if !taken.insert(name) {
+                mistakes.push(Mistake::SameName { name: name.to_owned() });
+            }
+        }
         let named = lists
             .allowed
             .iter()
@@ -147,21 +226,39 @@ impl Catalog {
             .map(|name| ("allow_tools", name))
             .chain(lists.blocked.iter().map(|name| ("block_tools", name)));
         for (list, name) in named {
-            if !offers.contains_key(name.as_str()) && own != Some(name.as_str()) {
-                let names = tools.routes().iter().map(|route| route.spec().name).chain(own);
-                let suggestion = nearest(name, names);
+            if !taken.contains(name.as_str()) {
+                let suggestion = nearest(name, taken.iter().copied()).map(str::to_owned);
                 mistakes.push(Mistake::UnknownTool { list, name: name.clone(), suggestion });
             }
         }
         Mistakes::check(mistakes)?;
+        let described =
+            others.tools().map(|(tool, mark)| rmcp_server::described(tool, mark.as_ref()));
         let listed = tools
             .routes()
             .iter()
-            .filter(|route| lists.permits(route.spec().name))
             .map(listing)
+            .chain(described)
+            .filter(|tool| lists.permits(&tool.name))
             .chain(own.filter(|name| lists.permits(name)).map(|_| StatusTool::listing()))
             .collect();
-        Ok(Self { offers, lists, has_status_tool, listed })
+        let ungoverned = others
+            .tools()
+            .filter_map(|(tool, mark)| {
+                let reason = others.reason(&tool.name, mark.as_ref())?;
+                lists.permits(&tool.name).then(|| (tool.name.to_string(), reason.to_owned()))
+            })
+            .collect();
+        let rmcp = others
+            .servers
+            .into_iter()
+            .flat_map(|RmcpServer { handler, tools }| {
+                tools.into_iter().map(move |(listing, _)| {
+                    (listing.name.to_string(), RmcpTool::new(handler.clone(), listing))
+                })
+            })
+            .collect();
+        Ok(Self { offers, rmcp, ungoverned, lists, has_status_tool, listed })
     }
 
     /// Whether clients may use the server's own `approval_status`.
@@ -170,12 +267,21 @@ impl Catalog {
     }
 
     pub(crate) fn find(&self, name: &str) -> Entry<'_> {
-        match self.offers.get(name) {
-            None if !(self.has_status_tool && name == status_tool::NAME) => Entry::Unknown,
-            _ if !self.lists.permits(name) => Entry::Blocked,
-            Some(offer) => Entry::Open(offer),
-            None => Entry::StatusTool,
-        }
+        let entry = if let Some(offer) = self.offers.get(name) {
+            Entry::Open(offer)
+        } else if let Some(tool) = self.rmcp.get(name) {
+            Entry::Rmcp(tool)
+        } else if self.has_status_tool && name == status_tool::NAME {
+            Entry::StatusTool
+        } else {
+            return Entry::Unknown;
+        };
+        if self.lists.permits(name) { entry } else { Entry::Blocked }
+    }
+
+    /// The tools that nobody is asked about, and why.
+    pub(crate) fn ungoverned(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ungoverned.iter().map(|(tool, reason)| (&**tool, &**reason))
     }
 
     /// A tool as `tools/list` shows it.

@@ -64,6 +64,37 @@ pub enum Mistake {
         /// Where the second is written.
         second: Location,
     },
+    /// A tool of an rmcp server has the name of another tool.
+    #[error("two tools are named `{name}`, one of them an rmcp server's; give one another name")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// A tool of an rmcp server is not governed, and nothing says why.
+    #[error(
+        "the tool `{name}` is not governed: put `#[mcp_governance(…)]` or `#[high_risk_action(…)]` above its `#[tool]`, or say why it needs neither, with `#[ungoverned(reason = \"…\")]` there or `.ungoverned(\"{name}\", \"…\")` on the server"
+    )]
+    Ungoverned {
+        /// The name.
+        name: String,
+    },
+    /// `ungoverned` names a tool that an attribute already speaks of.
+    #[error(
+        "`.ungoverned(\"{name}\", …)` names a tool that {}; remove one of them",
+        if *.governed { "is governed" } else { "is said to be ungoverned already" }
+    )]
+    NotUngoverned {
+        /// The name.
+        name: String,
+        /// Whether it is governed.
+        governed: bool,
+    },
+    /// `ungoverned` gives no reason.
+    #[error("`.ungoverned(\"{name}\", …)` gives no reason; say why nobody needs to be asked")]
+    NoReason {
+        /// The name.
+        name: String,
+    },
     /// A tool has the name of one that the server was told to offer itself.
     #[error(
         "the tool at {location} is named `{name}`, as one of the server's own; give it another name with `name = \"…\"`, or leave out `.offer_{name}()`"
@@ -82,15 +113,15 @@ pub enum Mistake {
         /// The type.
         type_name: &'static str,
     },
-    /// The allow list or the block list names a tool that does not exist.
+    /// The allow list, the block list or `ungoverned` names a tool that does not exist.
     #[error("`{list}` names `{name}`, and no tool is named so{}", did_you_mean(.suggestion))]
     UnknownTool {
-        /// `allow_tools` or `block_tools`.
+        /// `allow_tools`, `block_tools` or `ungoverned`.
         list: &'static str,
         /// The name.
         name: String,
         /// The tool whose name is nearest, if one is near.
-        suggestion: Option<&'static str>,
+        suggestion: Option<String>,
     },
     /// The key of `request_state_key` is too short to be secret.
     #[error("`request_state_key` has {bytes} bytes; give it 32 or more, all of them random")]
@@ -100,15 +131,15 @@ pub enum Mistake {
     },
 }
 
-fn did_you_mean(suggestion: &Option<&'static str>) -> String {
-    suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
 /// The name nearest to `wanted`, if it is near enough to be a slip.
-pub(crate) fn nearest(
+pub(crate) fn nearest<'a>(
     wanted: &str,
-    names: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     names
         .into_iter()
         .map(|name| (distance(wanted, name), name))

@@ -57,6 +57,15 @@ impl Handler {
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
+            Entry::Rmcp(tool) => {
+                if self.is_busy() {
+                    return Err(busy());
+                }
+                request.arguments = Some(arguments(&mut context, request.arguments.take()));
+                let _in_flight = server.calls.token();
+                let governor = server.governor.clone();
+                return Box::pin(tool.call(governor, request, context)).await;
+            }
             Entry::StatusTool => {
                 return Ok(Box::pin(self.approval_status(request, context)).await.into());
             }
@@ -75,9 +84,8 @@ impl Handler {
                 ));
             }
         };
-        if server.calls.len() >= server.limits.concurrent_calls {
-            let text = "the server is busy: too many calls are in flight; try again later";
-            return Err(ErrorData::new(ErrorCode(-32000), text, None));
+        if self.is_busy() {
+            return Err(busy());
         }
         let arguments = arguments(&mut context, request.arguments.take());
         let arguments = match offer.check(arguments) {
@@ -167,6 +175,10 @@ impl Handler {
         }
     }
 
+    fn is_busy(&self) -> bool {
+        self.server.calls.len() >= self.server.limits.concurrent_calls
+    }
+
     fn result(&self, ended: Ended, offer: &Offer, is_legacy: bool) -> CallToolResult {
         let pending = answer::pending(&ended).cloned();
         let mut result = answer::result(ended, offer.output, is_legacy);
@@ -236,6 +248,11 @@ impl Handler {
 fn arguments(context: &mut RequestContext<RoleServer>, given: Option<JsonObject>) -> JsonObject {
     let hidden = context.extensions.remove::<HiddenArguments>().map(|hidden| hidden.0);
     hidden.or(given).unwrap_or_default()
+}
+
+fn busy() -> ErrorData {
+    let text = "the server is busy: too many calls are in flight; try again later";
+    ErrorData::new(ErrorCode(-32000), text, None)
 }
 
 /// Whether the request is of a version before 2026-07-28.

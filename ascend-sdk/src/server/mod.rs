@@ -85,10 +85,12 @@ mod in_client;
 mod legs;
 mod lines;
 mod logging;
+pub(crate) mod marks;
 pub(crate) mod message;
 pub(crate) mod method;
 mod outbox;
 mod progress;
+mod rmcp_server;
 mod salvage;
 mod session;
 #[cfg(feature = "streamable-http")]
@@ -101,6 +103,7 @@ mod transport;
 
 use std::{sync::Arc, time::Duration};
 
+use rmcp::ServerHandler;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
@@ -109,11 +112,13 @@ pub use error::{Mistake, Mistakes, ServeError};
 #[cfg(feature = "streamable-http")]
 pub use http::HttpServer;
 pub use logging::log_filter;
+pub use marks::RmcpTools;
 
 use self::{
-    catalog::{Catalog, Lists},
+    catalog::{Catalog, Lists, Others},
     in_client::InClient,
     legs::Legs,
+    rmcp_server::RmcpServer,
     status_tool::StatusTool,
     stdio::Sink,
     tasks::Tasks,
@@ -130,6 +135,7 @@ pub struct GovernedServer {
     instructions: Option<String>,
     state: State,
     tools: Tools,
+    others: Others,
     lists: Lists,
     limits: Limits,
     hold: Option<Option<Duration>>,
@@ -202,6 +208,7 @@ impl GovernedServer {
             instructions: None,
             state: State::default(),
             tools: Tools::new(),
+            others: Others::default(),
             lists: Lists::default(),
             limits: Limits::default(),
             hold: None,
@@ -244,6 +251,64 @@ impl GovernedServer {
         self
     }
 
+    /// Adds the tools of an rmcp server: those that `tools` lists, each governed by
+    /// an attribute above its `#[tool]`, or marked
+    /// [`#[ungoverned(reason = "…")]`](macro@crate::ungoverned) there. One that is
+    /// neither keeps this server from starting. The governed ones are under this
+    /// server's governor.
+    ///
+    /// ```
+    /// # use ascend_sdk::{GovernedServer, Governor, mcp_governance, ungoverned};
+    /// # use rmcp::{ErrorData, ServerHandler, tool, tool_handler, tool_router, model::CallToolResult};
+    /// #[derive(Clone)]
+    /// struct Notes;
+    ///
+    /// #[tool_router]
+    /// impl Notes {
+    ///     /// Deletes all notes.
+    ///     #[mcp_governance(action_type = "notes.delete", resource = "notes")]
+    ///     #[tool]
+    ///     async fn delete_notes(&self) -> Result<CallToolResult, ErrorData> {
+    ///         Ok(CallToolResult::success(vec![]))
+    ///     }
+    ///
+    ///     /// Says which version this is.
+    ///     #[ungoverned(reason = "it has no arguments and tells nothing secret")]
+    ///     #[tool]
+    ///     fn version(&self) -> String {
+    ///         "1".to_owned()
+    ///     }
+    /// }
+    ///
+    /// #[tool_handler]
+    /// impl ServerHandler for Notes {}
+    ///
+    /// # fn example(governor: Governor) -> GovernedServer {
+    /// GovernedServer::new("notes", governor).rmcp(Notes, Notes::tool_router)
+    /// # }
+    /// ```
+    ///
+    /// The tools are listed once, now: what the rmcp server offers later, or answers
+    /// without listing it, no client gets, and a tool whose schema is another by then
+    /// is refused. Only its tools are served, no prompts or resources. Its calls wait
+    /// as [methods](macro@crate::mcp_governance#methods) do.
+    pub fn rmcp<H: ServerHandler, T: RmcpTools>(
+        mut self,
+        handler: H,
+        tools: impl FnOnce() -> T,
+    ) -> Self {
+        self.others.servers.push(RmcpServer::new(handler, tools));
+        self
+    }
+
+    /// Lets a tool of an [rmcp server](Self::rmcp) run without being asked about, where
+    /// no attribute can say so, since its route is made by hand. The reason is for
+    /// reviewers: it is in the [manifest](Self::manifest), and in the log at the start.
+    pub fn ungoverned(mut self, tool: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.others.exempt.push((tool.into(), reason.into()));
+        self
+    }
+
     /// What an agent may do with the tools, as a document to be reviewed. Print it
     /// where the program is asked to, before anything is served:
     ///
@@ -257,7 +322,9 @@ impl GovernedServer {
     /// ```
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        Manifest::new(self.governor.server_id(), &self.tools)
+        let mut manifest = Manifest::new(self.governor.server_id(), &self.tools);
+        manifest.extend(self.others.entries());
+        manifest
     }
 
     /// Lets clients use these tools alone. Others are not listed, and a call of
@@ -396,8 +463,14 @@ impl GovernedServer {
     fn check(self) -> Result<Arc<Server>, ServeError> {
         let mut mistakes = Vec::new();
         let legs = Legs::new(self.state_key.as_ref(), &mut mistakes);
-        let catalog =
-            Catalog::new(&self.tools, &self.state, self.lists, self.has_status_tool, mistakes)?;
+        let catalog = Catalog::new(
+            &self.tools,
+            &self.state,
+            self.others,
+            self.lists,
+            self.has_status_tool,
+            mistakes,
+        )?;
         let status_tool = catalog.offers_status_tool().then(|| {
             StatusTool::new(std::iter::once(self.governor.clone()).chain(catalog.governors()))
         });
@@ -436,6 +509,9 @@ impl Server {
             authority = self.governor.authority().describe(),
             "serving over {transport}"
         );
+        for (tool, reason) in self.catalog.ungoverned() {
+            tracing::warn!(tool, reason, "runs ungoverned: nobody is asked");
+        }
     }
 
     /// Refuses what waits and what comes, and waits for reports until `deadline`.

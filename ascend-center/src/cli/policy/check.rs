@@ -2,16 +2,19 @@
 
 use ascend_center::PolicySet;
 
+use super::Otherwise;
 use crate::{Here, card::shown, say};
 
 /// Where there is a center, also by who is in its groups.
-pub(super) async fn check(set: &PolicySet, here: Here) -> anyhow::Result<()> {
+pub(super) async fn check(set: &PolicySet, here: Here, deny_warnings: bool) -> anyhow::Result<()> {
+    let mut warnings = 0;
     if set.names_groups()
         && let Ok(center) = here.existing(|config| config).await
     {
         let told = center.rules_of_without_people(set).await;
         center.close().await;
         for sentence in told? {
+            warnings += 1;
             say(&format!("warning: {}", shown(&sentence)))?;
         }
     }
@@ -22,5 +25,9 @@ pub(super) async fn check(set: &PolicySet, here: Here) -> anyhow::Result<()> {
         }
     }
     say(&format!("{} policies, no mistakes", summary.policies))?;
-    Ok(())
+    match warnings + summary.warnings.len() {
+        0 => Ok(()),
+        _ if !deny_warnings => Ok(()),
+        count => Err(Otherwise::warnings(count).into()),
+    }
 }

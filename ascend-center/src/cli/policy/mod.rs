@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod manifest;
 mod shadow;
 mod show;
 mod simulate;
@@ -9,7 +10,7 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
-use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
+use ascend_center::{CenterConfig, Manifest, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
 use crate::Here;
@@ -17,11 +18,23 @@ use crate::Here;
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Check policies: syntax, annotations, and types by the schema
+    ///
+    /// With a manifest also: which tools no policy permits, which policies match no
+    /// tool, and which tools may run without a person, and when.
     Check {
         /// A folder of policies, or one file [default: the built-in policies]
         path: Option<PathBuf>,
         #[command(flatten)]
         tools: Tools,
+        /// What a server prints with `--manifest`: what its tools do
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
+        /// Exit with 5 when there is a warning
+        #[arg(long)]
+        deny_warnings: bool,
+        /// As JSON
+        #[arg(long, requires = "manifest")]
+        json: bool,
     },
     /// Test policies: ask them the cases in files that end in `.test.toml`
     ///
@@ -95,7 +108,18 @@ pub(crate) struct Tools {
 impl Tools {
     /// The policies at `path`, or the built-in ones.
     fn read(&self, path: Option<&Path>) -> Result<PolicySet, PolicyError> {
-        let tools = self.tools.as_deref().map(ToolSchema::read).transpose()?.unwrap_or_default();
+        self.read_with(path, Vec::new())
+    }
+
+    /// The same, where these tools are known as well.
+    fn read_with(
+        &self,
+        path: Option<&Path>,
+        others: Vec<ToolSchema>,
+    ) -> Result<PolicySet, PolicyError> {
+        let mut tools =
+            self.tools.as_deref().map(ToolSchema::read).transpose()?.unwrap_or_default();
+        tools.extend(others);
         match path {
             Some(path) => PolicySet::read_with(path, tools),
             None => PolicySet::built_in_with(tools),
@@ -160,10 +184,26 @@ impl InUse {
 #[error("{0}")]
 pub(crate) struct Otherwise(String);
 
+impl Otherwise {
+    fn warnings(count: usize) -> Self {
+        Self(if count == 1 {
+            "there is 1 warning".to_owned()
+        } else {
+            format!("there are {count} warnings")
+        })
+    }
+}
+
 pub(crate) async fn run(command: PolicyCommand, here: Here) -> anyhow::Result<()> {
     match command {
-        PolicyCommand::Check { path, tools } => {
-            check::check(&tools.read(path.as_deref())?, here).await
+        PolicyCommand::Check { path, tools, manifest: None, deny_warnings, json: _ } => {
+            check::check(&tools.read(path.as_deref())?, here, deny_warnings).await
+        }
+        PolicyCommand::Check { path, tools, manifest: Some(file), deny_warnings, json } => {
+            let manifest = Manifest::read(&file)?;
+            let set = tools.read_with(path.as_deref(), manifest.schemas())?;
+            let telling = manifest::Telling { deny_warnings, json };
+            manifest::check(&set, &set.review(&manifest), &telling)
         }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
             let path = path.as_deref();
