@@ -1,5 +1,6 @@
 //! The center: policy, database and waiting, behind one handle.
 
+mod follow;
 #[cfg(feature = "http")]
 mod several;
 
@@ -15,6 +16,8 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+
+pub use follow::Follow;
 
 #[cfg(feature = "http")]
 use crate::identity::Gate;

@@ -26,7 +26,7 @@ pub use audit::{
     Broken, Checkpoint, EntryHash, Head, NotAHead, NotHex, Pruned, PublicKey, Signature,
     SignedHead, Tampering, VerifyAudit, verify_audit_file,
 };
-pub use center::{Center, CenterConfig, Changes, Durability, OpenError};
+pub use center::{Center, CenterConfig, Changes, Durability, Follow, OpenError};
 #[cfg(feature = "http")]
 pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
 #[cfg(feature = "oidc")]

@@ -9,6 +9,7 @@ mod audit;
 mod card;
 mod desk;
 mod keys;
+mod logging;
 mod pending;
 mod policy;
 mod remote;
@@ -27,7 +28,6 @@ use ascend_center::{AuditError, Center, CenterConfig, DecideError};
 use clap::{Parser, Subcommand};
 use desk::Desk;
 use remote::{Remote, RemoteError};
-use tracing_subscriber::EnvFilter;
 
 /// The authorization center: who may do what, and who approved it
 #[derive(Parser)]
@@ -36,6 +36,10 @@ struct Arguments {
     /// The center's directory [default: ascend-center in the user's data folder]
     #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
     directory: Option<PathBuf>,
+
+    /// How the log on stderr is written; RUST_LOG says how much of it
+    #[arg(long, global = true, env = "ASCEND_CENTER_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: logging::LogFormat,
 
     #[command(flatten)]
     elsewhere: Elsewhere,
@@ -117,8 +121,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Of one command the terminal tells already.
     let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = logging::start(arguments.log_format, level) {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -169,7 +175,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+async fn run(Arguments { directory, elsewhere, command, .. }: Arguments) -> anyhow::Result<()> {
     let command = match command {
         Command::Policy(command) => return policy::run(command, directory).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),

@@ -48,6 +48,7 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/api/sdk/approval/{id}", AgentOr(See)),
     (Method::GET, "/api/agent-activity", AgentOr(See)),
     (Method::GET, "/audit/logs", AgentOr(See)),
+    (Method::GET, "/api/v1/events", Person(See)),
     (Method::POST, "/api/registry/agents", Agent),
     (Method::DELETE, "/api/registry/agents/{agent_id}", AgentOr(Administer)),
     (Method::GET, "/api/registry/agents/{agent_id}/commands", AgentOr(See)),

@@ -16,6 +16,7 @@ mod commands;
 mod confirm;
 mod correlation;
 mod evaluate;
+mod events;
 mod fields;
 mod limits;
 mod mcp_servers;
@@ -126,6 +127,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(activity::details))
         .routes(routes!(activity::agent_activity))
         .routes(routes!(activity::audit_logs))
+        .routes(routes!(events::events))
         .routes(routes!(commands::kill_switch))
         .routes(routes!(commands::list))
         .routes(routes!(commands::acknowledge))

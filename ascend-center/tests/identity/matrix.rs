@@ -26,7 +26,7 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 50] = [
+static ENDPOINTS: [Endpoint; 51] = [
     (Method::GET, "/health", Anyone),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
     (Method::GET, "/api/v1/actions", Person(Viewer)),
@@ -52,6 +52,7 @@ static ENDPOINTS: [Endpoint; 50] = [
     (Method::GET, "/api/sdk/approval/{id}", OwnAgentOr(Viewer)),
     (Method::GET, "/api/agent-activity", AnyAgentOr(Viewer)),
     (Method::GET, "/audit/logs", AnyAgentOr(Viewer)),
+    (Method::GET, "/api/v1/events", Person(Viewer)),
     (Method::POST, "/api/registry/agents", AnyAgent),
     (Method::DELETE, "/api/registry/agents/nowhere", AnyAgentOr(Admin)),
     (Method::GET, "/api/registry/agents/nowhere/commands", AnyAgentOr(Viewer)),

@@ -1,0 +1,51 @@
+//! The log: on stderr alone, since stdout is for what commands answer.
+
+use std::{fmt, io};
+
+use clap::ValueEnum;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+};
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line, for programs.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Starts the log. What `RUST_LOG` says counts before `level`, which is written
+/// the same way: `info`, or `warn,ascend_center=debug`.
+pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
+    let filter = match EnvFilter::try_from_default_env() {
+        Ok(filter) => filter,
+        Err(_) => EnvFilter::try_new(level)
+            .map_err(|error| anyhow::anyhow!("`{level}` is no log level: {error}"))?,
+    };
+    tracing_subscriber::registry().with(filter).with(written(format)).try_init()?;
+    Ok(())
+}
+
+fn written<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    }
+}
