@@ -7,6 +7,7 @@
 
 mod audit;
 mod card;
+mod config;
 mod desk;
 mod keys;
 mod logging;
@@ -23,9 +24,9 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
-use ascend_center::{AuditError, Center, CenterConfig, DecideError};
-use clap::{Parser, Subcommand};
+use ascend_center::{AuditError, Center, DecideError};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use config::{Config, Settings};
 use desk::Desk;
 use remote::{Remote, RemoteError};
 
@@ -37,9 +38,9 @@ struct Arguments {
     #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
     directory: Option<PathBuf>,
 
-    /// How the log on stderr is written; RUST_LOG says how much of it
-    #[arg(long, global = true, env = "ASCEND_CENTER_LOG_FORMAT", value_enum, default_value_t)]
-    log_format: logging::LogFormat,
+    /// The configuration file [default: ascend-center.toml in the center's directory]
+    #[arg(long, global = true, env = "ASCEND_CENTER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     elsewhere: Elsewhere,
@@ -65,7 +66,7 @@ struct Elsewhere {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
-    Serve(Box<serve::ServeArguments>),
+    Serve(Box<Settings>),
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -118,13 +119,26 @@ const NOT_PENDING: u8 = 4;
 const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    // Of one command the terminal tells already.
-    let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
-    if let Err(error) = logging::start(arguments.log_format, level) {
-        eprintln!("error: {error}");
-        return ExitCode::FAILURE;
-    }
+    let matches = Arguments::command().get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let flags = match matches.subcommand() {
+        Some(("serve", flags)) => Some(flags),
+        _ => None,
+    };
+    let started = Config::load(&matches, flags).and_then(|config| {
+        // Of one command the terminal tells already.
+        let level = if flags.is_some() { "info" } else { "warn" };
+        let level = config.settings.log_level.as_deref().unwrap_or(level);
+        logging::start(config.settings.log_format, level)?;
+        Ok(config)
+    });
+    let config = match started {
+        Ok(config) => config,
+        Err(error) => return told(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -132,20 +146,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
+    match runtime.block_on(run(arguments, &config)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Errors can quote what agents and approvers wrote.
-            let text = format!("{error:#}");
-            for (index, line) in text.lines().enumerate() {
-                let line = card::shown(line);
-                eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
-            }
-            exit_code(&error)
-        }
+        Err(error) => told(&error),
     }
+}
+
+fn told(error: &anyhow::Error) -> ExitCode {
+    // Errors can quote what agents and approvers wrote.
+    let text = format!("{error:#}");
+    for (index, line) in text.lines().enumerate() {
+        let line = card::shown(line);
+        eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
+    }
+    exit_code(error)
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
@@ -175,11 +191,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { directory, elsewhere, command, .. }: Arguments) -> anyhow::Result<()> {
+async fn run(
+    Arguments { elsewhere, command, .. }: Arguments,
+    config: &Config,
+) -> anyhow::Result<()> {
     let command = match command {
-        Command::Policy(command) => return policy::run(command, directory).await,
+        Command::Policy(command) => return policy::run(command, config).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
-        Command::Serve(arguments) => return serve::serve(chosen(directory)?, *arguments).await,
+        Command::Serve(_) => return serve::serve(config).await,
         command => command,
     };
     let desk = match elsewhere.url {
@@ -187,7 +206,7 @@ async fn run(Arguments { directory, elsewhere, command, .. }: Arguments) -> anyh
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(existing(chosen(directory)?).await?),
+        None => Desk::Here(existing(config).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -231,25 +250,21 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn chosen(directory: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    directory
-        .or_else(CenterConfig::default_directory)
-        .context("there is no data folder for this user; name one with --directory")
-}
-
 /// For all but `serve`, a new center would only hide that the directory is wrong.
-async fn existing(directory: PathBuf) -> anyhow::Result<Center> {
+async fn existing(config: &Config) -> anyhow::Result<Center> {
+    let directory = config.directory()?;
     anyhow::ensure!(
         directory.join("center.db").exists(),
-        "there is no center in {}; start a server that uses it, or name another with --directory",
+        "there is no center in {}; make one with `ascend-center init`, start a server that uses \
+         it, or name another with --directory",
         directory.display()
     );
-    Ok(Center::open(CenterConfig::new(directory)).await?)
+    Ok(Center::open(config.settings.store(directory)).await?)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_fit_together() {

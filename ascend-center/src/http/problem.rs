@@ -51,6 +51,13 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// The center is stopping.
+    pub(super) fn draining() -> Self {
+        let wait = Some(Duration::from_secs(1));
+        let detail = "the center is stopping; ask another, or again in a moment";
+        Self { retry_after: wait, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// The text is for the log; the client learns only that it failed.
     pub(super) fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
@@ -121,7 +128,7 @@ impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         let detail = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("a request body has at most {} bytes", super::BODY_LIMIT)
+                "the request body is larger than this center takes".to_owned()
             }
             _ => "the request body could not be read".to_owned(),
         };

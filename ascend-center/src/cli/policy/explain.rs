@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use ascend_center::{ActionExplanation, CallDescription, DecideError, PolicySet};
@@ -10,11 +10,12 @@ use ascend_center::{ActionExplanation, CallDescription, DecideError, PolicySet};
 use super::show;
 use crate::{
     card::{ascii_json, shown},
-    chosen, existing, say,
+    config::Config,
+    existing, say,
 };
 
 pub(super) async fn explain(
-    directory: Option<PathBuf>,
+    config: &Config,
     action: &str,
     set: &PolicySet,
     all: bool,
@@ -31,7 +32,7 @@ pub(super) async fn explain(
         }
         return Ok(());
     };
-    let center = existing(chosen(directory)?).await?;
+    let center = existing(config).await?;
     let explained = center.explain(id, set).await;
     center.close().await;
     let Some(explained) = explained? else { return Err(DecideError::Unknown(id).into()) };

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use ascend_center::{CenterConfig, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
+use crate::config::Config;
+
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Check policies: syntax, annotations, and types by the schema
@@ -83,7 +85,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// The tools whose arguments policies can name.
-#[derive(Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Tools {
     /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
     #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
@@ -102,7 +104,7 @@ impl Tools {
 }
 
 /// The policies that a center is to use.
-#[derive(Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct InUse {
     /// A folder of policies to use; created with the built-in ones when it is not there
     #[arg(long, env = "ASCEND_CENTER_POLICIES")]
@@ -135,7 +137,7 @@ impl InUse {
 #[error("{0}")]
 pub(crate) struct Otherwise(String);
 
-pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> anyhow::Result<()> {
+pub(crate) async fn run(command: PolicyCommand, config: &Config) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
@@ -144,11 +146,11 @@ pub(crate) async fn run(command: PolicyCommand, directory: Option<PathBuf>) -> a
         }
         PolicyCommand::Explain { action, policies, tools, all, json } => {
             let set = tools.read(policies.as_deref())?;
-            explain::explain(directory, &action, &set, all, json).await
+            explain::explain(config, &action, &set, all, json).await
         }
         PolicyCommand::Simulate { path, tools, last, json } => {
-            simulate::simulate(directory, &tools.read(Some(&path))?, last, json).await
+            simulate::simulate(config, &tools.read(Some(&path))?, last, json).await
         }
-        PolicyCommand::Shadow { last, json } => shadow::shadow(directory, last, json).await,
+        PolicyCommand::Shadow { last, json } => shadow::shadow(config, last, json).await,
     }
 }

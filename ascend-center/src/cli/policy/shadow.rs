@@ -1,21 +1,14 @@
 //! `ascend-center policy shadow`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use serde_json::json;
 
 use super::show;
-use crate::{card::ascii_json, chosen, existing, say};
+use crate::{card::ascii_json, config::Config, existing, say};
 
-pub(super) async fn shadow(
-    directory: Option<PathBuf>,
-    last: u32,
-    json: bool,
-) -> anyhow::Result<()> {
-    let center = existing(chosen(directory)?).await?;
+pub(super) async fn shadow(config: &Config, last: u32, json: bool) -> anyhow::Result<()> {
+    let center = existing(config).await?;
     let report = center.shadow_report(last).await;
     center.close().await;
     let report = report?;

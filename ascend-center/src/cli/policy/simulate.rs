@@ -1,22 +1,19 @@
 //! `ascend-center policy simulate`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use ascend_center::{PolicySet, Simulation};
 
 use super::{Otherwise, show};
-use crate::{card::ascii_json, chosen, existing, say};
+use crate::{card::ascii_json, config::Config, existing, say};
 
 pub(super) async fn simulate(
-    directory: Option<PathBuf>,
+    config: &Config,
     set: &PolicySet,
     last: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let center = existing(chosen(directory)?).await?;
+    let center = existing(config).await?;
     let simulation = center.simulate(set, last).await;
     center.close().await;
     let simulation = simulation?;
