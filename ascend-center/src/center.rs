@@ -33,8 +33,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError, Store,
-        StoreError, SubmitError, SwitchError, Waiter,
+        Condition, DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError,
+        Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
 };
@@ -409,6 +409,15 @@ impl Center {
     #[must_use]
     pub fn shadow_status(&self) -> Option<PolicyStatus> {
         self.0.shadow.as_ref().map(Shadow::status)
+    }
+
+    /// How the database stands; reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn condition(&self) -> Result<Condition, StoreError> {
+        self.0.store.condition().await
     }
 
     /// Finishes what is being written and closes the database. Everything that

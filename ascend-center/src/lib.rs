@@ -44,5 +44,6 @@ pub use policy::{
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
-    AuditQuery, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError, SwitchError,
+    AuditQuery, Condition, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError,
+    SwitchError,
 };

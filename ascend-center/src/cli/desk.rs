@@ -1,10 +1,10 @@
 //! Where an approver sits: at the center's directory, as its owner, or at
 //! another machine, with a personal token.
 
-use ascend_center::{ActionState, Center, Changes, Record};
+use ascend_center::{ActionState, AuditEntry, Center, Follow, Record};
 use jiff::Timestamp;
 
-use crate::remote::Remote;
+use crate::remote::{Events, Remote};
 
 /// The most actions shown at once.
 const LIMIT: u32 = 1000;
@@ -21,6 +21,21 @@ pub(crate) struct Raised {
     pub(crate) by: String,
 }
 
+/// What happens, as it happens.
+pub(crate) enum Following<'a> {
+    Here(Box<Follow>),
+    There(Events<'a>),
+}
+
+impl Following<'_> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<AuditEntry> {
+        match self {
+            Self::Here(follow) => Ok(follow.next().await?),
+            Self::There(events) => Ok(events.next().await?),
+        }
+    }
+}
+
 impl Desk {
     /// The start of a command that reaches the same center.
     pub(crate) fn command(&self) -> String {
@@ -30,12 +45,12 @@ impl Desk {
         }
     }
 
-    /// Tells of changes; elsewhere somebody has to look.
-    pub(crate) fn changes(&self) -> Option<Changes> {
-        match self {
-            Self::Here(center) => Some(center.changes()),
-            Self::There(_) => None,
-        }
+    /// What happens after entry `after` of the log, or from now on.
+    pub(crate) async fn follow(&self, after: Option<i64>) -> anyhow::Result<Following<'_>> {
+        Ok(match self {
+            Self::Here(center) => Following::Here(Box::new(center.follow(after).await?)),
+            Self::There(remote) => Following::There(remote.follow(after).await?),
+        })
     }
 
     pub(crate) async fn pending(&self) -> anyhow::Result<Vec<Record>> {

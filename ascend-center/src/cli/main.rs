@@ -9,6 +9,8 @@ mod audit;
 mod card;
 mod config;
 mod desk;
+mod doctor;
+mod init;
 mod keys;
 mod logging;
 mod pending;
@@ -17,6 +19,7 @@ mod remote;
 mod serve;
 mod table;
 mod users;
+mod watch;
 
 use std::{
     io::{self, Write},
@@ -49,7 +52,7 @@ struct Arguments {
     command: Command,
 }
 
-/// For pending, approve, reject, kill and release.
+/// For watch, pending, approve, reject, kill and release.
 #[derive(clap::Args)]
 struct Elsewhere {
     /// A center elsewhere, instead of a directory here
@@ -67,6 +70,23 @@ struct Elsewhere {
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
     Serve(Box<Settings>),
+    /// Make a center ready: its directory, keys, policies, first account and configuration
+    ///
+    /// What is there already is left as it is, and said.
+    Init(init::InitArguments),
+    /// Look a center over: what is set and by what, and whether all is well
+    ///
+    /// Takes the flags of `serve` too. Exits with 1 when something is wrong.
+    Doctor(Box<doctor::DoctorArguments>),
+    /// Show everything that happens, as it happens: a line each
+    Watch {
+        /// Begin after this entry of the audit log [default: with what is new]
+        #[arg(long, value_name = "N")]
+        after: Option<i64>,
+        /// As JSON: an entry of the audit log a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -125,12 +145,12 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let flags = match matches.subcommand() {
-        Some(("serve", flags)) => Some(flags),
+        Some(("serve" | "doctor", flags)) => Some(flags),
         _ => None,
     };
     let started = Config::load(&matches, flags).and_then(|config| {
         // Of one command the terminal tells already.
-        let level = if flags.is_some() { "info" } else { "warn" };
+        let level = if matches.subcommand_name() == Some("serve") { "info" } else { "warn" };
         let level = config.settings.log_level.as_deref().unwrap_or(level);
         logging::start(config.settings.log_format, level)?;
         Ok(config)
@@ -163,6 +183,11 @@ fn told(error: &anyhow::Error) -> ExitCode {
     }
     exit_code(error)
 }
+
+/// Something is wrong with the center.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unwell(String);
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     match (error.downcast_ref::<DecideError>(), error.downcast_ref::<RemoteError>()) {
@@ -199,6 +224,10 @@ async fn run(
         Command::Policy(command) => return policy::run(command, config).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
         Command::Serve(_) => return serve::serve(config).await,
+        Command::Init(arguments) => return init::init(config, arguments).await,
+        Command::Doctor(arguments) => {
+            return doctor::doctor(config, &arguments, elsewhere.ca_cert.as_deref()).await;
+        }
         command => command,
     };
     let desk = match elsewhere.url {
@@ -222,6 +251,7 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         )),
     };
     match command {
+        Command::Watch { after, json } => watch::watch(desk, after, json).await?,
         Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
         Command::Approve { id, comment } => {
             let name = desk.decide(id, true, comment).await?;
@@ -245,7 +275,7 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         Command::Audit(command) => command.run(here()?).await?,
         Command::Keys(command) => keys::run(here()?, command).await?,
         Command::Users(command) => users::run(here()?, command).await?,
-        Command::Serve(_) | Command::Policy(_) => {}
+        Command::Serve(_) | Command::Init(_) | Command::Doctor(_) | Command::Policy(_) => {}
     }
     Ok(())
 }

@@ -1,10 +1,16 @@
 //! `ascend-center serve`
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use ascend_center::Center;
 use tokio::net::TcpListener;
 
-use crate::{card::shown, config::Config, say};
+use crate::{
+    card::shown,
+    config::{Config, Settings},
+    say,
+};
 
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     config.check()?;
@@ -16,14 +22,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
-    let reached = match settings.allow_host.first() {
-        Some(host) if !settings.behind_proxy.is_empty() => format!("https://{host}"),
-        Some(host) if !address.ip().is_loopback() => {
-            format!("{scheme}://{host}:{}", address.port())
-        }
-        _ => format!("{scheme}://{address}"),
-    };
+    let scheme = scheme(settings);
+    let reached = reached(settings, address);
     let approver = center.local_approver().await?;
     let key = center.directory().join("agent.key").display().to_string();
     let lines = [
@@ -57,6 +57,22 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let served = center.serve(listener, settings.serving()?, stop).await;
     center.close().await;
     Ok(served?)
+}
+
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls_cert.is_some() { "https" } else { "http" }
+}
+
+/// The URL by which agents reach a center that listens at `address`.
+pub(crate) fn reached(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = scheme(settings);
+    match settings.allow_host.first() {
+        Some(host) if !settings.behind_proxy.is_empty() => format!("https://{host}"),
+        Some(host) if !address.ip().is_loopback() => {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+        _ => format!("{scheme}://{address}"),
+    }
 }
 
 /// What tells a process to stop.

@@ -9,6 +9,7 @@ mod agents;
 mod audit;
 mod audit_proof;
 mod audit_prune;
+mod condition;
 mod credentials;
 mod evaluations;
 #[cfg(feature = "http")]
@@ -49,6 +50,7 @@ pub(crate) use agents::{RegisterError, RegisteredAgent};
 pub use audit::AuditQuery;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
+pub use condition::Condition;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};

@@ -46,7 +46,7 @@ pub(crate) struct FileError(Vec<String>);
 
 /// A kind of value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Path,
     Number,
@@ -54,7 +54,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(argument: &Arg) -> Self {
+    pub(super) fn of(argument: &Arg) -> Self {
         let is = |id: TypeId| argument.get_value_parser().type_id() == id;
         if is(TypeId::of::<u32>()) {
             Self::Number
@@ -125,7 +125,9 @@ impl File {
         let mut file = Self { path: path.to_owned(), directory: None, entries: Vec::new() };
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut mistakes = Vec::new();
-        for (key, value) in table.into_inner() {
+        let mut settings: Vec<_> = table.into_inner().into_iter().collect();
+        settings.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in settings {
             let (start, name) = (key.span().start, key.into_inner().into_owned());
             let line = place(text, start).0;
             if name == DIRECTORY {

@@ -1,6 +1,7 @@
 //! The configuration: one struct of settings, and one precedence. A flag counts
 //! before the environment, that before the file, and that before the default.
 
+mod documented;
 mod file;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use ascend_center::CenterConfig;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, parser::ValueSource};
 
+pub(crate) use documented::documented;
 use file::File;
 pub(crate) use file::NAME as FILE_NAME;
 use settings::SECRETS;
@@ -186,6 +188,11 @@ impl Config {
 
     pub(crate) fn mistakes(&self) -> Vec<String> {
         self.settings.mistakes()
+    }
+
+    /// Whether nothing sets this setting.
+    pub(crate) fn is_default(&self, name: &str) -> bool {
+        self.told.iter().all(|told| told.name != name || told.from == From::Default)
     }
 
     /// The center's directory.

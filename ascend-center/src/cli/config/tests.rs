@@ -53,10 +53,10 @@ fn every_mistake_in_the_file_is_told_with_its_place() {
         DIR/ascend-center.toml:3:3: there is no setting `agent-rate`; did you mean `agent_rate`?
         DIR/ascend-center.toml:4:14: `log_format` cannot be "xml"; expected "text" or "json"
         DIR/ascend-center.toml:5:14: `allow_host` takes a list, as in `allow_host = ["…"]`, and this is text
-        DIR/ascend-center.toml:6:31: `behind_proxy` cannot be "proxy": expected an address or a network, such as 10.0.0.0/8
+        DIR/ascend-center.toml:6:31: `behind_proxy` cannot be "proxy": expected an address or a network, such as 10.0.0.1 or 10.0.0.0/8
         DIR/ascend-center.toml:7:13: `retention` cannot be "long": expected a time such as 90d, 24h or 30m
         DIR/ascend-center.toml:8:1: `directory` stands only in a file that is named with --config; this one lies in the center's directory
-        DIR/ascend-center.toml:9:14: `agent_rate` cannot be "-1": invalid digit found in string
+        DIR/ascend-center.toml:9:14: `agent_rate` cannot be "-1": -1 is not in 0..=4294967295
         DIR/ascend-center.toml:10:2: there is no setting `tls`; `ascend-center doctor` lists all"#]]
     .assert_eq(&refused(file));
     expect_test::expect![[

@@ -117,6 +117,16 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
+    /// The policies that are obeyed.
+    pub(crate) fn enforced(&self) -> Result<PolicySet, PolicyError> {
+        self.tools.read(self.policies.as_deref())
+    }
+
+    /// The policies that are only asked.
+    pub(crate) fn shadow(&self) -> Option<Result<PolicySet, PolicyError>> {
+        self.shadow_policies.as_deref().map(|path| self.tools.read(Some(path)))
+    }
+
     pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
         let Self { policies, shadow_policies, tools: Tools { tools } } = self;
         if let Some(folder) = policies {
