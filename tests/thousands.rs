@@ -27,8 +27,8 @@ use tokio::{
 
 /// How many calls wait. Unoptimised, each costs many times what it costs users.
 const EMBEDDED: usize = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
-/// The same where each waiting call holds a connection, on both sides.
-const OVER_HTTP: usize = if cfg!(debug_assertions) { 500 } else { 5_000 };
+/// The same where the calls ask a center over HTTP, a batch of them at a time.
+const OVER_HTTP: usize = if cfg!(debug_assertions) { 500 } else { 10_000 };
 /// How many approvals are under way at once.
 const APPROVERS: usize = 256;
 /// The most memory that a waiting call may take, with room for unoptimised code

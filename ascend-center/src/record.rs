@@ -8,11 +8,11 @@ use ascend_sdk::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::FromRow;
 
 use crate::{
     life::{ActionState, Life},
-    store::Objection,
+    store::{Columns, Objection},
 };
 
 /// One action: what was asked, what was answered, and what became of it.
@@ -271,39 +271,39 @@ impl Record {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Record {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+impl<R: Columns> FromRow<'_, R> for Record {
+    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            id: row.try_get("id")?,
+            id: row.read("id")?,
             state: word(row, "state")?,
             decision: json_word(row, "decision")?,
-            refusal: row.try_get("refusal")?,
+            refusal: row.read("refusal")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
-            server_id: row.try_get("server_id")?,
-            tool: row.try_get("tool")?,
-            namespace: row.try_get("namespace")?,
-            verb: row.try_get("verb")?,
-            resource: row.try_get("resource")?,
-            summary: row.try_get("summary")?,
+            server_id: row.read("server_id")?,
+            tool: row.read("tool")?,
+            namespace: row.read("namespace")?,
+            verb: row.read("verb")?,
+            resource: row.read("resource")?,
+            summary: row.read("summary")?,
             parameters: json(row, "parameters")?,
             user_context: json(row, "user_context")?,
-            session_id: row.try_get("session_id")?,
-            client: row.try_get("client")?,
-            risk_score: row.try_get("risk_score")?,
+            session_id: row.read("session_id")?,
+            client: row.read("client")?,
+            risk_score: risk_score(row)?,
             risk_level: word(row, "risk_level")?,
-            reason: row.try_get("reason")?,
+            reason: row.read("reason")?,
             matched: json(row, "matched")?,
             digest: word(row, "digest")?,
-            idempotency_key: row.try_get("idempotency_key")?,
-            requested_by: row.try_get("requested_by")?,
-            reviewed_by: row.try_get("reviewed_by")?,
-            comments: row.try_get("comments")?,
+            idempotency_key: row.read("idempotency_key")?,
+            requested_by: row.read("requested_by")?,
+            reviewed_by: row.read("reviewed_by")?,
+            comments: row.read("comments")?,
             reviewed_at: optional_time(row, "reviewed_at")?,
-            promised: row.try_get("promised")?,
-            outcome: row.try_get("outcome")?,
+            promised: row.flag("promised")?,
+            outcome: row.read("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
-            in_client: row.try_get("in_client")?,
+            in_client: row.flag("in_client")?,
         })
     }
 }
@@ -312,36 +312,41 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
 }
 
-fn word<T>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error>
+fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    let text: &str = row.try_get(column)?;
+    let text: &str = row.read(column)?;
     text.parse().map_err(|error| unreadable(column, error))
 }
 
 pub(crate) fn json<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
+    row: &impl Columns,
     column: &str,
 ) -> Result<T, sqlx::Error> {
-    let text: &str = row.try_get(column)?;
+    let text: &str = row.read(column)?;
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
 }
 
 pub(crate) fn json_word<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
+    row: &impl Columns,
     column: &str,
 ) -> Result<T, sqlx::Error> {
-    let text: String = row.try_get(column)?;
+    let text: String = row.read(column)?;
     serde_json::from_value(Value::String(text)).map_err(|error| unreadable(column, error))
 }
 
-pub(crate) fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
-    timestamp(column, row.try_get(column)?)
+pub(crate) fn risk_score(row: &impl Columns) -> Result<u8, sqlx::Error> {
+    let score: i64 = row.read("risk_score")?;
+    u8::try_from(score).map_err(|error| unreadable("risk_score", error))
 }
 
-fn optional_time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
-    row.try_get::<Option<i64>, _>(column)?.map(|at| timestamp(column, at)).transpose()
+pub(crate) fn time(row: &impl Columns, column: &str) -> Result<Timestamp, sqlx::Error> {
+    timestamp(column, row.read(column)?)
+}
+
+fn optional_time(row: &impl Columns, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    row.read::<Option<i64>>(column)?.map(|at| timestamp(column, at)).transpose()
 }
 
 fn timestamp(column: &str, milliseconds: i64) -> Result<Timestamp, sqlx::Error> {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     Store, StoreError, evaluations,
     keys::confirm,
-    kill_switch, terms,
+    kill_switch, sql, terms,
     usage::{self, Before},
     writer::Transaction,
 };
@@ -186,16 +186,16 @@ impl Store {
     /// The action as it stands now.
     pub(crate) async fn action(&self, id: i64) -> Result<Option<Record>, StoreError> {
         let record: Option<Record> =
-            sqlx::query_as(select!("WHERE id = ?")).bind(id).fetch_optional(&self.readers).await?;
+            sql::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(&self.readers).await?;
         Ok(record.map(|record| record.at(Timestamp::now())))
     }
 
     /// Those of these actions that are pending now.
     #[cfg(feature = "http")]
     pub(crate) async fn pending_of(&self, ids: &[i64]) -> Result<Vec<PendingAction>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(sql::query_as(
             "SELECT id, requested_by, expires_at FROM actions WHERE \
-             id IN (SELECT value FROM json_each(?)) AND state = 'pending' AND expires_at > ? \
+             id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND state = 'pending' AND expires_at > $2 \
              ORDER BY id",
         )
         .bind(serde_json::to_string(ids)?)
@@ -208,9 +208,9 @@ impl Store {
     #[cfg(feature = "http")]
     pub(crate) async fn decided_of(&self, ids: &[i64]) -> Result<Vec<Record>, StoreError> {
         let now = Timestamp::now();
-        let records: Vec<Record> = sqlx::query_as(select!(
-            "WHERE id IN (SELECT value FROM json_each(?)) AND \
-             NOT (state = 'pending' AND expires_at > ?) ORDER BY id"
+        let records: Vec<Record> = sql::query_as(select!(
+            "WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each($1)) AND \
+             NOT (state = 'pending' AND expires_at > $2) ORDER BY id"
         ))
         .bind(serde_json::to_string(ids)?)
         .bind(now.as_millisecond())
@@ -228,17 +228,17 @@ impl Store {
         let now = Timestamp::now();
         // What expired unseen still stands as open in the table.
         let query = match state {
-            None => select!("WHERE ?1 IS NULL AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
+            None => select!("WHERE $1 IS NULL AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
             Some(ActionState::Pending | ActionState::Allowed | ActionState::Approved) => {
-                select!("WHERE state = ?1 AND expires_at > ?2 ORDER BY id DESC LIMIT ?3")
+                select!("WHERE state = $1 AND expires_at > $2 ORDER BY id DESC LIMIT $3")
             }
             Some(ActionState::Expired) => select!(
-                "WHERE state = ?1 OR (state IN ('pending', 'allowed', 'approved') AND \
-                 expires_at <= ?2) ORDER BY id DESC LIMIT ?3"
+                "WHERE state = $1 OR (state IN ('pending', 'allowed', 'approved') AND \
+                 expires_at <= $2) ORDER BY id DESC LIMIT $3"
             ),
-            Some(_) => select!("WHERE state = ?1 AND ?2 >= 0 ORDER BY id DESC LIMIT ?3"),
+            Some(_) => select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
         };
-        let mut records: Vec<Record> = sqlx::query_as(query)
+        let mut records: Vec<Record> = sql::query_as(query)
             .bind(state.map(ActionState::as_str))
             .bind(now.as_millisecond())
             .bind(limit)
@@ -290,9 +290,9 @@ impl Store {
                 if event == Event::Approve && is_own(transaction, id, by.name()).await? {
                     return Ok(Err(DecideError::OwnRequest(id)));
                 }
-                sqlx::query(
-                    "UPDATE actions SET state = ?, expires_at = ?, reviewed_by = ?, \
-                     comments = ?, reviewed_at = ? WHERE id = ?",
+                sql::query(
+                    "UPDATE actions SET state = $1, expires_at = $2, reviewed_by = $3, \
+                     comments = $4, reviewed_at = $5 WHERE id = $6",
                 )
                 .bind(life.state.as_str())
                 .bind(life.expires_at)
@@ -357,10 +357,10 @@ impl Store {
 /// Whether the person has, or had when it was asked, a key of the agent that
 /// asked: with it they could run what they approve.
 async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = ?1 AND (lower(a.owner) = lower(?2) \
+    Ok(sql::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = $1 AND (lower(a.owner) = lower($2) \
          OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
-         k.revoked_at IS NULL AND lower(k.owner) = lower(?2))))",
+         k.revoked_at IS NULL AND lower(k.owner) = lower($2))))",
     )
     .bind(id)
     .bind(person)
@@ -369,7 +369,7 @@ async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<
 }
 
 async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
-    Ok(sqlx::query_as(select!("WHERE id = ?"))
+    Ok(sql::query_as(select!("WHERE id = $1"))
         .bind(id)
         .fetch_optional(&mut transaction.connection)
         .await?)
@@ -390,7 +390,7 @@ async fn settle(
 }
 
 async fn keep(transaction: &mut Transaction, id: i64, life: Life) -> Result<(), StoreError> {
-    sqlx::query("UPDATE actions SET state = ?, expires_at = ?, promised = ? WHERE id = ?")
+    sql::query("UPDATE actions SET state = $1, expires_at = $2, promised = $3 WHERE id = $4")
         .bind(life.state.as_str())
         .bind(life.expires_at)
         .bind(life.promised)
@@ -417,8 +417,8 @@ async fn submit(
 ) -> Result<Result<Record, SubmitError>, StoreError> {
     let NewAction { submission, judged, policies } = new;
     if submission.idempotency_key.is_some() {
-        let earlier: Option<Record> = sqlx::query_as(select!(
-            "WHERE requested_by = ? AND server_id = ? AND idempotency_key = ?"
+        let earlier: Option<Record> = sql::query_as(select!(
+            "WHERE requested_by = $1 AND server_id = $2 AND idempotency_key = $3"
         ))
         .bind(&submission.requested_by)
         .bind(&submission.server_id)
@@ -490,11 +490,11 @@ async fn submit(
         Some(&matched),
         Some(&submission.request),
     ]);
-    let id: i64 = sqlx::query_scalar(
+    let id: i64 = sql::query_scalar(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         request, in_client) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) \
          RETURNING id",
     )
     .bind(state.as_str())
@@ -570,7 +570,7 @@ async fn is_request(
     id: i64,
     request: &str,
 ) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar("SELECT erased_at IS NOT NULL OR request = ? FROM actions WHERE id = ?")
+    Ok(sql::query_scalar("SELECT erased_at IS NOT NULL OR request = $1 FROM actions WHERE id = $2")
         .bind(request)
         .bind(id)
         .fetch_one(&mut transaction.connection)
@@ -611,9 +611,9 @@ async fn promised(
     transaction: &mut Transaction,
     submission: &Submission,
 ) -> Result<Option<(Record, Life)>, StoreError> {
-    let promised: Option<Record> = sqlx::query_as(select!(
-        "WHERE promised = 1 AND server_id = ? AND digest = ? AND requested_by = ? AND tool = ? \
-         AND resource = ? ORDER BY id DESC LIMIT 1"
+    let promised: Option<Record> = sql::query_as(select!(
+        "WHERE promised = 1 AND server_id = $1 AND digest = $2 AND requested_by = $3 AND tool = $4 \
+         AND resource = $5 ORDER BY id DESC LIMIT 1"
     ))
     .bind(&submission.server_id)
     .bind(submission.digest.to_string())
@@ -739,7 +739,7 @@ async fn report(
     }
     if life.state != record.state {
         record.state = life.state;
-        sqlx::query("UPDATE actions SET outcome = ? WHERE id = ?")
+        sql::query("UPDATE actions SET outcome = $1 WHERE id = $2")
             .bind(&told)
             .bind(id)
             .execute(&mut transaction.connection)

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError, actions::select};
+use super::{Store, StoreError, actions::select, sql};
 use crate::{life::ActionState, record::Record};
 
 /// Which actions to list.
@@ -20,16 +20,16 @@ pub(crate) struct Wanted {
 /// What expired unseen still stands as open in the table.
 macro_rules! matching {
     () => {
-        "WHERE (?1 IS NULL OR requested_by = ?1) AND (?2 IS NULL OR server_id = ?2) AND \
-         (?3 IS NULL OR ?3 = CASE WHEN state IN ('pending', 'allowed', 'approved') AND \
-         expires_at <= ?4 THEN 'expired' ELSE state END) "
+        "WHERE ($1 IS NULL OR requested_by = $1) AND ($2 IS NULL OR server_id = $2) AND \
+         ($3 IS NULL OR $3 = CASE WHEN state IN ('pending', 'allowed', 'approved') AND \
+         expires_at <= $4 THEN 'expired' ELSE state END) "
     };
 }
 
 impl Store {
     /// The request that opened the action, as JSON.
     pub(crate) async fn request(&self, id: i64) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT request FROM actions WHERE id = ?")
+        Ok(sql::query_scalar("SELECT request FROM actions WHERE id = $1")
             .bind(id)
             .fetch_optional(&self.readers)
             .await?)
@@ -41,7 +41,7 @@ impl Store {
         let now = Timestamp::now();
         let state = wanted.state.map(ActionState::as_str);
         let records: Vec<Record> =
-            sqlx::query_as(select!(matching!(), "ORDER BY id DESC LIMIT ?5 OFFSET ?6"))
+            sql::query_as(select!(matching!(), "ORDER BY id DESC LIMIT $5 OFFSET $6"))
                 .bind(&wanted.requested_by)
                 .bind(&wanted.server_id)
                 .bind(state)
@@ -50,7 +50,7 @@ impl Store {
                 .bind(wanted.offset)
                 .fetch_all(&self.readers)
                 .await?;
-        let total: i64 = sqlx::query_scalar(ALL)
+        let total: i64 = sql::query_scalar(ALL)
             .bind(&wanted.requested_by)
             .bind(&wanted.server_id)
             .bind(state)

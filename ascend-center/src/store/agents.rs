@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::FromRow;
 
-use super::{Store, StoreError, moment};
+use super::{Store, StoreError, moment, sql};
 use crate::{
     audit::{AuditEvent, AuditKind},
     identity::{Agent, Identity},
@@ -59,7 +59,7 @@ impl TryFrom<Row> for RegisteredAgent {
     }
 }
 
-const SELECT: &str = "SELECT agent_id, about, registered_by, registered_at FROM registered_agents WHERE agent_id = ?";
+const SELECT: &str = "SELECT agent_id, about, registered_by, registered_at FROM registered_agents WHERE agent_id = $1";
 
 impl Store {
     /// Registers an agent, or renews what it told before.
@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<RegisteredAgent, RegisterError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                let known: Option<Row> = sqlx::query_as(SELECT)
+                let known: Option<Row> = sql::query_as(SELECT)
                     .bind(&agent_id)
                     .fetch_optional(&mut transaction.connection)
                     .await?;
@@ -80,10 +80,10 @@ impl Store {
                 }
                 let about = serde_json::to_string(&about)?;
                 if known.as_ref().is_none_or(|known| known.about != about) {
-                    sqlx::query(
+                    sql::query(
                         "INSERT INTO registered_agents (agent_id, about, registered_by, \
-                         registered_at) VALUES (?, ?, ?, ?) \
-                         ON CONFLICT DO UPDATE SET about = excluded.about",
+                         registered_at) VALUES ($1, $2, $3, $4) \
+                         ON CONFLICT (agent_id) DO UPDATE SET about = excluded.about",
                     )
                     .bind(&agent_id)
                     .bind(&about)
@@ -98,7 +98,7 @@ impl Store {
                         )
                         .await?;
                 }
-                let row: Row = sqlx::query_as(SELECT)
+                let row: Row = sql::query_as(SELECT)
                     .bind(&agent_id)
                     .fetch_one(&mut transaction.connection)
                     .await?;
@@ -113,7 +113,7 @@ impl Store {
         agent_id: &str,
     ) -> Result<Option<RegisteredAgent>, StoreError> {
         let row: Option<Row> =
-            sqlx::query_as(SELECT).bind(agent_id).fetch_optional(&self.readers).await?;
+            sql::query_as(SELECT).bind(agent_id).fetch_optional(&self.readers).await?;
         row.map(RegisteredAgent::try_from).transpose()
     }
 
@@ -125,7 +125,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                let gone = sqlx::query("DELETE FROM registered_agents WHERE agent_id = ?")
+                let gone = sql::query("DELETE FROM registered_agents WHERE agent_id = $1")
                     .bind(&agent_id)
                     .execute(&mut transaction.connection)
                     .await?
@@ -156,11 +156,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query(
+                sql::query(
                     "INSERT INTO heartbeats (agent_id, sent_by, about, since, last) \
-                     VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT DO UPDATE SET \
+                     VALUES ($1, $2, $3, $4, $4) ON CONFLICT (agent_id, sent_by) DO UPDATE SET \
                      about = excluded.about, last = excluded.last, since = \
-                     CASE WHEN excluded.last - last > ?5 THEN excluded.last ELSE since END",
+                     CASE WHEN excluded.last - heartbeats.last > $5 THEN excluded.last \
+                     ELSE heartbeats.since END",
                 )
                 .bind(&agent_id)
                 .bind(&by)
@@ -181,9 +182,9 @@ impl Store {
         agent_id: &str,
         by: Option<&str>,
     ) -> Result<Option<Heartbeat>, StoreError> {
-        let row: Option<(String, i64, i64)> = sqlx::query_as(
+        let row: Option<(String, i64, i64)> = sql::query_as(
             "SELECT about, since, last FROM heartbeats \
-             WHERE agent_id = ?1 AND (?2 IS NULL OR sent_by = ?2) ORDER BY last DESC LIMIT 1",
+             WHERE agent_id = $1 AND ($2 IS NULL OR sent_by = $2) ORDER BY last DESC LIMIT 1",
         )
         .bind(agent_id)
         .bind(by)
@@ -208,9 +209,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                let new = sqlx::query(
-                    "INSERT OR IGNORE INTO acknowledgements (command_id, agent_id, sent_by, at) \
-                     VALUES (?, ?, ?, ?)",
+                let new = sql::query(
+                    "INSERT INTO acknowledgements (command_id, agent_id, sent_by, at) \
+                     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                 )
                 .bind(&command_id)
                 .bind(&agent_id)
@@ -241,8 +242,8 @@ impl Store {
         agent_id: &str,
         by: &str,
     ) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "SELECT command_id FROM acknowledgements WHERE agent_id = ? AND sent_by = ?",
+        Ok(sql::query_scalar(
+            "SELECT command_id FROM acknowledgements WHERE agent_id = $1 AND sent_by = $2",
         )
         .bind(agent_id)
         .bind(by)

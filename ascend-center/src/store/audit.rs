@@ -4,9 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::AssertSqlSafe;
 
-use super::{Store, StoreError, writer::Transaction};
+use super::{
+    Store, StoreError,
+    sql::{self, Connection, QueryAs, Raw, Value},
+    writer::Transaction,
+};
 use crate::{
     audit::{
         self, Actor, AuditEntry, AuditEvent, AuditKey, AuditKind, EntryHash, Head, Signed,
@@ -32,11 +36,9 @@ impl Tail {
     const BEGINNING: Self =
         Self { chain: EntryHash::NONE, seq: 0, hash: EntryHash::NONE, signed: 0 };
 
-    pub(crate) async fn read(
-        connection: &mut SqliteConnection,
-    ) -> Result<Option<Self>, StoreError> {
+    pub(crate) async fn read(connection: &mut Connection) -> Result<Option<Self>, StoreError> {
         let row: Option<(Vec<u8>, i64, Vec<u8>, i64)> =
-            sqlx::query_as("SELECT chain, seq, hash, signed FROM audit_state")
+            sql::query_as("SELECT chain, seq, hash, signed FROM audit_state")
                 .fetch_optional(connection)
                 .await?;
         row.map(|(chain, seq, hash, signed)| {
@@ -111,7 +113,7 @@ impl Transaction {
         let seq = tail.seq + 1;
         let text = audit::canonical(&AuditEntry::new(seq, time(at)?, event.bounded()))?;
         let hash = EntryHash::of_entry(&tail.hash, text.as_bytes());
-        sqlx::query("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)")
+        sql::query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")
             .bind(seq)
             .bind(text)
             .bind(hash.as_bytes().as_slice())
@@ -160,7 +162,7 @@ impl Transaction {
         let Some(tail) = self.log.tail.filter(|tail| Some(*tail) != self.log.kept) else {
             return Ok(());
         };
-        sqlx::query("UPDATE audit_state SET seq = ?, hash = ?, signed = ?")
+        sql::query("UPDATE audit_state SET seq = $1, hash = $2, signed = $3")
             .bind(tail.seq)
             .bind(tail.hash.as_bytes().as_slice())
             .bind(tail.signed)
@@ -174,7 +176,7 @@ impl Transaction {
     async fn sign(&mut self) -> Result<Signed, StoreError> {
         let tail = self.tail().await?;
         let signed = audit::sign(&self.head(tail)?, &self.log.key)?;
-        sqlx::query("INSERT INTO audit_heads (seq, head, signature) VALUES (?, ?, ?)")
+        sql::query("INSERT INTO audit_heads (seq, head, signature) VALUES ($1, $2, $3)")
             .bind(tail.seq)
             .bind(&signed.text)
             .bind(signed.signature.as_bytes().as_slice())
@@ -298,32 +300,26 @@ impl AuditQuery {
         self
     }
 
-    fn statement(&self) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT CAST(entry AS BLOB), hash FROM audit WHERE 1");
-        if let Some(seq) = self.after {
-            query.push(" AND seq > ").push_bind(seq);
+    fn statement(&self) -> QueryAs<'_, (Raw, Vec<u8>)> {
+        let conditions: [(&str, Option<Value<'_>>); 7] = [
+            ("seq >", self.after.map(Value::from)),
+            ("seq <", self.before.map(Value::from)),
+            ("action =", self.action.map(Value::from)),
+            ("entry ->> 'kind' =", self.kind.as_ref().map(|kind| kind.as_str().into())),
+            ("entry -> 'actor' ->> 'name' =", self.actor.as_ref().map(Value::from)),
+            ("entry ->> 'at' >=", self.since.map(|time| audit::written(time).into())),
+            ("entry ->> 'at' <", self.until.map(|time| audit::written(time).into())),
+        ];
+        let mut text = "SELECT entry, hash FROM audit WHERE true".to_owned();
+        let mut values = Vec::new();
+        for (condition, value) in conditions {
+            let Some(value) = value else { continue };
+            values.push(value);
+            text += &format!(" AND {condition} ${}", values.len());
         }
-        if let Some(seq) = self.before {
-            query.push(" AND seq < ").push_bind(seq);
-        }
-        if let Some(action) = self.action {
-            query.push(" AND action = ").push_bind(action);
-        }
-        if let Some(kind) = &self.kind {
-            query.push(" AND entry ->> '$.kind' = ").push_bind(kind.as_str());
-        }
-        if let Some(name) = &self.actor {
-            query.push(" AND entry ->> '$.actor.name' = ").push_bind(name);
-        }
-        if let Some(time) = self.since {
-            query.push(" AND entry ->> '$.at' >= ").push_bind(audit::written(time));
-        }
-        if let Some(time) = self.until {
-            query.push(" AND entry ->> '$.at' < ").push_bind(audit::written(time));
-        }
-        query.push(if self.newest_first { " ORDER BY seq DESC" } else { " ORDER BY seq" });
-        query.push(" LIMIT ").push_bind(self.limit);
-        query
+        let order = if self.newest_first { "seq DESC" } else { "seq" };
+        text += &format!(" ORDER BY {order} LIMIT {}", self.limit);
+        values.into_iter().fold(sql::query_as(AssertSqlSafe(text)), QueryAs::bind)
     }
 }
 
@@ -333,12 +329,11 @@ impl Store {
         &self,
         query: &AuditQuery,
     ) -> Result<Vec<(AuditEntry, EntryHash)>, StoreError> {
-        let rows: Vec<SqliteRow> = query.statement().build().fetch_all(&self.readers).await?;
+        let rows = query.statement().fetch_all(&self.readers).await?;
         rows.iter()
-            .map(|row| {
-                let entry = serde_json::from_slice(row.try_get(0)?)?;
-                let hash = EntryHash::read(row.try_get(1)?).ok_or(StoreError::AuditState)?;
-                Ok((entry, hash))
+            .map(|(entry, hash)| {
+                let entry = serde_json::from_slice(&entry.0)?;
+                Ok((entry, EntryHash::read(hash).ok_or(StoreError::AuditState)?))
             })
             .collect()
     }
@@ -353,7 +348,7 @@ impl Store {
                         return transaction.sign().await;
                     }
                     let (text, signature): (String, Vec<u8>) =
-                        sqlx::query_as("SELECT head, signature FROM audit_heads WHERE seq = ?")
+                        sql::query_as("SELECT head, signature FROM audit_heads WHERE seq = $1")
                             .bind(tail.seq)
                             .fetch_one(&mut transaction.connection)
                             .await?;
@@ -391,18 +386,14 @@ impl Store {
 
 async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
     // The table is there until the log has begun.
-    let is_new: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'earlier_events')",
-    )
-    .fetch_one(&mut transaction.connection)
-    .await?;
+    let is_new = transaction.connection.has_table("earlier_events").await?;
     if !is_new {
         tell_of_damage();
         return Ok(());
     }
     let nonce = identity::random::<16>().map_err(sqlx::Error::Io)?;
     let earlier: Vec<Earlier> =
-        sqlx::query_as("SELECT action_id, kind, at, by, detail FROM earlier_events ORDER BY id")
+        sql::query_as("SELECT action_id, kind, at, by, detail FROM earlier_events ORDER BY id")
             .fetch_all(&mut transaction.connection)
             .await?;
     let detail = match earlier.len() {
@@ -416,7 +407,7 @@ async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
     genesis.public_key = Some(transaction.log.key.public());
     transaction.note(genesis.subject(hex::encode(nonce)).detail(detail)).await?;
     let tail = transaction.tail().await?;
-    sqlx::query("INSERT INTO audit_state (id, chain, seq, hash, signed) VALUES (1, ?, 1, ?, 0)")
+    sql::query("INSERT INTO audit_state (id, chain, seq, hash, signed) VALUES (1, $1, 1, $2, 0)")
         .bind(tail.chain.as_bytes().as_slice())
         .bind(tail.hash.as_bytes().as_slice())
         .execute(&mut transaction.connection)
@@ -425,7 +416,7 @@ async fn begin(transaction: &mut Transaction) -> Result<(), StoreError> {
         let at = event.at;
         transaction.note_at(event.taken_over(), at).await?;
     }
-    sqlx::query("DROP TABLE earlier_events").execute(&mut transaction.connection).await?;
+    sql::query("DROP TABLE earlier_events").execute(&mut transaction.connection).await?;
     transaction.sign().await?;
     Ok(())
 }
@@ -436,12 +427,12 @@ fn tell_of_damage() {
 }
 
 async fn tell_of_a_new_key(transaction: &mut Transaction) -> Result<(), StoreError> {
-    let head: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT CAST(head AS BLOB) FROM audit_heads ORDER BY seq DESC LIMIT 1")
+    let head: Option<Raw> =
+        sql::query_scalar("SELECT head FROM audit_heads ORDER BY seq DESC LIMIT 1")
             .fetch_optional(&mut transaction.connection)
             .await?;
     let key = transaction.log.key.public();
-    let last = head.and_then(|head| serde_json::from_slice::<Head>(&head).ok());
+    let last = head.and_then(|head| serde_json::from_slice::<Head>(&head.0).ok());
     if let Some(last) = last.filter(|last| last.public_key != key) {
         let mut event = AuditEvent::new(AuditKind::SigningKeyChanged, Actor::center());
         event.public_key = Some(key);

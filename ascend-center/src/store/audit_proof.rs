@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use ascend_sdk::{Decision, Digest};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::FromRow;
 
 use super::{
     Store, StoreError, Tail,
     actions::{content_hash, outcome_hash},
+    sql::{self, Columns, Connection, Raw},
 };
 use crate::{
     audit::{
@@ -37,7 +38,7 @@ pub(crate) struct Proof {
 pub(crate) type Sink<'s> = &'s mut (dyn FnMut(Step<'_>) -> Result<(), AuditError> + Send);
 
 /// `seq`, `entry`, `hash`, and where the entry is signed `head`, `signature`.
-type Row5 = (i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+type Row5 = (i64, Raw, Vec<u8>, Option<Raw>, Option<Vec<u8>>);
 
 impl Store {
     /// Proves the log, as it is at one moment.
@@ -47,19 +48,19 @@ impl Store {
         sink: Sink<'_>,
     ) -> Result<AuditReport, AuditError> {
         // One transaction: while it lasts, nothing changes for it.
-        let mut reading = self.readers.begin().await?;
+        let mut reading = self.readers.snapshot().await?;
         let report = prove(&mut reading, proof, sink).await?;
-        reading.rollback().await?;
+        reading.close().await?;
         Ok(report)
     }
 }
 
 async fn prove(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     proof: &Proof,
     sink: Sink<'_>,
 ) -> Result<AuditReport, AuditError> {
-    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
+    let last: i64 = sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
         .fetch_one(&mut *connection)
         .await?;
     let tail = match Tail::read(connection).await {
@@ -69,13 +70,13 @@ async fn prove(
         }
         Err(error) => return Err(error.into()),
     };
-    let checkpoint: Option<(i64, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT seq, CAST(checkpoint AS BLOB), signature FROM audit_checkpoint")
+    let checkpoint: Option<(i64, Raw, Vec<u8>)> =
+        sql::query_as("SELECT seq, checkpoint, signature FROM audit_checkpoint")
             .fetch_optional(&mut *connection)
             .await?;
     let mut last_action = 0;
     let mut beginning = Verifier::new(&proof.keys, Start::BEGINNING);
-    if let Some((seq, text, signature)) = &checkpoint {
+    if let Some((seq, Raw(text), signature)) = &checkpoint {
         let (verifier, said) = Verifier::after_checkpoint(&proof.keys, *seq, text, signature)?;
         last_action = said.last_action;
         beginning = verifier;
@@ -98,12 +99,12 @@ async fn prove(
     }
     let mut verifier = if from == first {
         match &checkpoint {
-            Some((_, text, signature)) => sink(Step::Checkpoint { text, signature })?,
+            Some((_, Raw(text), signature)) => sink(Step::Checkpoint { text, signature })?,
             None => sink(Step::Start(Start::BEGINNING))?,
         }
         beginning
     } else {
-        let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
+        let hash: Option<Vec<u8>> = sql::query_scalar("SELECT hash FROM audit WHERE seq = $1")
             .bind(from - 1)
             .fetch_optional(&mut *connection)
             .await?;
@@ -124,10 +125,10 @@ async fn prove(
     let is_whole = from == first && proof.to.is_none();
     // On to the next signature: what it does not cover could be written anew.
     while verifier.seq() < to.max(to_see) || verifier.signed() < to {
-        let rows: Vec<Row5> = sqlx::query_as(
-            "SELECT audit.seq, CAST(entry AS BLOB), hash, CAST(head AS BLOB), signature \
+        let rows: Vec<Row5> = sql::query_as(
+            "SELECT audit.seq, entry, hash, head, signature \
              FROM audit LEFT JOIN audit_heads ON audit_heads.seq = audit.seq \
-             WHERE audit.seq > ? ORDER BY audit.seq LIMIT ?",
+             WHERE audit.seq > $1 ORDER BY audit.seq LIMIT $2",
         )
         .bind(verifier.seq())
         .bind(PAGE)
@@ -137,7 +138,7 @@ async fn prove(
             conclude(connection, &verifier, tail).await?;
             break;
         }
-        for (seq, text, hash, head, signature) in rows {
+        for (seq, Raw(text), hash, head, signature) in rows {
             let entry = verifier.entry(Some(seq), &text, &hash)?;
             if seq <= to {
                 sink(Step::Entry { entry: &entry, text: &text, hash: verifier.hash() })?;
@@ -145,7 +146,7 @@ async fn prove(
             if is_whole {
                 told.take(entry);
             }
-            if let (Some(text), Some(signature)) = (head, signature) {
+            if let (Some(Raw(text)), Some(signature)) = (head, signature) {
                 verifier.head(&text, &signature)?;
                 if seq <= to {
                     sink(Step::Head { text: &text, signature: &signature })?;
@@ -172,11 +173,11 @@ async fn prove(
 
 /// Compares where the log ends with where it is to end.
 async fn conclude(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     verifier: &Verifier<'_>,
     tail: Tail,
 ) -> Result<(), AuditError> {
-    let head: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit_heads")
+    let head: i64 = sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit_heads")
         .fetch_one(connection)
         .await?;
     let known = tail.seq.max(head);
@@ -252,17 +253,17 @@ impl Told {
     /// `last_action` is the newest that pruned entries told of.
     async fn compare(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         last_action: i64,
         last: i64,
     ) -> Result<(), AuditError> {
         let mut after = 0;
         loop {
-            let rows: Vec<SqliteRow> = sqlx::query(
+            let rows: Vec<Row> = sql::query_as(
                 "SELECT id, state, decision, expires_at, digest, requested_by, reviewed_by, \
                  outcome, erased_at, server_id, tool, namespace, verb, resource, summary, \
                  parameters, user_context, session_id, client, reason, matched, request \
-                 FROM actions WHERE id > ? ORDER BY id LIMIT ?",
+                 FROM actions WHERE id > $1 ORDER BY id LIMIT $2",
             )
             .bind(after)
             .bind(PAGE)
@@ -272,11 +273,11 @@ impl Told {
                 break;
             }
             for row in &rows {
-                let id: i64 = row.try_get("id")?;
+                let id = row.id;
                 after = id;
                 match self.actions.remove(&id) {
                     Some(told) if told.evaluated.is_some() || id <= last_action => {
-                        if let Some(what) = told.differs(row)? {
+                        if let Some(what) = told.differs(row) {
                             let tampering = Tampering::Action { action: id, what };
                             return Err(Broken { seq: told.seq, tampering }.into());
                         }
@@ -304,47 +305,75 @@ impl Told {
 
 impl Action {
     /// What of the row is not as it was told.
-    fn differs(&self, row: &SqliteRow) -> Result<Option<&'static str>, AuditError> {
-        let text = |column: &str| row.try_get::<Option<&str>, _>(column);
-        if self.state.is_some_and(|state| text("state").ok() != Some(Some(state.as_str()))) {
-            return Ok(Some("its state"));
+    fn differs(&self, row: &Row) -> Option<&'static str> {
+        if self.state.is_some_and(|state| row.state.as_deref() != Some(state.as_str())) {
+            return Some("its state");
         }
-        let expires_at: i64 = row.try_get("expires_at")?;
-        if self.expires_at.is_some_and(|told| told != expires_at) {
-            return Ok(Some("when it expires"));
+        if self.expires_at.is_some_and(|told| told != row.expires_at) {
+            return Some("when it expires");
         }
-        let is_erased = row.try_get::<Option<i64>, _>("erased_at")?.is_some();
         if let Some(evaluated) = &self.evaluated {
-            if text("reviewed_by")? != self.reviewed_by.as_deref() {
-                return Ok(Some("who decided on it"));
+            if row.reviewed_by != self.reviewed_by {
+                return Some("who decided on it");
             }
-            if text("requested_by")? != Some(&evaluated.requested_by) {
-                return Ok(Some("who asked"));
+            if row.requested_by != evaluated.requested_by {
+                return Some("who asked");
             }
-            let decision = evaluated.decision.map(Decision::as_str);
-            if decision.is_some() && text("decision")? != decision {
-                return Ok(Some("what was decided"));
+            if evaluated.decision.is_some_and(|decision| row.decision != decision.as_str()) {
+                return Some("what was decided");
             }
-            let digest = evaluated.digest.map(|digest| digest.to_string());
-            if digest.is_some() && text("digest")? != digest.as_deref() {
-                return Ok(Some("its digest"));
+            if evaluated.digest.is_some_and(|digest| row.digest != digest.to_string()) {
+                return Some("its digest");
             }
-            if !is_erased && evaluated.content.is_some_and(|told| content(row) != Some(told)) {
-                return Ok(Some("what was asked"));
+            if !row.is_erased && evaluated.content.is_some_and(|told| row.content != Some(told)) {
+                return Some("what was asked");
             }
         }
-        if !is_erased
+        if !row.is_erased
             && let Some(told) = self.outcome
-            && text("outcome")?.map(outcome_hash) != Some(told)
+            && row.outcome.as_deref().map(outcome_hash) != Some(told)
         {
-            return Ok(Some("what was told of its end"));
+            return Some("what was told of its end");
         }
-        Ok(None)
+        None
     }
 }
 
-fn content(row: &SqliteRow) -> Option<EntryHash> {
-    let column = |name: &str| row.try_get::<Option<&str>, _>(name).ok();
+/// An action as it stands in its table.
+struct Row {
+    id: i64,
+    expires_at: i64,
+    is_erased: bool,
+    /// `None` where it cannot be read.
+    state: Option<String>,
+    decision: String,
+    digest: String,
+    requested_by: String,
+    reviewed_by: Option<String>,
+    outcome: Option<String>,
+    /// `None` where any of it cannot be read.
+    content: Option<EntryHash>,
+}
+
+impl<R: Columns> FromRow<'_, R> for Row {
+    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.read("id")?,
+            expires_at: row.read("expires_at")?,
+            is_erased: row.read::<Option<i64>>("erased_at")?.is_some(),
+            state: row.read("state").ok(),
+            decision: row.read("decision")?,
+            digest: row.read("digest")?,
+            requested_by: row.read("requested_by")?,
+            reviewed_by: row.read("reviewed_by")?,
+            outcome: row.read("outcome")?,
+            content: content(row),
+        })
+    }
+}
+
+fn content(row: &impl Columns) -> Option<EntryHash> {
+    let column = |name: &str| row.read::<Option<&str>>(name).ok();
     Some(content_hash([
         column("server_id")?,
         column("tool")?,

@@ -2,9 +2,8 @@
 //! and the arguments of old actions are erased.
 
 use jiff::Timestamp;
-use sqlx::{ConnectOptions, Connection};
 
-use super::{Store, StoreError, keys::confirm, writer::Transaction};
+use super::{Store, StoreError, keys::confirm, sql, writer::Transaction};
 use crate::{
     audit::{
         self, Actor, AuditError, AuditEvent, AuditKind, Checkpoint, EntryHash, Pruned, Signed,
@@ -31,9 +30,8 @@ impl Store {
                 })
             })
             .await??;
-        // The write-ahead log has the erased pages too, until it is emptied.
-        let mut connection = self.options.connect().await?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        let mut connection = self.database.connect().await?;
+        connection.forget_erased().await?;
         connection.close().await?;
         Ok(pruned)
     }
@@ -45,21 +43,22 @@ async fn prune(
     by: Actor,
 ) -> Result<Pruned, StoreError> {
     let kept: Option<i64> =
-        sqlx::query_scalar("SELECT min(seq) FROM audit WHERE entry ->> '$.at' >= ?")
+        sql::query_scalar("SELECT min(seq) FROM audit WHERE entry ->> 'at' >= $1")
             .bind(written(before))
             .fetch_one(&mut transaction.connection)
             .await?;
     let tail = transaction.tail().await?;
     let through = kept.map_or(tail.seq, |seq| seq - 1);
-    let first: Option<i64> = sqlx::query_scalar("SELECT min(seq) FROM audit")
+    let first: Option<i64> = sql::query_scalar("SELECT min(seq) FROM audit")
         .fetch_one(&mut transaction.connection)
         .await?;
     let entries = first.map_or(0, |first| (through - first + 1).max(0));
     if entries > 0 {
         let checkpoint = checkpoint(transaction, through).await?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO audit_checkpoint (id, seq, checkpoint, signature) \
-             VALUES (1, ?, ?, ?)",
+        sql::query(
+            "INSERT INTO audit_checkpoint (id, seq, checkpoint, signature) \
+             VALUES (1, $1, $2, $3) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, \
+             checkpoint = excluded.checkpoint, signature = excluded.signature",
         )
         .bind(through)
         .bind(&checkpoint.text)
@@ -67,16 +66,16 @@ async fn prune(
         .execute(&mut transaction.connection)
         .await?;
         for statement in
-            ["DELETE FROM audit WHERE seq <= ?", "DELETE FROM audit_heads WHERE seq <= ?"]
+            ["DELETE FROM audit WHERE seq <= $1", "DELETE FROM audit_heads WHERE seq <= $1"]
         {
-            sqlx::query(statement).bind(through).execute(&mut transaction.connection).await?;
+            sql::query(statement).bind(through).execute(&mut transaction.connection).await?;
         }
     }
-    let actions = sqlx::query(
-        "UPDATE actions SET erased_at = ?1, resource = '', reason = '', summary = NULL, parameters = '{}', \
+    let actions = sql::query(
+        "UPDATE actions SET erased_at = $1, resource = '', reason = '', summary = NULL, parameters = '{}', \
          user_context = '{}', request = '', comments = NULL, outcome = NULL \
-         WHERE erased_at IS NULL AND created_at < ?2 \
-         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= ?1)",
+         WHERE erased_at IS NULL AND created_at < $2 \
+         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1)",
     )
     .bind(transaction.now)
     .bind(before.as_millisecond())
@@ -85,10 +84,10 @@ async fn prune(
     .rows_affected();
     // What policies saw and said of them can quote the arguments too.
     for statement in [
-        "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
-        "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = ?)",
+        "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
+        "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
     ] {
-        sqlx::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
+        sql::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
     }
     if entries > 0 || actions > 0 {
         let detail = format!(
@@ -103,14 +102,14 @@ async fn prune(
 
 /// What stands for the entries up to `seq`.
 async fn checkpoint(transaction: &mut Transaction, seq: i64) -> Result<Signed, StoreError> {
-    let hash: Vec<u8> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
+    let hash: Vec<u8> = sql::query_scalar("SELECT hash FROM audit WHERE seq = $1")
         .bind(seq)
         .fetch_one(&mut transaction.connection)
         .await?;
     // Actions of earlier checkpoints are older than any in the log.
-    let last_action: i64 = sqlx::query_scalar(
-        "SELECT coalesce(max(action), (SELECT checkpoint ->> '$.last_action' \
-         FROM audit_checkpoint), 0) FROM audit WHERE seq <= ? AND entry ->> '$.kind' = 'evaluated'",
+    let last_action: i64 = sql::query_scalar(
+        "SELECT coalesce(max(action), (SELECT CAST(checkpoint ->> 'last_action' AS BIGINT) \
+         FROM audit_checkpoint), 0) FROM audit WHERE seq <= $1 AND entry ->> 'kind' = 'evaluated'",
     )
     .bind(seq)
     .fetch_one(&mut transaction.connection)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::{Store, StoreError, identity_event::IdentityEvent, moment, now, word};
+use super::{Store, StoreError, identity_event::IdentityEvent, moment, now, sql, word};
 use crate::{
     audit::Actor,
     identity::{Local, Role},
@@ -34,23 +34,24 @@ impl Store {
         self.write(move |transaction| {
             Box::pin(async move {
                 let role = local.as_str();
-                let known: Option<i64> = sqlx::query_scalar(
-                    "SELECT 1 FROM credentials WHERE role = ? AND name = ? AND hash = ?",
+                let known: bool = sql::query_scalar(
+                    "SELECT EXISTS (SELECT 1 FROM credentials \
+                     WHERE role = $1 AND name = $2 AND hash = $3)",
                 )
                 .bind(role)
                 .bind(&name)
                 .bind(&hash)
-                .fetch_optional(&mut transaction.connection)
+                .fetch_one(&mut transaction.connection)
                 .await?;
-                if known.is_some() {
+                if known {
                     return Ok(());
                 }
-                sqlx::query("DELETE FROM credentials WHERE role = ?")
+                sql::query("DELETE FROM credentials WHERE role = $1")
                     .bind(role)
                     .execute(&mut transaction.connection)
                     .await?;
-                sqlx::query(
-                    "INSERT INTO credentials (name, role, hash, created_at) VALUES (?, ?, ?, ?)",
+                sql::query(
+                    "INSERT INTO credentials (name, role, hash, created_at) VALUES ($1, $2, $3, $4)",
                 )
                 .bind(&name)
                 .bind(role)
@@ -59,7 +60,7 @@ impl Store {
                 .execute(&mut transaction.connection)
                 .await?;
                 if local == Local::Owner {
-                    sqlx::query("DELETE FROM sessions WHERE user IS NULL")
+                    sql::query("DELETE FROM sessions WHERE \"user\" IS NULL")
                         .execute(&mut transaction.connection)
                         .await?;
                 }
@@ -76,15 +77,15 @@ impl Store {
 
     /// Whose token has this hash; `None` when nobody's, or it is over.
     pub(crate) async fn token(&self, hash: &str) -> Result<Option<TokenRow>, StoreError> {
-        let found: Option<Found> = sqlx::query_as(
-            "SELECT role, 0, name, NULL, hash, NULL FROM credentials WHERE hash = ?1 \
+        let found: Option<Found> = sql::query_as(
+            "SELECT role, 0, name, NULL, hash, NULL FROM credentials WHERE hash = $1 \
              UNION ALL \
              SELECT 'key', id, agent, owner, hash, last_used_at FROM agent_keys \
-             WHERE hash = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2) \
+             WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) \
              UNION ALL \
              SELECT 'user', t.id, u.name, u.role, t.hash, t.last_used_at \
              FROM user_tokens t JOIN users u ON u.name = t.user \
-             WHERE t.hash = ?1 AND t.revoked_at IS NULL AND t.expires_at > ?2 \
+             WHERE t.hash = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 \
              AND u.disabled_at IS NULL",
         )
         .bind(hash)

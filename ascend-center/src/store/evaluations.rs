@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use ascend_sdk::{Decision, Facts, Floor, SessionContext};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::FromRow;
 
-use super::{Store, StoreError, actions::select, writer::Transaction};
+use super::{
+    Store, StoreError,
+    actions::select,
+    sql::{self, Columns},
+    writer::Transaction,
+};
 use crate::{
     policy::{Asked, Recent},
-    record::{Matched, Record, json, json_word, time},
+    record::{Matched, Record, json, json_word, risk_score, time},
     submission::Submission,
 };
 
@@ -79,16 +84,16 @@ pub struct ShadowDecision {
     pub differs: bool,
 }
 
-impl FromRow<'_, SqliteRow> for ShadowDecision {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+impl<R: Columns> FromRow<'_, R> for ShadowDecision {
+    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            action_id: row.try_get("action_id")?,
+            action_id: row.read("action_id")?,
             at: time(row, "at")?,
             decision: json_word(row, "decision")?,
-            risk_score: row.try_get("risk_score")?,
-            reason: row.try_get("reason")?,
+            risk_score: risk_score(row)?,
+            reason: row.read("reason")?,
             matched: json(row, "matched")?,
-            differs: row.try_get("differs")?,
+            differs: row.flag("differs")?,
         })
     }
 }
@@ -119,7 +124,7 @@ pub(super) async fn keep(
         session: submission.session.clone(),
         recent,
     };
-    sqlx::query("INSERT INTO policy_inputs (action_id, input) VALUES (?, ?)")
+    sql::query("INSERT INTO policy_inputs (action_id, input) VALUES ($1, $2)")
         .bind(id)
         .bind(serde_json::to_string(&input)?)
         .execute(&mut transaction.connection)
@@ -132,9 +137,10 @@ impl Store {
     pub(crate) async fn keep_shadow(&self, shadow: ShadowDecision) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query(
-                    "INSERT OR IGNORE INTO shadow_decisions (action_id, at, decision, risk_score, \
-                     reason, matched, differs) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                sql::query(
+                    "INSERT INTO shadow_decisions (action_id, at, decision, risk_score, \
+                     reason, matched, differs) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                     ON CONFLICT DO NOTHING",
                 )
                 .bind(shadow.action_id)
                 .bind(shadow.at.as_millisecond())
@@ -155,7 +161,7 @@ impl Store {
         &self,
         id: i64,
     ) -> Result<Option<ShadowDecision>, StoreError> {
-        Ok(sqlx::query_as("SELECT * FROM shadow_decisions WHERE action_id = ?")
+        Ok(sql::query_as("SELECT * FROM shadow_decisions WHERE action_id = $1")
             .bind(id)
             .fetch_optional(&self.readers)
             .await?)
@@ -163,12 +169,13 @@ impl Store {
 
     /// The newest `limit` differences, and how many there are in all.
     pub(crate) async fn shadow_report(&self, limit: u32) -> Result<ShadowReport, StoreError> {
-        let (asked, differing): (i64, i64) =
-            sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(differs), 0) FROM shadow_decisions")
-                .fetch_one(&self.readers)
-                .await?;
-        let found: Vec<ShadowDecision> = sqlx::query_as(
-            "SELECT * FROM shadow_decisions WHERE differs = 1 ORDER BY action_id DESC LIMIT ?",
+        let (asked, differing): (i64, i64) = sql::query_as(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE differs = 1) FROM shadow_decisions",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        let found: Vec<ShadowDecision> = sql::query_as(
+            "SELECT * FROM shadow_decisions WHERE differs = 1 ORDER BY action_id DESC LIMIT $1",
         )
         .bind(limit)
         .fetch_all(&self.readers)
@@ -192,7 +199,7 @@ impl Store {
     ) -> Result<Vec<Recorded>, StoreError> {
         let now = Timestamp::now();
         let records: Vec<Record> =
-            sqlx::query_as(select!("WHERE id < ? AND erased_at IS NULL ORDER BY id DESC LIMIT ?"))
+            sql::query_as(select!("WHERE id < $1 AND erased_at IS NULL ORDER BY id DESC LIMIT $2"))
                 .bind(before)
                 .bind(limit)
                 .fetch_all(&self.readers)
@@ -201,10 +208,10 @@ impl Store {
             return Ok(Vec::new());
         };
         // What was kept before there were inputs has its request alone.
-        let inputs: Vec<(i64, String)> = sqlx::query_as(
+        let inputs: Vec<(i64, String)> = sql::query_as(
             "SELECT actions.id, COALESCE(policy_inputs.input, actions.request) FROM actions \
              LEFT JOIN policy_inputs ON policy_inputs.action_id = actions.id \
-             WHERE actions.id BETWEEN ? AND ?",
+             WHERE actions.id BETWEEN $1 AND $2",
         )
         .bind(first.id)
         .bind(last.id)

@@ -1,9 +1,13 @@
 //! What happened, in order, by the audit log.
 
 use jiff::Timestamp;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{Store, StoreError, word};
+use super::{
+    Store, StoreError,
+    sql::{self, Connection},
+    word,
+};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +68,10 @@ macro_rules! entries {
     ($condition:literal) => {
         concat!(
             "SELECT audit.seq AS id, audit.action AS action_id, namespace || '.' || verb AS name, \
-             resource, iif(entry ->> '$.kind' = 'evaluated', entry ->> '$.state', \
-             entry ->> '$.kind') AS kind, entry ->> '$.at' AS at, entry ->> '$.actor.name' AS by, \
-             coalesce(entry ->> '$.comment', entry ->> '$.reason', entry ->> '$.detail', \
-             entry ->> '$.subject') AS detail \
+             resource, CASE WHEN entry ->> 'kind' = 'evaluated' THEN entry ->> 'state' \
+             ELSE entry ->> 'kind' END AS kind, entry ->> 'at' AS at, \
+             entry -> 'actor' ->> 'name' AS by, coalesce(entry ->> 'comment', \
+             entry ->> 'reason', entry ->> 'detail', entry ->> 'subject') AS detail \
              FROM audit LEFT JOIN actions ON actions.id = audit.action ",
             $condition
         )
@@ -75,17 +79,17 @@ macro_rules! entries {
 }
 
 /// The number of the last thing that happened; 0 when nothing did.
-pub(super) async fn newest(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit").fetch_one(connection).await?)
+pub(super) async fn newest(connection: &mut Connection) -> Result<i64, StoreError> {
+    Ok(sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit").fetch_one(connection).await?)
 }
 
 /// What happened after number `seen`, oldest first.
 pub(super) async fn after(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     seen: i64,
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(entries!("WHERE seq > ? ORDER BY seq LIMIT ?"))
+    let rows: Vec<Row> = sql::query_as(entries!("WHERE seq > $1 ORDER BY seq LIMIT $2"))
         .bind(seen)
         .bind(limit)
         .fetch_all(connection)
@@ -96,7 +100,7 @@ pub(super) async fn after(
 impl Store {
     /// What happened to one action, oldest first.
     pub(crate) async fn history(&self, action: i64) -> Result<Vec<Entry>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(entries!("WHERE audit.action = ? ORDER BY seq"))
+        let rows: Vec<Row> = sql::query_as(entries!("WHERE audit.action = $1 ORDER BY seq"))
             .bind(action)
             .fetch_all(&self.readers)
             .await?;
@@ -111,17 +115,17 @@ impl Store {
         limit: u32,
         offset: u32,
     ) -> Result<(Vec<Entry>, i64), StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(entries!(
-            "WHERE ?1 IS NULL OR requested_by = ?1 ORDER BY seq DESC LIMIT ?2 OFFSET ?3"
+        let rows: Vec<Row> = sql::query_as(entries!(
+            "WHERE $1 IS NULL OR requested_by = $1 ORDER BY seq DESC LIMIT $2 OFFSET $3"
         ))
         .bind(requested_by)
         .bind(limit)
         .bind(offset)
         .fetch_all(&self.readers)
         .await?;
-        let total: i64 = sqlx::query_scalar(
+        let total: i64 = sql::query_scalar(
             "SELECT count(*) FROM audit LEFT JOIN actions ON actions.id = audit.action \
-             WHERE ?1 IS NULL OR requested_by = ?1",
+             WHERE $1 IS NULL OR requested_by = $1",
         )
         .bind(requested_by)
         .fetch_one(&self.readers)
@@ -132,8 +136,8 @@ impl Store {
 
     /// The last time that the kill switch was raised or released.
     pub(crate) async fn last_switch(&self) -> Result<Option<Entry>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(entries!(
-            "WHERE entry ->> '$.kind' IN ('killed', 'released') ORDER BY seq DESC LIMIT 1"
+        let row: Option<Row> = sql::query_as(entries!(
+            "WHERE entry ->> 'kind' IN ('killed', 'released') ORDER BY seq DESC LIMIT 1"
         ))
         .fetch_optional(&self.readers)
         .await?;

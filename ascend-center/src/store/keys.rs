@@ -3,7 +3,7 @@
 use ascend_sdk::BoxFuture;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, moment, users::exists, word,
+    Store, StoreError, identity_event::IdentityEvent, moment, sql, users::exists, word,
     writer::Transaction,
 };
 use crate::identity::{
@@ -88,9 +88,9 @@ impl Store {
                     if let Some(owner) = &key.owner {
                         exists(transaction, owner).await?;
                     }
-                    let taken: Option<i64> = sqlx::query_scalar(
-                    "SELECT id FROM agent_keys WHERE agent = ? AND name = ? AND revoked_at IS NULL \
-                     AND replaced_by IS NULL AND (expires_at IS NULL OR expires_at > ?)",
+                    let taken: Option<i64> = sql::query_scalar(
+                    "SELECT id FROM agent_keys WHERE agent = $1 AND name = $2 AND revoked_at IS NULL \
+                     AND replaced_by IS NULL AND (expires_at IS NULL OR expires_at > $3)",
                 )
                 .bind(&key.agent)
                 .bind(&key.name)
@@ -116,8 +116,7 @@ impl Store {
     }
 
     pub(crate) async fn keys(&self) -> Result<Vec<AgentKey>, StoreError> {
-        let rows: Vec<Row> =
-            sqlx::query_as(select!("ORDER BY id")).fetch_all(&self.readers).await?;
+        let rows: Vec<Row> = sql::query_as(select!("ORDER BY id")).fetch_all(&self.readers).await?;
         rows.into_iter().map(key).collect()
     }
 
@@ -128,9 +127,9 @@ impl Store {
             move |transaction, by| {
                 Box::pin(async move {
                     let key = find(transaction, id).await?;
-                    let revoked = sqlx::query(
-                    "UPDATE agent_keys SET revoked_at = ?1 WHERE id = ?2 AND revoked_at IS NULL \
-                     AND (expires_at IS NULL OR expires_at > ?1)",
+                    let revoked = sql::query(
+                    "UPDATE agent_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL \
+                     AND (expires_at IS NULL OR expires_at > $1)",
                 )
                 .bind(transaction.now)
                 .bind(id)
@@ -178,9 +177,9 @@ impl Store {
                     let new =
                         insert(transaction, &old.agent, &old.name, old.owner, expires_at, &hash)
                             .await?;
-                    sqlx::query(
-                        "UPDATE agent_keys SET replaced_by = ?1, \
-                     expires_at = min(coalesce(expires_at, ?2), ?2) WHERE id = ?3",
+                    sql::query(
+                        "UPDATE agent_keys SET replaced_by = $1, \
+                     expires_at = CASE WHEN expires_at < $2 THEN expires_at ELSE $2 END WHERE id = $3",
                     )
                     .bind(new)
                     .bind(transaction.now.saturating_add(grace))
@@ -202,7 +201,7 @@ impl Store {
     pub(crate) async fn touch_key(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query("UPDATE agent_keys SET last_used_at = ? WHERE id = ?")
+                sql::query("UPDATE agent_keys SET last_used_at = $1 WHERE id = $2")
                     .bind(transaction.now)
                     .bind(id)
                     .execute(&mut transaction.connection)
@@ -225,7 +224,7 @@ pub(super) async fn confirm(
         return Ok(person.allow(permission));
     }
     let role: Option<String> =
-        sqlx::query_scalar("SELECT role FROM users WHERE name = ? AND disabled_at IS NULL")
+        sql::query_scalar("SELECT role FROM users WHERE name = $1 AND disabled_at IS NULL")
             .bind(&person.name)
             .fetch_optional(&mut transaction.connection)
             .await?;
@@ -237,7 +236,7 @@ pub(super) async fn confirm(
 }
 
 async fn find(transaction: &mut Transaction, id: i64) -> Result<AgentKey, IdentityError> {
-    let row: Option<Row> = sqlx::query_as(select!("WHERE id = ?"))
+    let row: Option<Row> = sql::query_as(select!("WHERE id = $1"))
         .bind(id)
         .fetch_optional(&mut transaction.connection)
         .await?;
@@ -252,9 +251,9 @@ async fn insert(
     expires_at: Option<i64>,
     hash: &str,
 ) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(
+    Ok(sql::query_scalar(
         "INSERT INTO agent_keys (agent, name, owner, hash, created_at, expires_at) \
-         VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
     )
     .bind(agent)
     .bind(name)

@@ -2,9 +2,13 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::SqliteConnection;
 
-use super::{Store, StoreError, keys::confirm, moment};
+use super::{
+    Store, StoreError,
+    keys::confirm,
+    moment,
+    sql::{self, Connection},
+};
 use crate::{
     audit::{AuditEvent, AuditKind},
     identity::{NotAllowed, Permission, Person},
@@ -28,11 +32,9 @@ impl KillSwitch {
     }
 }
 
-pub(super) async fn read(
-    connection: &mut SqliteConnection,
-) -> Result<Option<KillSwitch>, StoreError> {
+pub(super) async fn read(connection: &mut Connection) -> Result<Option<KillSwitch>, StoreError> {
     let row: Option<(String, i64, String)> =
-        sqlx::query_as("SELECT reason, raised_at, raised_by FROM kill_switch")
+        sql::query_as("SELECT reason, raised_at, raised_by FROM kill_switch")
             .fetch_optional(connection)
             .await?;
     row.map(|(reason, raised_at, raised_by)| {
@@ -66,9 +68,9 @@ impl Store {
                 if let Err(refused) = confirm(transaction, &by, Permission::Stop).await? {
                     return Ok(Err(refused.into()));
                 }
-                let raised = sqlx::query(
-                    "INSERT OR IGNORE INTO kill_switch (id, reason, raised_at, raised_by) \
-                     VALUES (1, ?, ?, ?)",
+                let raised = sql::query(
+                    "INSERT INTO kill_switch (id, reason, raised_at, raised_by) \
+                     VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING",
                 )
                 .bind(&reason)
                 .bind(transaction.now)
@@ -93,7 +95,7 @@ impl Store {
                 if let Err(refused) = confirm(transaction, &by, Permission::Release).await? {
                     return Ok(Err(refused.into()));
                 }
-                let released = sqlx::query("DELETE FROM kill_switch")
+                let released = sql::query("DELETE FROM kill_switch")
                     .execute(&mut transaction.connection)
                     .await?
                     .rows_affected()

@@ -2,9 +2,14 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{ServerState, Store, StoreError, keys::confirm, moment};
+use super::{
+    ServerState, Store, StoreError,
+    keys::confirm,
+    moment,
+    sql::{self, Connection},
+};
 use crate::{
     audit::{AuditEvent, AuditKind},
     identity::{Identity, NotAllowed, Permission, Person},
@@ -101,9 +106,9 @@ impl Store {
                         Err(ServerError::Taken(name))
                     });
                 }
-                sqlx::query(
+                sql::query(
                     "INSERT INTO mcp_servers (name, state, about, registered_by, registered_at, \
-                     changed_by, changed_at) VALUES (?1, 'registered', ?2, ?3, ?4, ?3, ?4)",
+                     changed_by, changed_at) VALUES ($1, 'registered', $2, $3, $4, $3, $4)",
                 )
                 .bind(&name)
                 .bind(serde_json::to_string(&about)?)
@@ -127,12 +132,12 @@ impl Store {
     /// All registered servers, by name.
     pub(crate) async fn servers(&self) -> Result<Vec<McpServer>, StoreError> {
         let rows: Vec<Row> =
-            sqlx::query_as(select!("ORDER BY name")).fetch_all(&self.readers).await?;
+            sql::query_as(select!("ORDER BY name")).fetch_all(&self.readers).await?;
         rows.into_iter().map(McpServer::try_from).collect()
     }
 
     pub(crate) async fn server(&self, name: &str) -> Result<Option<McpServer>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(select!("WHERE name = ?"))
+        let row: Option<Row> = sql::query_as(select!("WHERE name = $1"))
             .bind(name)
             .fetch_optional(&self.readers)
             .await?;
@@ -160,9 +165,9 @@ impl Store {
                     return Ok(Err(ServerError::Unknown(name)));
                 };
                 if row.state != state.as_str() {
-                    sqlx::query(
-                        "UPDATE mcp_servers SET state = ?, reason = ?, changed_by = ?, \
-                         changed_at = ? WHERE name = ?",
+                    sql::query(
+                        "UPDATE mcp_servers SET state = $1, reason = $2, changed_by = $3, \
+                         changed_at = $4 WHERE name = $5",
                     )
                     .bind(state.as_str())
                     .bind(&reason)
@@ -194,7 +199,7 @@ impl Store {
                 if let Err(refused) = confirm(transaction, &by, Permission::Administer).await? {
                     return Ok(Err(refused.into()));
                 }
-                let gone = sqlx::query("DELETE FROM mcp_servers WHERE name = ?")
+                let gone = sql::query("DELETE FROM mcp_servers WHERE name = $1")
                     .bind(&name)
                     .execute(&mut transaction.connection)
                     .await?
@@ -212,6 +217,6 @@ impl Store {
     }
 }
 
-async fn find(connection: &mut SqliteConnection, name: &str) -> Result<Option<Row>, StoreError> {
-    Ok(sqlx::query_as(select!("WHERE name = ?")).bind(name).fetch_optional(connection).await?)
+async fn find(connection: &mut Connection, name: &str) -> Result<Option<Row>, StoreError> {
+    Ok(sql::query_as(select!("WHERE name = $1")).bind(name).fetch_optional(connection).await?)
 }

@@ -22,6 +22,7 @@ mod mcp_servers;
 mod news;
 #[cfg(feature = "http")]
 mod sessions;
+mod sql;
 mod terms;
 mod usage;
 mod users;
@@ -29,14 +30,10 @@ mod users;
 mod webhooks;
 mod writer;
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc};
 
 use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
-use sqlx::{
-    ConnectOptions, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
 use tokio::runtime::Handle;
 
 pub use actions::DecideError;
@@ -61,6 +58,8 @@ pub use kill_switch::{KillSwitch, SwitchError};
 pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+pub(crate) use sql::Columns;
+use sql::{Database, Pool};
 pub(crate) use terms::Objection;
 #[cfg(feature = "http")]
 pub(crate) use terms::ServerState;
@@ -106,15 +105,12 @@ impl From<serde_json::Error> for StoreError {
     }
 }
 
-/// How long SQLite waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
 #[derive(Debug)]
 pub(crate) struct Store {
-    readers: SqlitePool,
+    readers: Pool,
     writer: Writer,
     news: Arc<News>,
-    options: SqliteConnectOptions,
+    database: Database,
     key: Arc<AuditKey>,
 }
 
@@ -126,29 +122,13 @@ impl Store {
         durability: Durability,
         key: Arc<AuditKey>,
     ) -> Result<Self, StoreError> {
-        let synchronous = match durability {
-            Durability::Disk => SqliteSynchronous::Full,
-            Durability::System => SqliteSynchronous::Normal,
-        };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            // What retention erases is not to be found in the file any more.
-            .pragma("secure_delete", "ON")
-            .disable_statement_logging();
-        let mut connection = options.connect().await?;
-        migrate(&mut connection).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.clone().pragma("query_only", "ON"))
-            .await?;
-        let news =
-            Arc::new(News::new(options.clone().pragma("query_only", "ON"), Handle::current()));
-        let writer = Writer::start(connection, options.clone(), key.clone(), news.clone());
-        let store = Self { readers, writer, news, options, key };
+        let database = Database::file(path, durability);
+        let mut connection = database.connect().await?;
+        connection.migrate().await.map_err(|error| StoreError::Migration(Arc::new(error)))?;
+        let readers = database.readers().await?;
+        let news = Arc::new(News::new(database.clone(), Handle::current()));
+        let writer = Writer::start(connection, database.clone(), key.clone(), news.clone());
+        let store = Self { readers, writer, news, database, key };
         store.begin_audit().await?;
         Ok(store)
     }
@@ -182,7 +162,7 @@ impl Store {
 
     /// Whether the database can be read.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM kill_switch").fetch_optional(&self.readers).await?;
+        sql::query("SELECT id FROM kill_switch").execute(&self.readers).await?;
         Ok(())
     }
 
@@ -191,16 +171,6 @@ impl Store {
         self.writer.close().await;
         self.readers.close().await;
     }
-}
-
-/// Boxed, since the compiler cannot see that sqlx's own future is `Send`.
-fn migrate(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), StoreError>> {
-    Box::pin(async move {
-        sqlx::migrate!()
-            .run_direct(None, connection, false)
-            .await
-            .map_err(|error| StoreError::Migration(Arc::new(error)))
-    })
 }
 
 fn now() -> i64 {

@@ -7,14 +7,16 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     runtime::Handle,
     sync::{Notify, futures::OwnedNotified},
     time::MissedTickBehavior,
 };
 
-use super::StoreError;
+use super::{
+    StoreError,
+    sql::{self, Connection, Database},
+};
 
 /// How often the database is asked whether another process wrote, while
 /// anybody waits.
@@ -27,7 +29,7 @@ pub(super) const ANYTHING: i64 = 0;
 
 #[derive(Debug)]
 pub(super) struct News {
-    options: SqliteConnectOptions,
+    database: Database,
     runtime: Handle,
     board: Mutex<Board>,
 }
@@ -66,8 +68,8 @@ impl Drop for Waiter {
 }
 
 impl News {
-    pub(super) fn new(options: SqliteConnectOptions, runtime: Handle) -> Self {
-        Self { options, runtime, board: Mutex::default() }
+    pub(super) fn new(database: Database, runtime: Handle) -> Self {
+        Self { database, runtime, board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -123,9 +125,9 @@ async fn poll(news: Arc<News>) {
 
 /// Returns once nobody waits.
 async fn follow(news: &News) -> Result<(), StoreError> {
-    let mut connection = news.options.connect().await?;
+    let mut connection = news.database.connect_to_read().await?;
     let mut version = data_version(&mut connection).await?;
-    let mut last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
+    let mut last: i64 = sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
         .fetch_one(&mut connection)
         .await?;
     // Whoever looked before this moment could have missed something.
@@ -140,7 +142,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
         }
         version = seen;
         let events: Vec<(i64, Option<i64>)> =
-            sqlx::query_as("SELECT seq, action FROM audit WHERE seq > ? ORDER BY seq")
+            sql::query_as("SELECT seq, action FROM audit WHERE seq > $1 ORDER BY seq")
                 .bind(last)
                 .fetch_all(&mut connection)
                 .await?;
@@ -154,6 +156,6 @@ async fn follow(news: &News) -> Result<(), StoreError> {
 }
 
 /// Changes when another connection has written.
-async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
+async fn data_version(connection: &mut Connection) -> Result<i64, StoreError> {
+    Ok(sql::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
 }

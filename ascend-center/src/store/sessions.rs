@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, moment, now, word, writer::Transaction,
+    Store, StoreError, identity_event::IdentityEvent, moment, now, sql, word, writer::Transaction,
 };
 use crate::audit::Actor;
 use crate::identity::{Origin, Person, Role, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session};
@@ -38,8 +38,8 @@ impl Store {
             Box::pin(async move {
                 let (user, person) = match account {
                     Some((name, password)) => {
-                        let role: Option<String> = sqlx::query_scalar(
-                            "SELECT role FROM users WHERE name = ? AND password = ? \
+                        let role: Option<String> = sql::query_scalar(
+                            "SELECT role FROM users WHERE name = $1 AND password = $2 \
                              AND disabled_at IS NULL",
                         )
                         .bind(&name)
@@ -52,7 +52,7 @@ impl Store {
                         (user, Person { name, role, origin: Origin::Account })
                     }
                     None => {
-                        let name: Option<String> = sqlx::query_scalar(
+                        let name: Option<String> = sql::query_scalar(
                             "SELECT name FROM credentials WHERE role = 'approver'",
                         )
                         .fetch_optional(&mut transaction.connection)
@@ -83,7 +83,7 @@ impl Store {
             Box::pin(async move {
                 let crate::identity::Vouched { subject, name, role } = vouched;
                 let known: Option<(String, String, Option<i64>)> =
-                    sqlx::query_as("SELECT name, role, disabled_at FROM users WHERE subject = ?")
+                    sql::query_as("SELECT name, role, disabled_at FROM users WHERE subject = $1")
                         .bind(&subject)
                         .fetch_optional(&mut transaction.connection)
                         .await?;
@@ -91,7 +91,7 @@ impl Store {
                     Some((_, _, Some(_))) => return Ok(None),
                     Some((name, earlier, None)) => {
                         if earlier != role.as_str() {
-                            sqlx::query("UPDATE users SET role = ? WHERE subject = ?")
+                            sql::query("UPDATE users SET role = $1 WHERE subject = $2")
                                 .bind(role.as_str())
                                 .bind(&subject)
                                 .execute(&mut transaction.connection)
@@ -103,9 +103,9 @@ impl Store {
                         name
                     }
                     None => {
-                        let taken: bool = sqlx::query_scalar(
-                            "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?1 UNION ALL SELECT 1 \
-                             FROM credentials WHERE role = 'approver' AND lower(name) = ?1)",
+                        let taken: bool = sql::query_scalar(
+                            "SELECT EXISTS (SELECT 1 FROM users WHERE name = $1 UNION ALL SELECT 1 \
+                             FROM credentials WHERE role = 'approver' AND lower(name) = $1)",
                         )
                         .bind(&name)
                         .fetch_one(&mut transaction.connection)
@@ -113,9 +113,9 @@ impl Store {
                         if taken {
                             return Ok(None);
                         }
-                        sqlx::query(
+                        sql::query(
                             "INSERT INTO users (name, role, subject, created_at) \
-                             VALUES (?, ?, ?, ?)",
+                             VALUES ($1, $2, $3, $4)",
                         )
                         .bind(&name)
                         .bind(role.as_str())
@@ -143,11 +143,11 @@ impl Store {
         hash: &str,
     ) -> Result<Option<(Session, Timestamp)>, StoreError> {
         let now = now();
-        let row: Option<Row> = sqlx::query_as(
+        let row: Option<Row> = sql::query_as(
             "SELECT u.name, u.role, c.name, s.seen_at, s.expires_at FROM sessions s \
              LEFT JOIN users u ON u.name = s.user AND u.disabled_at IS NULL \
              LEFT JOIN credentials c ON s.user IS NULL AND c.role = 'approver' \
-             WHERE s.hash = ? AND s.expires_at > ? AND s.seen_at > ?",
+             WHERE s.hash = $1 AND s.expires_at > $2 AND s.seen_at > $3",
         )
         .bind(hash)
         .bind(now)
@@ -168,7 +168,7 @@ impl Store {
     pub(crate) async fn touch_session(&self, hash: String) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query("UPDATE sessions SET seen_at = ? WHERE hash = ?")
+                sql::query("UPDATE sessions SET seen_at = $1 WHERE hash = $2")
                     .bind(transaction.now)
                     .bind(hash)
                     .execute(&mut transaction.connection)
@@ -182,7 +182,7 @@ impl Store {
     pub(crate) async fn end_session(&self, hash: String, by: Person) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                let ended = sqlx::query("DELETE FROM sessions WHERE hash = ?")
+                let ended = sql::query("DELETE FROM sessions WHERE hash = $1")
                     .bind(hash)
                     .execute(&mut transaction.connection)
                     .await?
@@ -226,23 +226,23 @@ async fn insert(
     let now = transaction.now;
     let lifetime = i64::try_from(SESSION_LIFETIME.as_millis()).unwrap_or(i64::MAX);
     let expires_at = now.saturating_add(lifetime);
-    sqlx::query("DELETE FROM sessions WHERE hash = ? OR expires_at <= ? OR seen_at <= ?")
+    sql::query("DELETE FROM sessions WHERE hash = $1 OR expires_at <= $2 OR seen_at <= $3")
         .bind(earlier)
         .bind(now)
         .bind(now.saturating_sub(idle()))
         .execute(&mut transaction.connection)
         .await?;
-    sqlx::query(
-        "DELETE FROM sessions WHERE user IS ?1 AND hash NOT IN (SELECT hash FROM sessions \
-         WHERE user IS ?1 ORDER BY seen_at DESC LIMIT ?2)",
+    sql::query(
+        "DELETE FROM sessions WHERE \"user\" IS NOT DISTINCT FROM $1 AND hash NOT IN (SELECT hash \
+         FROM sessions WHERE \"user\" IS NOT DISTINCT FROM $1 ORDER BY seen_at DESC LIMIT $2)",
     )
     .bind(&user)
     .bind(SESSIONS - 1)
     .execute(&mut transaction.connection)
     .await?;
-    sqlx::query(
-        "INSERT INTO sessions (hash, user, created_at, seen_at, expires_at) \
-         VALUES (?1, ?2, ?3, ?3, ?4)",
+    sql::query(
+        "INSERT INTO sessions (hash, \"user\", created_at, seen_at, expires_at) \
+         VALUES ($1, $2, $3, $3, $4)",
     )
     .bind(hash)
     .bind(user)

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use sqlx::SqliteConnection;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    sql::{self, Connection},
+};
 use crate::submission::Submission;
 
 /// Where a registered server stands.
@@ -91,7 +93,7 @@ struct Rules {
 /// registered; a server that only asks need not be, but is bound by what is
 /// registered of it.
 pub(super) async fn terms(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     submission: &Submission,
 ) -> Result<Terms, StoreError> {
     if let Some(model) = &submission.model {
@@ -99,7 +101,7 @@ pub(super) async fn terms(
     }
     let name = submission.mcp_server.as_ref().unwrap_or(&submission.server_id);
     let row: Option<(String, String, String)> =
-        sqlx::query_as("SELECT name, state, about FROM mcp_servers WHERE name = ?")
+        sql::query_as("SELECT name, state, about FROM mcp_servers WHERE name = $1")
             .bind(name)
             .fetch_optional(connection)
             .await?;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use sqlx::SqliteConnection;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    sql::{self, Connection},
+};
 use crate::policy::{Asked, Needs, Recent, Scope, Window, numbers};
 
 /// The most calls that are counted in a window. More than that stand for more
@@ -32,9 +34,9 @@ macro_rules! window {
             $columns,
             " FROM (SELECT parameters, decision = 'ALLOW' \
              OR (reviewed_by IS NOT NULL AND state <> 'rejected') \
-             OR (state = 'pending' AND expires_at > ?3) AS counts FROM actions WHERE ",
+             OR (state = 'pending' AND expires_at > $3) AS counts FROM actions WHERE ",
             $condition,
-            " AND created_at > ?4 AND id < ?5 AND id <> ?6 ORDER BY created_at DESC LIMIT ?7)"
+            " AND created_at > $4 AND id < $5 AND id <> $6 ORDER BY created_at DESC LIMIT $7) AS calls"
         )
     };
 }
@@ -42,9 +44,9 @@ macro_rules! window {
 macro_rules! of_scope {
     ($scope:expr, $columns:literal) => {
         match $scope {
-            Scope::Agent => window!($columns, "server_id = ?1 AND ?2 IS NOT NULL"),
-            Scope::Tool => window!($columns, "server_id = ?1 AND tool = ?2"),
-            Scope::Resource => window!($columns, "resource = ?1 AND ?2 IS NOT NULL"),
+            Scope::Agent => window!($columns, "server_id = $1 AND $2 IS NOT NULL"),
+            Scope::Tool => window!($columns, "server_id = $1 AND tool = $2"),
+            Scope::Resource => window!($columns, "resource = $1 AND $2 IS NOT NULL"),
         }
     };
 }
@@ -70,7 +72,7 @@ macro_rules! bind {
 
 /// What the policies need of the calls before `asked`, itself included.
 pub(super) async fn recent(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     asked: &Asked<'_>,
     needs: &Needs,
     before: Before,
@@ -91,20 +93,20 @@ pub(super) async fn recent(
 }
 
 async fn counted(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     asked: &Asked<'_>,
     scope: Scope,
     window: Window,
     before: Before,
 ) -> Result<i64, StoreError> {
-    let query = of_scope!(scope, "COUNT(*), COALESCE(SUM(counts), 0)");
+    let query = of_scope!(scope, "COUNT(*), COUNT(*) FILTER (WHERE counts)");
     let (seen, calls): (i64, i64) =
-        bind!(sqlx::query_as(query), asked, scope, window, before).fetch_one(connection).await?;
+        bind!(sql::query_as(query), asked, scope, window, before).fetch_one(connection).await?;
     Ok(if seen > MOST { i64::MAX } else { calls + 1 })
 }
 
 async fn summed(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     asked: &Asked<'_>,
     scope: Scope,
     window: Window,
@@ -113,7 +115,7 @@ async fn summed(
 ) -> Result<(i64, BTreeMap<String, i64>), StoreError> {
     let query = of_scope!(scope, "parameters, counts");
     let rows: Vec<(String, bool)> =
-        bind!(sqlx::query_as(query), asked, scope, window, before).fetch_all(connection).await?;
+        bind!(sql::query_as(query), asked, scope, window, before).fetch_all(connection).await?;
     let overflowing = rows.len() > usize::try_from(MOST).unwrap_or(usize::MAX);
     let mut calls = 1;
     // What is negative does not give anything back.

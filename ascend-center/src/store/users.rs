@@ -1,7 +1,7 @@
 //! People and their tokens.
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, keys::confirm, moment, word,
+    Store, StoreError, identity_event::IdentityEvent, keys::confirm, moment, sql, word,
     writer::Transaction,
 };
 use crate::identity::{
@@ -45,9 +45,9 @@ impl Store {
             |_| Permission::Administer,
             move |transaction, by| {
                 Box::pin(async move {
-                    let created = sqlx::query(
-                        "INSERT OR IGNORE INTO users (name, role, password, created_at) \
-                     VALUES (?, ?, ?, ?)",
+                    let created = sql::query(
+                        "INSERT INTO users (name, role, password, created_at) \
+                     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                     )
                     .bind(&name)
                     .bind(role.as_str())
@@ -71,7 +71,7 @@ impl Store {
     }
 
     pub(crate) async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let rows: Vec<(String, String, bool, i64, Option<i64>)> = sqlx::query_as(
+        let rows: Vec<(String, String, bool, i64, Option<i64>)> = sql::query_as(
             "SELECT name, role, password IS NOT NULL, created_at, disabled_at FROM users \
              ORDER BY name",
         )
@@ -94,7 +94,7 @@ impl Store {
     #[cfg(feature = "http")]
     pub(crate) async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
         let found: Option<(Option<String>,)> =
-            sqlx::query_as("SELECT password FROM users WHERE name = ? AND disabled_at IS NULL")
+            sql::query_as("SELECT password FROM users WHERE name = $1 AND disabled_at IS NULL")
                 .bind(name)
                 .fetch_optional(&self.readers)
                 .await?;
@@ -113,7 +113,7 @@ impl Store {
             move |transaction, by| {
                 Box::pin(async move {
                     exists(transaction, &name).await?;
-                    sqlx::query("UPDATE users SET role = ? WHERE name = ?")
+                    sql::query("UPDATE users SET role = $1 WHERE name = $2")
                         .bind(role.as_str())
                         .bind(&name)
                         .execute(&mut transaction.connection)
@@ -139,9 +139,9 @@ impl Store {
             Box::pin(async move {
                 exists(transaction, &name).await?;
                 let at = disabled.then_some(transaction.now);
-                sqlx::query(
-                    "UPDATE users SET disabled_at = ?1 WHERE name = ?2 AND \
-                     (disabled_at IS NULL) = (?1 IS NOT NULL)",
+                sql::query(
+                    "UPDATE users SET disabled_at = $1 WHERE name = $2 AND \
+                     (disabled_at IS NULL) = ($1 IS NOT NULL)",
                 )
                 .bind(at)
                 .bind(&name)
@@ -149,8 +149,8 @@ impl Store {
                 .await?;
                 if disabled {
                     end_sessions(transaction, &name).await?;
-                    sqlx::query(
-                        "UPDATE user_tokens SET revoked_at = ? WHERE user = ? AND revoked_at IS NULL",
+                    sql::query(
+                        "UPDATE user_tokens SET revoked_at = $1 WHERE \"user\" = $2 AND revoked_at IS NULL",
                     )
                     .bind(transaction.now)
                     .bind(&name)
@@ -181,9 +181,9 @@ impl Store {
             move |transaction, by| {
                 Box::pin(async move {
                     exists(transaction, &name).await?;
-                    let changed = sqlx::query(
-                        "UPDATE users SET password = ?1 WHERE name = ?2 AND \
-                     (?3 IS NULL OR password = ?3)",
+                    let changed = sql::query(
+                        "UPDATE users SET password = $1 WHERE name = $2 AND \
+                     ($3 IS NULL OR password = $3)",
                     )
                     .bind(password)
                     .bind(&name)
@@ -222,9 +222,9 @@ impl Store {
                     if exists(transaction, &user).await? {
                         return Err(NotAllowed::Disabled { name: user }.into());
                     }
-                    let id: i64 = sqlx::query_scalar(
-                        "INSERT INTO user_tokens (user, name, hash, created_at, expires_at) \
-                     VALUES (?, ?, ?, ?, ?) RETURNING id",
+                    let id: i64 = sql::query_scalar(
+                        "INSERT INTO user_tokens (\"user\", name, hash, created_at, expires_at) \
+                     VALUES ($1, $2, $3, $4, $5) RETURNING id",
                     )
                     .bind(&user)
                     .bind(&name)
@@ -245,8 +245,8 @@ impl Store {
     }
 
     pub(crate) async fn tokens(&self) -> Result<Vec<UserToken>, StoreError> {
-        let rows: Vec<TokenRow> = sqlx::query_as(
-            "SELECT id, user, name, created_at, expires_at, revoked_at, last_used_at \
+        let rows: Vec<TokenRow> = sql::query_as(
+            "SELECT id, \"user\", name, created_at, expires_at, revoked_at, last_used_at \
              FROM user_tokens ORDER BY id",
         )
         .fetch_all(&self.readers)
@@ -263,7 +263,7 @@ impl Store {
             move |transaction, by| {
                 Box::pin(async move {
                     let user: Option<String> =
-                        sqlx::query_scalar("SELECT user FROM user_tokens WHERE id = ?")
+                        sql::query_scalar("SELECT \"user\" FROM user_tokens WHERE id = $1")
                             .bind(id)
                             .fetch_optional(&mut transaction.connection)
                             .await?;
@@ -271,9 +271,9 @@ impl Store {
                     if confirm(transaction, by, needs(by, &user)).await?.is_err() {
                         return Err(IdentityError::UnknownToken(id));
                     }
-                    let revoked = sqlx::query(
-                    "UPDATE user_tokens SET revoked_at = ?1 WHERE id = ?2 AND revoked_at IS NULL \
-                     AND expires_at > ?1",
+                    let revoked = sql::query(
+                    "UPDATE user_tokens SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL \
+                     AND expires_at > $1",
                 )
                 .bind(transaction.now)
                 .bind(id)
@@ -297,7 +297,7 @@ impl Store {
     pub(crate) async fn touch_token(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query("UPDATE user_tokens SET last_used_at = ? WHERE id = ?")
+                sql::query("UPDATE user_tokens SET last_used_at = $1 WHERE id = $2")
                     .bind(transaction.now)
                     .bind(id)
                     .execute(&mut transaction.connection)
@@ -315,7 +315,7 @@ pub(super) async fn exists(
     name: &str,
 ) -> Result<bool, IdentityError> {
     let disabled: Option<(Option<i64>,)> =
-        sqlx::query_as("SELECT disabled_at FROM users WHERE name = ?")
+        sql::query_as("SELECT disabled_at FROM users WHERE name = $1")
             .bind(name)
             .fetch_optional(&mut transaction.connection)
             .await?;
@@ -324,7 +324,7 @@ pub(super) async fn exists(
 }
 
 async fn end_sessions(transaction: &mut Transaction, user: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE user = ?")
+    sql::query("DELETE FROM sessions WHERE \"user\" = $1")
         .bind(user)
         .execute(&mut transaction.connection)
         .await?;

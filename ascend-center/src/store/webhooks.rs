@@ -11,7 +11,7 @@ use super::{
     Store, StoreError,
     actions::select,
     history::{self, Entry},
-    moment,
+    moment, sql,
 };
 use crate::{
     audit::{AuditEvent, AuditKind},
@@ -69,6 +69,7 @@ pub(crate) struct Due {
     pub(crate) kind: String,
     pub(crate) body: String,
     /// How often it was tried before.
+    #[sqlx(try_from = "i64")]
     pub(crate) attempts: u32,
 }
 
@@ -122,16 +123,16 @@ impl TryFrom<Row> for Webhook {
 }
 
 const COLUMNS: &str = "SELECT id, url, events, agent_id, secret, of_agent, created_at FROM webhooks \
-     WHERE (?1 IS NULL OR of_agent = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY id";
+     WHERE ($1 IS NULL OR of_agent = $1) AND ($2 IS NULL OR id = $2) ORDER BY id";
 
 impl Store {
     pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<i64, StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
                 let seen = history::newest(&mut transaction.connection).await?;
-                let id: i64 = sqlx::query_scalar(
+                let id: i64 = sql::query_scalar(
                     "INSERT INTO webhooks (url, events, agent_id, secret, of_agent, created_by, \
-                     created_at, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                     created_at, seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
                 )
                 .bind(&new.url)
                 .bind(serde_json::to_string(&new.events)?)
@@ -163,7 +164,7 @@ impl Store {
         id: Option<i64>,
     ) -> Result<Vec<Webhook>, StoreError> {
         let rows: Vec<Row> =
-            sqlx::query_as(COLUMNS).bind(of_agent).bind(id).fetch_all(&self.readers).await?;
+            sql::query_as(COLUMNS).bind(of_agent).bind(id).fetch_all(&self.readers).await?;
         rows.into_iter().map(Webhook::try_from).collect()
     }
 
@@ -177,9 +178,9 @@ impl Store {
         self.write(move |transaction| {
             Box::pin(async move {
                 let events = change.events.map(|events| serde_json::to_string(&events));
-                sqlx::query(
-                    "UPDATE webhooks SET url = coalesce(?, url), events = coalesce(?, events), \
-                     secret = coalesce(?, secret) WHERE id = ?",
+                sql::query(
+                    "UPDATE webhooks SET url = coalesce($1, url), events = coalesce($2, events), \
+                     secret = coalesce($3, secret) WHERE id = $4",
                 )
                 .bind(&change.url)
                 .bind(events.transpose()?)
@@ -200,7 +201,7 @@ impl Store {
     pub(crate) async fn delete_webhook(&self, id: i64, by: Identity) -> Result<(), StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM webhooks WHERE id = ?")
+                sql::query("DELETE FROM webhooks WHERE id = $1")
                     .bind(id)
                     .execute(&mut transaction.connection)
                     .await?;
@@ -221,19 +222,19 @@ impl Store {
         message: fn(&Webhook, &Happened) -> Vec<(&'static str, String)>,
     ) -> Result<bool, StoreError> {
         let seen: Option<i64> =
-            sqlx::query_scalar("SELECT min(seen) FROM webhooks").fetch_one(&self.readers).await?;
-        let newest = history::newest(&mut *self.readers.acquire().await?).await?;
+            sql::query_scalar("SELECT min(seen) FROM webhooks").fetch_one(&self.readers).await?;
+        let newest = history::newest(&mut self.readers.acquire().await?).await?;
         if seen.is_none_or(|seen| seen >= newest) {
             return Ok(false);
         }
         self.write(move |transaction| {
             Box::pin(async move {
                 let connection = &mut transaction.connection;
-                let seen: Option<i64> = sqlx::query_scalar("SELECT min(seen) FROM webhooks")
+                let seen: Option<i64> = sql::query_scalar("SELECT min(seen) FROM webhooks")
                     .fetch_one(&mut *connection)
                     .await?;
                 let Some(seen) = seen else { return Ok(false) };
-                let rows: Vec<Row> = sqlx::query_as(COLUMNS)
+                let rows: Vec<Row> = sql::query_as(COLUMNS)
                     .bind(None::<&str>)
                     .bind(None::<i64>)
                     .fetch_all(&mut *connection)
@@ -244,7 +245,7 @@ impl Store {
                 let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(false) };
                 for entry in entries {
                     let Some(action) = &entry.action else { continue };
-                    let action: Record = sqlx::query_as(select!("WHERE id = ?"))
+                    let action: Record = sql::query_as(select!("WHERE id = $1"))
                         .bind(action.id)
                         .fetch_one(&mut *connection)
                         .await?;
@@ -252,11 +253,11 @@ impl Store {
                     for webhook in &webhooks {
                         for (kind, body) in message(webhook, &happened) {
                             // Some webhooks have seen more than others.
-                            sqlx::query(
-                                "INSERT OR IGNORE INTO webhook_deliveries (webhook_id, event_id, \
+                            sql::query(
+                                "INSERT INTO webhook_deliveries (webhook_id, event_id, \
                                  kind, body, state, due_at, created_at) \
-                                 SELECT ?1, ?2, ?3, ?4, 'queued', ?5, ?5 FROM webhooks \
-                                 WHERE id = ?1 AND seen < ?2",
+                                 SELECT $1, $2, $3, $4, 'queued', $5, $5 FROM webhooks \
+                                 WHERE id = $1 AND seen < $2 ON CONFLICT DO NOTHING",
                             )
                             .bind(webhook.id)
                             .bind(happened.entry.id)
@@ -268,7 +269,7 @@ impl Store {
                         }
                     }
                 }
-                sqlx::query("UPDATE webhooks SET seen = max(seen, ?)")
+                sql::query("UPDATE webhooks SET seen = $1 WHERE seen < $1")
                     .bind(last)
                     .execute(&mut *connection)
                     .await?;
@@ -292,10 +293,10 @@ impl Store {
         }
         self.write(move |transaction| {
             Box::pin(async move {
-                Ok(sqlx::query_as(
-                    "UPDATE webhook_deliveries SET due_at = ?1 + ?2, attempts = attempts + 1 \
+                Ok(sql::query_as(
+                    "UPDATE webhook_deliveries SET due_at = $1 + $2, attempts = attempts + 1 \
                      WHERE id IN (SELECT id FROM webhook_deliveries WHERE state = 'queued' \
-                     AND due_at <= ?1 ORDER BY due_at LIMIT ?3) \
+                     AND due_at <= $1 ORDER BY due_at LIMIT $3) \
                      RETURNING id, webhook_id, kind, body, attempts - 1 AS attempts",
                 )
                 .bind(transaction.now)
@@ -311,7 +312,7 @@ impl Store {
     /// When the next message is due.
     pub(crate) async fn next_delivery(&self) -> Result<Option<Timestamp>, StoreError> {
         let due: Option<i64> =
-            sqlx::query_scalar("SELECT min(due_at) FROM webhook_deliveries WHERE state = 'queued'")
+            sql::query_scalar("SELECT min(due_at) FROM webhook_deliveries WHERE state = 'queued'")
                 .fetch_one(&self.readers)
                 .await?;
         due.map(moment).transpose()
@@ -327,8 +328,8 @@ impl Store {
                     Attempt::Dead(problem) => ("dead", Duration::ZERO, Some(problem)),
                 };
                 let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-                sqlx::query(
-                    "UPDATE webhook_deliveries SET state = ?, due_at = ?, problem = ? WHERE id = ?",
+                sql::query(
+                    "UPDATE webhook_deliveries SET state = $1, due_at = $2, problem = $3 WHERE id = $4",
                 )
                 .bind(state)
                 .bind(transaction.now.saturating_add(wait))
@@ -337,8 +338,8 @@ impl Store {
                 .execute(&mut transaction.connection)
                 .await?;
                 // What arrived is of no use for long; what did not is.
-                sqlx::query(
-                    "DELETE FROM webhook_deliveries WHERE state = 'delivered' AND created_at < ?",
+                sql::query(
+                    "DELETE FROM webhook_deliveries WHERE state = 'delivered' AND created_at < $1",
                 )
                 .bind(transaction.now - KEPT)
                 .execute(&mut transaction.connection)
@@ -363,16 +364,17 @@ impl Store {
             webhook_id: i64,
             kind: String,
             state: String,
+            #[sqlx(try_from = "i64")]
             attempts: u32,
             due_at: i64,
             problem: Option<String>,
             created_at: i64,
         }
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Row> = sql::query_as(
             "SELECT d.id, webhook_id, kind, state, attempts, due_at, problem, d.created_at \
              FROM webhook_deliveries d JOIN webhooks w ON w.id = webhook_id \
-             WHERE (?1 IS NULL OR of_agent = ?1) AND (?2 IS NULL OR state = ?2) \
-             ORDER BY d.id DESC LIMIT ?3",
+             WHERE ($1 IS NULL OR of_agent = $1) AND ($2 IS NULL OR state = $2) \
+             ORDER BY d.id DESC LIMIT $3",
         )
         .bind(of_agent)
         .bind(state)

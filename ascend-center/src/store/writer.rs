@@ -7,14 +7,18 @@ use std::{
 };
 
 use ascend_sdk::BoxFuture;
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
-use super::{News, StoreError, audit::Log, now};
+use super::{
+    News, StoreError,
+    audit::Log,
+    now,
+    sql::{Connection, Database},
+};
 use crate::audit::AuditKey;
 
 /// The most pieces of work in one transaction.
@@ -27,7 +31,7 @@ const SIGN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A transaction under way.
 pub(super) struct Transaction {
-    pub(super) connection: SqliteConnection,
+    pub(super) connection: Connection,
     /// When it began, in milliseconds since 1970, UTC.
     pub(super) now: i64,
     pub(super) log: Log,
@@ -61,13 +65,13 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(
-        connection: SqliteConnection,
-        options: SqliteConnectOptions,
+        connection: Connection,
+        database: Database,
         key: Arc<AuditKey>,
         news: Arc<News>,
     ) -> Self {
         let (queue, work) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write(connection, options, key, work, news));
+        let task = tokio::spawn(write(connection, database, key, work, news));
         Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
     }
 
@@ -110,8 +114,8 @@ impl Writer {
 }
 
 async fn write(
-    connection: SqliteConnection,
-    options: SqliteConnectOptions,
+    connection: Connection,
+    database: Database,
     key: Arc<AuditKey>,
     mut queue: mpsc::Receiver<Work>,
     news: Arc<News>,
@@ -140,7 +144,7 @@ async fn write(
                 tracing::error!(%error, "the center could not write");
                 transaction.touched.clear();
                 transaction.log.forget();
-                recover(&mut transaction, &options).await;
+                recover(&mut transaction, &database).await;
             }
         }
         for deliver in delivered {
@@ -171,9 +175,7 @@ async fn commit(
     delivered: &mut Vec<Deliver>,
     sign: bool,
 ) -> Result<(), StoreError> {
-    // Immediate: a transaction that reads first and then wants to write would
-    // fail where another process wrote in between.
-    transaction.connection.execute("BEGIN IMMEDIATE").await?;
+    transaction.connection.begin().await?;
     transaction.now = now();
     transaction.log.begin();
     // Alone, it needs no place to go back to but the beginning: each statement
@@ -187,13 +189,13 @@ async fn commit(
         if !done.keep {
             transaction.touched.clear();
             transaction.log.back_to(mark);
-            transaction.connection.execute("ROLLBACK").await?;
-            transaction.connection.execute("BEGIN IMMEDIATE").await?;
+            transaction.connection.run("ROLLBACK").await?;
+            transaction.connection.begin().await?;
             transaction.log.begin();
         }
     }
     for work in batch.drain(..) {
-        transaction.connection.execute("SAVEPOINT work").await?;
+        transaction.connection.run("SAVEPOINT work").await?;
         let touched = transaction.touched.len();
         let mark = transaction.log.mark();
         let done = work(transaction).await;
@@ -201,21 +203,21 @@ async fn commit(
         if !done.keep {
             transaction.touched.truncate(touched);
             transaction.log.back_to(mark);
-            transaction.connection.execute("ROLLBACK TO work").await?;
+            transaction.connection.run("ROLLBACK TO work").await?;
         }
-        transaction.connection.execute("RELEASE work").await?;
+        transaction.connection.run("RELEASE work").await?;
     }
     transaction.seal(sign).await?;
-    transaction.connection.execute("COMMIT").await?;
+    transaction.connection.run("COMMIT").await?;
     Ok(())
 }
 
 /// Leaves the failed transaction; when that fails too, the connection is replaced.
-async fn recover(transaction: &mut Transaction, options: &SqliteConnectOptions) {
+async fn recover(transaction: &mut Transaction, database: &Database) {
     // Without a transaction under way this fails, which tells the same.
-    let _ = transaction.connection.execute("ROLLBACK").await;
-    if transaction.connection.execute("SELECT 1").await.is_err() {
-        match options.connect().await {
+    let _ = transaction.connection.run("ROLLBACK").await;
+    if transaction.connection.run("SELECT 1").await.is_err() {
+        match database.connect().await {
             Ok(connection) => transaction.connection = connection,
             Err(error) => tracing::error!(%error, "the center's database cannot be opened again"),
         }

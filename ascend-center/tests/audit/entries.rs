@@ -234,7 +234,7 @@ async fn a_database_from_before_the_log_is_taken_over() {
     let migrations = directory.path().join("migrations");
     std::fs::create_dir(&migrations).unwrap();
     for name in ["0001_actions.sql", "0002_promises.sql"] {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite").join(name);
         std::fs::copy(here, migrations.join(name)).unwrap();
     }
     let options = SqliteConnectOptions::new()
