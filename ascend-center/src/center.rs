@@ -8,7 +8,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ascend_sdk::{
@@ -26,6 +26,7 @@ use crate::{
     directory,
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
+    metrics::Metrics,
     policy::{
         self, Engine, Origin, Policies, PolicyError, PolicyStatus, PolicySummary, Recent,
         ToolSchema,
@@ -260,7 +261,7 @@ impl Center {
         drop(lock);
 
         let store = Arc::new(store);
-        let policies = Arc::new(policies);
+        let policies = Arc::new(policies.counted(store.metrics().reloads()));
         if policies.is_watched() {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
         }
@@ -309,8 +310,7 @@ impl Center {
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let by = Decider::Person(approver.person().clone());
-        self.0.store.decide(id, Event::Approve, by, comment).await
+        self.decide(id, Event::Approve, Decider::Person(approver.person().clone()), comment).await
     }
 
     /// Rejects a pending action.
@@ -325,8 +325,22 @@ impl Center {
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let by = Decider::Person(approver.person().clone());
-        self.0.store.decide(id, Event::Reject, by, comment).await
+        self.decide(id, Event::Reject, Decider::Person(approver.person().clone()), comment).await
+    }
+
+    async fn decide(
+        &self,
+        id: i64,
+        event: Event,
+        by: Decider,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        let record = self.0.store.decide(id, event, by, comment).await?;
+        if let Some(at) = record.reviewed_at {
+            let waited = Duration::try_from(at.duration_since(record.created_at));
+            self.metrics().waited(waited.unwrap_or_default());
+        }
+        Ok(record)
     }
 
     /// The action as it stands now; `None` when there is none.
@@ -429,6 +443,11 @@ impl Center {
         self.0.store.close().await;
     }
 
+    /// What this process counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.0.store.metrics()
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
     }
@@ -449,7 +468,9 @@ impl Center {
             count: engine.len(),
             source: self.0.policies.source(),
         };
+        let begun = Instant::now();
         let judged = judged(engine, &submission);
+        self.metrics().evaluated(begun.elapsed());
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
         if let Some((shadow, submission)) = for_shadow {
@@ -543,7 +564,7 @@ impl Center {
         let comment = format!("told by `{by}`, session {}", shown(session));
         let event = Event::Confirm(confirmation.answer);
         let by = Decider::Client(confirmation.reviewer());
-        self.0.store.decide(id, event, by, Some(comment)).await
+        self.decide(id, event, by, Some(comment)).await
     }
 
     pub(crate) async fn report_for(

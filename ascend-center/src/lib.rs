@@ -11,6 +11,7 @@ mod directory;
 mod http;
 mod identity;
 mod life;
+mod metrics;
 mod policy;
 mod record;
 mod replay;

@@ -46,8 +46,10 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             break;
         }
     }
+    tell_systemd("READY=1");
     let stop = async move {
         signals.next().await;
+        tell_systemd("STOPPING=1");
         tracing::info!("told to stop: finishing what is under way; once more ends at once");
         tokio::spawn(async move {
             signals.next().await;
@@ -57,6 +59,16 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let served = center.serve(listener, settings.serving()?, stop).await;
     center.close().await;
     Ok(served?)
+}
+
+/// Where systemd started this process, it waits for this.
+fn tell_systemd(state: &str) {
+    #[cfg(unix)]
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+    #[cfg(not(unix))]
+    let _ = state;
 }
 
 fn scheme(settings: &Settings) -> &'static str {

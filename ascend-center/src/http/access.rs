@@ -26,6 +26,7 @@ use Permission::{Administer, Decide, Release, See, Stop};
 
 pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/health", Anyone),
+    (Method::GET, "/metrics", Person(See)),
     (Method::POST, "/mcp/governance/evaluate", Agent),
     (Method::GET, "/api/v1/actions", Person(See)),
     (Method::GET, "/api/v1/actions/status", AgentOr(See)),

@@ -20,6 +20,7 @@ mod events;
 mod fields;
 mod limits;
 mod mcp_servers;
+mod metrics;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod openapi;
@@ -87,6 +88,7 @@ fn router(face: Face, body_limit: u32) -> Router {
         .layer(middleware::from_fn(limits::tell))
         .layer(middleware::from_fn_with_state(face.clone(), auth::admit))
         .layer(middleware::from_fn_with_state(face.clone(), origin::check_host))
+        .layer(middleware::from_fn_with_state(face.clone(), metrics::observe))
         .layer(middleware::from_fn(correlation::correlate))
         .with_state(face)
 }
@@ -145,6 +147,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(webhooks::change, webhooks::delete))
         .routes(routes!(webhooks::test))
         .routes(routes!(health))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(deployment_info))
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Face,
     limits::Limits,
+    metrics,
     origin::{Door, ProxyNetwork},
     retention, router,
     tls::{TlsFiles, TlsListener},
@@ -29,6 +30,8 @@ pub struct ServeConfig {
     body_limit: u32,
     shutdown_timeout: Duration,
     retention: Option<Duration>,
+    metrics: Option<SocketAddr>,
+    name_agents: bool,
     webhook_hosts: Vec<String>,
     webhook_attempts: u32,
     proxies: Vec<ProxyNetwork>,
@@ -54,6 +57,8 @@ impl ServeConfig {
             body_limit: 1024 * 1024,
             shutdown_timeout: Duration::from_secs(20),
             retention: None,
+            metrics: None,
+            name_agents: false,
             webhook_hosts: Vec::new(),
             webhook_attempts: webhook::ATTEMPTS,
             proxies: Vec::new(),
@@ -94,6 +99,19 @@ impl ServeConfig {
     /// when serving begins and once a day. Default: all is kept.
     pub const fn retention(mut self, age: Duration) -> Self {
         self.retention = Some(age);
+        self
+    }
+
+    /// Serves the metrics for Prometheus at this address too, as `/metrics`, to
+    /// everybody who reaches it. At the center's own address they are for people.
+    pub const fn metrics_address(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// Whether the metrics count decisions for each agent. Default: no.
+    pub const fn name_agents_in_metrics(mut self, name: bool) -> Self {
+        self.name_agents = name;
         self
     }
 
@@ -221,6 +239,13 @@ impl Center {
         if let Some(age) = config.retention {
             beside.spawn(retention::keep(self.clone(), age));
         }
+        self.metrics().name_agents(config.name_agents);
+        let counts = async {
+            match config.metrics {
+                Some(address) => metrics::serve(self.clone(), address).await,
+                None => std::future::pending().await,
+            }
+        };
         let out_of_time = async {
             closing.cancelled().await;
             tokio::time::sleep(config.shutdown_timeout).await;
@@ -228,6 +253,7 @@ impl Center {
         let work = async { tokio::join!(serving, courier.run(&closing)).0 };
         tokio::select! {
             served = work => served,
+            served = counts => served,
             () = out_of_time => {
                 tracing::warn!("the time to stop is over; what is still under way is cut off");
                 Ok(())

@@ -251,7 +251,7 @@ impl Store {
     /// The pending actions that expire first, or have expired unseen, and when,
     /// in milliseconds since 1970, UTC.
     pub(crate) async fn next_expiries(&self) -> Result<Vec<(i64, i64)>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(sql::query_as(
             "SELECT id, expires_at FROM actions WHERE state = 'pending' \
              ORDER BY expires_at LIMIT 64",
         )

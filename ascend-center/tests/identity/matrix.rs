@@ -26,8 +26,9 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 51] = [
+static ENDPOINTS: [Endpoint; 52] = [
     (Method::GET, "/health", Anyone),
+    (Method::GET, "/metrics", Person(Viewer)),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
     (Method::GET, "/api/v1/actions", Person(Viewer)),
     (Method::GET, "/api/v1/actions/{id}", OwnAgentOr(Viewer)),

@@ -152,11 +152,16 @@ impl Settings {
             .tenant_rate(self.tenant_rate)
             .body_limit(self.body_limit)
             .webhook_attempts(self.webhook_attempts)
-            .shutdown_timeout(self.shutdown_timeout);
+            .shutdown_timeout(self.shutdown_timeout)
+            .name_agents_in_metrics(self.metrics_agents);
         let config = self.allow_host.iter().fold(config, ServeConfig::allow_host);
         let config = self.allow_webhook_host.iter().fold(config, ServeConfig::allow_webhook_host);
         let config =
             self.behind_proxy.iter().fold(config, |config, proxy| config.behind_proxy(*proxy));
+        let config = match self.metrics_address {
+            Some(address) => config.metrics_address(address),
+            None => config,
+        };
         let config = match &self.retention {
             Some(time) => config.retention(*time),
             None => config,

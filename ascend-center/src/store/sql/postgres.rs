@@ -31,9 +31,7 @@ const DISK: &str = "SELECT set_config('synchronous_commit', 'on', false) \
 const SYSTEM: &str = "SET synchronous_commit = off";
 const READER: &str = "SET default_transaction_read_only = on";
 
-async fn within<T>(
-    future: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
+async fn within<T>(future: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
     timeout(CONNECT, future).await.map_err(late)?
 }
