@@ -24,8 +24,8 @@ fn standing<'a>(checks: &'a Value, name: &str) -> &'a str {
 async fn a_sound_center_is_well_and_a_running_one_is_reached() {
     let directory = tempfile::tempdir().unwrap();
     let served = Served::start(directory.path());
-    let address = served.url.strip_prefix("http://").unwrap();
-    let output = run(directory.path(), &["doctor", "--full", "--json", "--listen", address]);
+    let address = served.url.strip_prefix("http://").unwrap().to_owned();
+    let output = run(directory.path(), &["doctor", "--full", "--json", "--listen", &address]);
     let told = checks(&output);
     assert!(output.status.success(), "{told}");
     assert_eq!(told["well"], true);
@@ -44,9 +44,9 @@ async fn a_sound_center_is_well_and_a_running_one_is_reached() {
     assert_eq!(standing(&told, "people"), "warning", "nobody has an account: {told}");
     let listen = &told["settings"].as_array().unwrap()[1..];
     let listen = listen.iter().find(|it| it["name"] == "listen").unwrap();
-    assert_eq!((&listen["value"], &listen["from"]), (&address.into(), &"--listen".into()));
+    assert_eq!((&listen["value"], &listen["from"]), (&address.as_str().into(), &"--listen".into()));
     drop(served);
-    let quiet = run(directory.path(), &["doctor", "--listen", address]);
+    let quiet = run(directory.path(), &["doctor", "--listen", &address]);
     assert!(quiet.status.success(), "a center that is not served is well");
     assert!(text(&quiet.stdout).contains("nothing is served"), "{}", text(&quiet.stdout));
 }

@@ -10,7 +10,6 @@ pub(crate) struct Documented {
     pub(crate) name: String,
     pub(crate) variable: String,
     pub(crate) help: String,
-    pub(crate) default: Option<String>,
     /// A value as the file has it: the default, where there is one.
     pub(crate) example: String,
     pub(crate) is_secret: bool,
@@ -27,7 +26,7 @@ fn described(argument: &Arg) -> Documented {
         argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let default = (!default.is_empty()).then(|| default.join(","));
     let placeholder = || argument.get_value_names().map_or("…", |names| names[0].as_str());
-    let value = default.clone().unwrap_or_else(|| placeholder().to_owned());
+    let value = default.unwrap_or_else(|| placeholder().to_owned());
     let value = match Kind::of(argument) {
         Kind::Number | Kind::Bool => value,
         Kind::Text | Kind::Path => format!("\"{value}\""),
@@ -38,7 +37,6 @@ fn described(argument: &Arg) -> Documented {
             .get_env()
             .map_or_else(String::new, |variable| variable.to_string_lossy().into_owned()),
         help: argument.get_help().map_or_else(String::new, ToString::to_string),
-        default,
         example: if is_list { format!("[{value}]") } else { value },
         is_secret: SECRETS.contains(&name.as_str()),
         name,

@@ -17,6 +17,8 @@ use anyhow::Context as _;
 use ascend_center::CenterConfig;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, parser::ValueSource};
 
+#[cfg(test)]
+use documented::Documented;
 pub(crate) use documented::documented;
 use file::File;
 pub(crate) use file::NAME as FILE_NAME;

@@ -99,3 +99,43 @@ fn settings_that_do_not_fit_together_are_all_told() {
     assert!(mistakes(open)[0].contains("allow_host"));
     assert!(mistakes(&format!("{open}allow_host = [\"center.example\"]\n")).is_empty());
 }
+
+#[cfg(feature = "oidc")]
+#[test]
+fn the_docs_have_every_setting() {
+    let mut text = "# Settings\n\nEvery setting, as the file has it (a default, or what kind of value it \
+                    takes), and\nthe variable that sets it too. The flag is the name with `-` for `_`. \
+                    `docs/operation.md`\nsays what counts before what.\n\n\
+                    | in the file | variable | |\n|---|---|---|\n"
+        .to_owned();
+    for Documented { name, variable, help, example, is_secret } in documented() {
+        let file =
+            if is_secret { "not in the file".to_owned() } else { format!("`{name} = {example}`") };
+        let help = help.replace('\n', " ").replace('|', "\\|");
+        text.push_str(&format!("| {file} | `{variable}` | {help} |\n"));
+    }
+    expect_test::expect_file!["../../../docs/settings.md"].assert_eq(&text);
+}
+
+#[test]
+fn the_file_that_init_writes_is_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let template = crate::init::template(true);
+    let config = load(directory.path(), &template, &[]).expect("the comments are comments");
+    assert!(config.settings.policies.enforced().is_err(), "there is no such folder here");
+    // Each comment with a default is a setting that changes nothing.
+    let defaults: String = template
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|line| line.contains(" = ")))
+        .filter(|line| documented().iter().any(|it| line.starts_with(&format!("{} = ", it.name))))
+        .filter(|line| !line.chars().any(char::is_uppercase))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(defaults.lines().count() > 8, "{defaults}");
+    let uncommented = load(directory.path(), &defaults, &[]).expect("settings");
+    let values = |config: &Config| -> Vec<_> {
+        config.told.iter().map(|told| (told.name.clone(), told.value.clone())).collect()
+    };
+    let plain = load(directory.path(), "", &[]).expect("nothing");
+    assert_eq!(values(&uncommented), values(&plain));
+}
