@@ -11,7 +11,7 @@ use std::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 
 use crate::{AuditEvent, AuditKind, store::Levels};
@@ -154,10 +154,9 @@ impl Metrics {
             "Requests that were answered, by route and status",
             self.requests.clone(),
         );
-        registry.register_with_unit(
-            "http_request_duration",
+        registry.register(
+            "http_request_duration_seconds",
             "How long answers took; questions that wait for a decision are held on purpose",
-            Unit::Seconds,
             self.request_time.clone(),
         );
         registry.register(
@@ -180,22 +179,19 @@ impl Metrics {
             "Entries that this process wrote to the audit log, by kind",
             self.events.clone(),
         );
-        registry.register_with_unit(
-            "evaluation_duration",
+        registry.register(
+            "evaluation_duration_seconds",
             "How long the policies took for one call",
-            Unit::Seconds,
             self.evaluation.clone(),
         );
-        registry.register_with_unit(
-            "approval_wait",
+        registry.register(
+            "approval_wait_seconds",
             "How long actions waited that people decided",
-            Unit::Seconds,
             self.approval_wait.clone(),
         );
-        registry.register_with_unit(
-            "commit_duration",
+        registry.register(
+            "commit_duration_seconds",
             "How long transactions took, the disk included",
-            Unit::Seconds,
             self.commit.clone(),
         );
         registry.register(

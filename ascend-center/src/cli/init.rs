@@ -48,7 +48,8 @@ pub(crate) async fn init(config: &Config, arguments: InitArguments) -> anyhow::R
         false => Some(password(arguments.password_file.as_deref())?),
     };
     let own_policies = config.is_default("policies");
-    let policies = directory.join("policies");
+    let set = config.settings.policies.folder();
+    let policies = set.map_or_else(|| directory.join("policies"), Path::to_owned);
     let had = |path: &Path| if path.exists() { THERE } else { "made" };
     let (database, policies_were) = (had(&directory.join("center.db")), had(&policies));
     let mut center = config.settings.center(directory.clone());
@@ -71,9 +72,7 @@ pub(crate) async fn init(config: &Config, arguments: InitArguments) -> anyhow::R
     let part = |name: &str, text: &str| say(&format!("  {name:<14} {}", shown(text)));
     part("database", database)?;
     part("configuration", &format!("{}: {file_was}", file.display()))?;
-    if own_policies {
-        part("policies", &format!("{}: {policies_were}", policies.display()))?;
-    }
+    part("policies", &format!("{}: {policies_were}", policies.display()))?;
     part("signing key", &format!("audit.key, for {}", center.audit_key()))?;
     if !arguments.no_admin {
         part("admin", &format!("{}: {}", arguments.admin, made.admin))?;
@@ -195,9 +194,7 @@ pub(crate) fn template(own_policies: bool) -> String {
     );
     for setting in config::documented() {
         text.push('\n');
-        for line in setting.help.lines() {
-            text.push_str(&format!("# {line}\n"));
-        }
+        text.push_str(&comment(&setting.help));
         if setting.is_secret {
             text.push_str(&format!(
                 "# Not to stand here: name a file with `{}_file`, or use {}.\n",
@@ -210,4 +207,19 @@ pub(crate) fn template(own_policies: bool) -> String {
         }
     }
     text
+}
+
+/// The text as lines of comments.
+fn comment(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        if lines.last().is_some_and(|line| line.len() + word.len() > 80) {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("#{line}\n")).collect()
 }

@@ -27,14 +27,10 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Starts the log. What `RUST_LOG` says counts before `level`, which is written
-/// the same way: `info`, or `warn,ascend_center=debug`.
+/// Starts the log. `level` is `info`, or by part, as `warn,ascend_center=debug`.
 pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(level)
-            .map_err(|error| anyhow::anyhow!("`{level}` is no log level: {error}"))?,
-    };
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| anyhow::anyhow!("`log_level` is {level:?}, no log level: {error}"))?;
     tracing_subscriber::registry().with(filter).with(written(format)).try_init()?;
     Ok(())
 }

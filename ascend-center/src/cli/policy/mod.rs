@@ -117,6 +117,11 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
+    /// Where the policies that are obeyed lie; `None` for the built-in ones.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.policies.as_deref()
+    }
+
     /// The policies that are obeyed.
     pub(crate) fn enforced(&self) -> Result<PolicySet, PolicyError> {
         self.tools.read(self.policies.as_deref())
