@@ -16,6 +16,7 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+use tracing::Span;
 
 pub use follow::Follow;
 
@@ -38,6 +39,7 @@ use crate::{
         Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
+    trace,
 };
 
 /// What a center needs to know.
@@ -472,7 +474,12 @@ impl Center {
         let judged = judged(engine, &submission);
         self.metrics().evaluated(begun.elapsed());
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
+        let asked = submission.traceparent;
         let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
+        if record.traceparent != asked {
+            // It joined the action of an earlier call.
+            trace::link(&Span::current(), record.traceparent);
+        }
         if let Some((shadow, submission)) = for_shadow {
             shadow.ask(submission, &record);
         }

@@ -19,6 +19,7 @@ mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod trace;
 #[cfg(feature = "http")]
 mod webhook;
 

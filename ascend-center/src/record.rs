@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use ascend_sdk::{
     ActionId, Approval, Decision, Digest, Evaluation, RefusalKind, Rejection, Review, RiskLevel,
+    TraceParent,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ pub struct Record {
     pub erased_at: Option<Timestamp>,
     /// Whether the word of the client's user counts as an approval.
     pub in_client: bool,
+    /// The span in which it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// A policy that matched an action.
@@ -304,6 +308,9 @@ impl<R: Columns> FromRow<'_, R> for Record {
             outcome: row.read("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
             in_client: row.flag("in_client")?,
+            traceparent: row
+                .read::<Option<String>>("traceparent")?
+                .and_then(|text| TraceParent::parse(&text)),
         })
     }
 }

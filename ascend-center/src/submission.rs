@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ascend_sdk::{Action, Digest, Facts, Floor, SessionContext};
+use ascend_sdk::{Action, Digest, Facts, Floor, SessionContext, TraceContext, TraceParent};
 use serde_json::{Map, Value};
 
 /// One request for a decision.
@@ -31,6 +31,8 @@ pub(crate) struct Submission {
     pub(crate) requested_by: String,
     /// Whose key the agent asked with.
     pub(crate) owner: Option<String>,
+    /// The span in which it is asked.
+    pub(crate) traceparent: Option<TraceParent>,
     /// The request as JSON, as it came.
     pub(crate) request: String,
 }
@@ -62,6 +64,7 @@ impl Submission {
             model: None,
             requested_by: requested_by.to_owned(),
             owner: None,
+            traceparent: action.trace.as_ref().map(TraceContext::parent),
             request: serde_json::to_string(action)?,
         })
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Digest, Facts, Floor,
+    Digest, Facts, Floor, TraceContext,
     digest::{self, CallKey, DigestKey, Salt},
     facts::Verb,
     spec::ToolSpec,
@@ -205,6 +205,10 @@ pub struct Action {
     pub idempotency_key: String,
     /// How long the caller waits for a person.
     pub approval_timeout: Duration,
+    /// The trace that the call belongs to, where it does. No part of the call
+    /// itself: it is not written as JSON.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
     /// `None` for one that was read from JSON.
     #[serde(skip)]
     pub(crate) call: Option<CallKey>,
@@ -291,6 +295,7 @@ impl Action {
             digest,
             idempotency_key: hex::encode(&salt.public()[..16]),
             approval_timeout: spec.approval_timeout.unwrap_or_default(),
+            trace: None,
             call: Some(call),
         })
     }

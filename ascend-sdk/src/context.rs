@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext};
+use crate::{Action, ActionId, Approval, BoxFuture, RiskLevel, SessionContext, TraceContext};
 
 /// The context of one call, taken by a `#[context]` parameter.
 ///
@@ -29,6 +29,7 @@ pub struct CallContext {
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     patience: Option<Arc<Patience>>,
     attendant: Option<Arc<Mutex<Option<Attendant>>>>,
+    trace: Option<TraceContext>,
 }
 
 /// Keeps the client while a call waits.
@@ -161,6 +162,13 @@ impl CallContext {
         self
     }
 
+    /// Makes the call a part of `trace`.
+    #[must_use]
+    pub fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
+    }
+
     /// Lets `attendant` keep the client while the call waits, where no server does.
     pub(crate) fn attended_by(
         mut self,
@@ -246,6 +254,13 @@ impl CallContext {
     #[must_use]
     pub fn reviewed_by(&self) -> Option<&str> {
         self.approval.as_ref()?.reviewed_by.as_deref()
+    }
+
+    /// The trace that the call belongs to; `None` where its client tells of
+    /// none. Pass it on to whoever the body asks.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// Whether the caller no longer wants the result. A body that runs is never

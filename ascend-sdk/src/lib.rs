@@ -42,6 +42,7 @@ mod exact;
 mod facts;
 mod governor;
 mod manifest;
+mod observe;
 mod output;
 mod recent;
 mod refusal;
@@ -54,10 +55,13 @@ pub mod server;
 mod spec;
 mod standing;
 mod state;
+#[cfg(feature = "opentelemetry")]
+pub mod telemetry;
 mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tool;
+mod trace;
 
 pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
 #[doc(inline)]
@@ -83,6 +87,7 @@ pub use standing::{Standing, Status};
 pub use state::{MissingState, State, StateRequirement};
 pub use template::{Segment, Template, is_invisible, shown};
 pub use tool::{Permit, Tool, ToolParameter};
+pub use trace::{TraceContext, TraceParent};
 
 #[doc = include_str!("../docs/high_risk_action.md")]
 pub use ascend_macros::high_risk_action;

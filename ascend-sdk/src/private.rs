@@ -5,6 +5,8 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 
+use tracing::Instrument as _;
+
 pub use crate::output::GovernedReturn;
 use crate::{
     CallContext, Facts, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
@@ -188,8 +190,8 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
     let authorizing = tool::describe_and_authorize(&governor, spec, verb, arguments, &context);
     match context.attended(authorizing).await {
         Ok(grant) => {
-            let grant = grant.begin();
-            let result = governor.scope(body()).await;
+            let (grant, span) = grant.begin();
+            let result = governor.scope(body()).instrument(span).await;
             let failure = result.failure().map(|error| secrets.scrub(&error));
             let result = result.with_governance(|| grant.governance());
             grant.finish(failure);

@@ -12,7 +12,7 @@ use crate::{__private::Told, CallContext, Refusal, output::GovernedReturn};
 
 /// The key of the governance object in a result's `_meta`. MCP lets a key go
 /// without a prefix, and the name is the one that ASCEND's MCP example gives it.
-const GOVERNANCE: &str = "governance";
+pub(crate) const GOVERNANCE: &str = "governance";
 
 /// JSON-RPC leaves -32000 to -32099 to servers.
 const REFUSED: ErrorCode = ErrorCode(-32000);

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{ActionId, Digest, Evaluation, digest::CallKey};
+use crate::{ActionId, Digest, Evaluation, TraceContext, digest::CallKey};
 
 /// An action that waits for a person, or was allowed and is about to run.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Open {
     pub(crate) digest: Digest,
     pub(crate) evaluation: Evaluation,
     pub(crate) what: String,
+    /// Of the call that opened it.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) until: Instant,
     /// `None` for one that no other call joins.
     pub(crate) place: Option<Place>,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
+use tracing::Instrument as _;
 
 use crate::{
     Action, CallContext, Governor, Grant, MissingState, Refusal, RefusalKind, State, ToolReturn,
@@ -187,8 +188,8 @@ impl<T: Tool> Authorized<T> {
     /// Runs the body and reports the outcome.
     pub(crate) async fn run(self) -> T::Return {
         let Self { grant, permit, secrets } = self;
-        let grant = grant.begin();
-        let result = grant.governor().clone().scope(T::run(permit)).await;
+        let (grant, span) = grant.begin();
+        let result = grant.governor().clone().scope(T::run(permit)).instrument(span).await;
         grant.finish(result.failure().map(|error| secrets.scrub(&error)));
         result
     }

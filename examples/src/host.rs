@@ -9,8 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use ascend_center::{Center, CenterConfig};
-use ascend_sdk::{GovernedServer, Governor, authority::Ascend, server::log_filter};
+use ascend_sdk::{
+    GovernedServer, Governor, authority::Ascend, server::log_filter, telemetry::Telemetry,
+};
 use clap::{CommandFactory as _, FromArgMatches as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// The options of an example server.
 #[derive(Debug, Clone, clap::Parser)]
@@ -56,12 +61,28 @@ pub struct Host {
 
 /// Sends logs to stderr: stdout belongs to the protocol.
 pub fn log_to_stderr() {
+    log(None);
+}
+
+/// The same, and exports traces and metrics of the server `name` where
+/// `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector, until the value is dropped.
+///
+/// # Errors
+///
+/// When one of OpenTelemetry's variables cannot be used.
+pub fn log_and_export(name: &str) -> anyhow::Result<Option<Telemetry>> {
+    let telemetry = Telemetry::from_env(name)?;
+    log(telemetry.as_ref());
+    Ok(telemetry)
+}
+
+fn log(telemetry: Option<&Telemetry>) {
     let rust_log = std::env::var("RUST_LOG").ok();
-    tracing_subscriber::fmt()
+    let logs = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(log_filter(rust_log.as_deref()))
-        .init();
+        .with_filter(EnvFilter::new(log_filter(rust_log.as_deref())));
+    tracing_subscriber::registry().with(telemetry.map(Telemetry::layer)).with(logs).init();
 }
 
 /// Where a center is kept beside the data of an example.

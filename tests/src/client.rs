@@ -216,13 +216,23 @@ impl Session {
 
 /// The approver's command line over the center in `directory`.
 #[derive(Debug, Clone)]
-pub struct Approver(PathBuf);
+pub struct Approver {
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
+}
 
 impl Approver {
     /// Over the center in `directory`.
     #[must_use]
     pub fn of(directory: impl Into<PathBuf>) -> Self {
-        Self(directory.into())
+        Self { directory: directory.into(), environment: Vec::new() }
+    }
+
+    /// Sets variables of its environment.
+    #[must_use]
+    pub fn env(mut self, environment: &[(String, String)]) -> Self {
+        self.environment.extend_from_slice(environment);
+        self
     }
 
     /// Runs `ascend-center` with these arguments, which must succeed.
@@ -255,7 +265,8 @@ impl Approver {
     async fn try_run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(program("ascend-center"))
             .arg("--directory")
-            .arg(&self.0)
+            .arg(&self.directory)
+            .envs(self.environment.clone())
             .args(arguments)
             .output()
             .await
@@ -293,10 +304,16 @@ pub struct RemoteCenter {
 impl RemoteCenter {
     /// Starts one over `directory`, on any free port.
     pub async fn start(directory: impl Into<PathBuf>) -> Self {
+        Self::start_in(directory, &[]).await
+    }
+
+    /// Starts one with these variables in its environment.
+    pub async fn start_in(directory: impl Into<PathBuf>, environment: &[(String, String)]) -> Self {
         let directory = directory.into();
         let mut process = Command::new(program("ascend-center"))
             .arg("--directory")
             .arg(&directory)
+            .envs(environment.iter().cloned())
             .args(["serve", "--listen", "127.0.0.1:0"])
             // Tests ask more often than agents.
             .args(["--agent-rate", "0", "--tenant-rate", "0"])

@@ -99,6 +99,9 @@ pub(crate) fn write(
         "until",
         &format!("{} ({} left)", moment(record.expires_at), span(now, record.expires_at)),
     )?;
+    if let Some(parent) = record.traceparent {
+        field(out, "trace", &parent.trace_id())?;
+    }
     field(out, "approve", &format!("{command} approve {}", record.id))?;
     field(out, "reject", &format!("{command} reject {}", record.id))
 }

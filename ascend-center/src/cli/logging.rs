@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+#[cfg(feature = "opentelemetry")]
+use ascend_sdk::telemetry::Telemetry;
 use clap::ValueEnum;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -27,12 +29,28 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Starts the log. `level` is `info`, or by part, as `warn,ascend_center=debug`.
-pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
+/// The log, as long as this is there.
+#[must_use = "what is exported ends with it"]
+pub(crate) struct Log {
+    #[cfg(feature = "opentelemetry")]
+    _telemetry: Option<Telemetry>,
+}
+
+/// Starts the log. `level` is `info`, or by part, as `warn,ascend_center=debug`;
+/// it is not for traces, which have their own settings.
+pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| anyhow::anyhow!("`log_level` is {level:?}, no log level: {error}"))?;
-    tracing_subscriber::registry().with(filter).with(written(format)).try_init()?;
-    Ok(())
+    #[cfg(feature = "opentelemetry")]
+    let telemetry = Telemetry::from_env("ascend-center")?;
+    let subscriber = tracing_subscriber::registry();
+    #[cfg(feature = "opentelemetry")]
+    let subscriber = subscriber.with(telemetry.as_ref().map(Telemetry::layer));
+    subscriber.with(written(format).with_filter(filter)).try_init()?;
+    Ok(Log {
+        #[cfg(feature = "opentelemetry")]
+        _telemetry: telemetry,
+    })
 }
 
 fn written<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>

@@ -152,11 +152,12 @@ fn main() -> ExitCode {
         // Of one command the terminal tells already.
         let level = if matches.subcommand_name() == Some("serve") { "info" } else { "warn" };
         let level = config.settings.log_level.as_deref().unwrap_or(level);
-        logging::start(config.settings.log_format, level)?;
-        Ok(config)
+        let log = logging::start(config.settings.log_format, level)?;
+        Ok((config, log))
     });
-    let config = match started {
-        Ok(config) => config,
+    // What is exported is sent when the log ends.
+    let (config, _log) = match started {
+        Ok(started) => started,
         Err(error) => return told(&error),
     };
     let runtime = match tokio::runtime::Runtime::new() {

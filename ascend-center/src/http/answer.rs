@@ -146,6 +146,10 @@ pub(super) struct Listed {
     promised: bool,
     /// Whether the word of the client's user counts as an approval.
     in_client: bool,
+    /// The trace of the call, where its client told of one.
+    trace_id: Option<String>,
+    /// The span in it in which it was asked.
+    traceparent: Option<String>,
 }
 
 pub(super) fn listed(record: &Record) -> Listed {
@@ -167,6 +171,8 @@ pub(super) fn listed(record: &Record) -> Listed {
         reviewed_at: record.reviewed_at,
         promised: record.promised,
         in_client: record.in_client,
+        trace_id: record.traceparent.map(|parent| parent.trace_id()),
+        traceparent: record.traceparent.map(|parent| parent.to_string()),
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ascend_sdk::{Digest, Facts, Floor, RiskLevel, SessionContext};
+use ascend_sdk::{Digest, Facts, Floor, RiskLevel, SessionContext, TraceParent};
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{Fields, Problem};
+use super::{Fields, Problem, told};
 use crate::{
     identity::Agent,
     submission::{LONGEST_APPROVAL_TIMEOUT, Submission, bounded},
@@ -39,6 +39,7 @@ pub(super) struct Call {
     pub(super) digest: Option<Digest>,
     pub(super) idempotency_key: Option<String>,
     pub(super) approval_timeout: Duration,
+    pub(super) traceparent: Option<TraceParent>,
 }
 
 impl Call {
@@ -74,6 +75,7 @@ impl Call {
             let message = format!("expected at most {WORD_LIMIT} bytes");
             fields.error("idempotency_key", &message, "string_too_long");
         }
+        self.traceparent = told(headers).map(|trace| trace.parent());
         if let Some(environment) = header("x-environment") {
             self.metadata.entry("environment".to_owned()).or_insert(environment);
         }
@@ -113,6 +115,7 @@ impl Call {
             model: self.model,
             requested_by: caller.name.clone(),
             owner: caller.owner.clone(),
+            traceparent: self.traceparent,
             request,
         })
     }

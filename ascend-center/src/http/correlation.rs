@@ -2,15 +2,16 @@
 
 use std::convert::Infallible;
 
+use ascend_sdk::TraceContext;
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{HeaderName, HeaderValue, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
     middleware::Next,
     response::Response,
 };
 use tracing::Instrument;
 
-use crate::identity;
+use crate::{identity, trace};
 
 const HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 /// The most characters of a client's name for a request.
@@ -47,12 +48,23 @@ impl<S: Sync> FromRequestParts<S> for Correlation {
     }
 }
 
+/// The trace that a request belongs to, as its client tells.
+pub(crate) fn told(headers: &HeaderMap) -> Option<TraceContext> {
+    let header = |name: &str| headers.get(name)?.to_str().ok();
+    let trace = TraceContext::new(header("traceparent")?)?;
+    Some(match header("tracestate") {
+        Some(state) => trace.with_state(state),
+        None => trace,
+    })
+}
+
 /// Gives each request a name, and the answer the same.
 pub(super) async fn correlate(mut request: Request, next: Next) -> Response {
     let correlation = Correlation::of(&request);
-    let span = tracing::info_span!("request", correlation_id = correlation.as_str());
+    let span = trace::of_request(&request, correlation.as_str());
     request.extensions_mut().insert(correlation.clone());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    trace::answered(&span, response.status());
     if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }

@@ -54,6 +54,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{Center, Permission, Record, identity::Identity, webhook::Courier};
 use auth::{AgentCaller, AnyCaller, ApproverCaller, MaybeCaller, PersonCaller, Scope};
 use correlation::Correlation;
+pub(crate) use correlation::told;
 use fields::Fields;
 use limits::{Limited, Limits};
 use origin::Door;

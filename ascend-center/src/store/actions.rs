@@ -8,6 +8,7 @@ use std::{
 
 use ascend_sdk::{Claim, Decision, Digest, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::{
     Store, StoreError, evaluations,
@@ -23,6 +24,7 @@ use crate::{
     policy::{Needs, Recent},
     record::{Effect, Matched, Record},
     submission::Submission,
+    trace,
 };
 
 /// What policy and floor say of a submission.
@@ -170,7 +172,7 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at, in_client FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at, in_client, traceparent FROM actions ",
             $($condition),+
         )
     };
@@ -261,6 +263,22 @@ impl Store {
 
     /// An approver's decision, or that of a client's user: `event` says which.
     pub(crate) async fn decide(
+        &self,
+        id: i64,
+        event: Event,
+        by: Decider,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        let span = trace::of_decision(id);
+        let decided = self.decided(id, event, by, comment).instrument(span.clone()).await;
+        if let Ok(record) = &decided {
+            trace::link(&span, record.traceparent);
+            span.record("ascend.state", record.state.as_str());
+        }
+        decided
+    }
+
+    async fn decided(
         &self,
         id: i64,
         event: Event,
@@ -494,7 +512,7 @@ async fn submit(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) \
+         request, in_client, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) \
          RETURNING id",
     )
     .bind(state.as_str())
@@ -522,6 +540,7 @@ async fn submit(
     .bind(&submission.owner)
     .bind(&submission.request)
     .bind(verdict.in_client)
+    .bind(submission.traceparent.map(|parent| parent.to_string()))
     .fetch_one(&mut transaction.connection)
     .await?;
     evaluations::keep(transaction, id, &submission, recent).await?;

@@ -294,6 +294,8 @@ fn message(webhook: &Webhook, happened: &Happened) -> Vec<(&'static str, String)
                     "approved_by": by("approved"),
                     "rejected_by": by("rejected"),
                     "comments": action.comments,
+                    "trace_id": action.traceparent.map(|parent| parent.trace_id()),
+                    "traceparent": action.traceparent,
                 },
                 "metadata": { "idempotency_key": id },
             });

@@ -4,12 +4,14 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use super::{FailMode, Governor, Grant, evaluating::Evaluating, pending::Pending};
+use super::{FailMode, Governor, Grant, evaluating::Evaluating, grant::Allowed, pending::Pending};
 use crate::{
     Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
     RefusalKind, Review,
     context::{Card, Waiting, Wish},
+    observe::{self, Watch},
     refusal::Wait,
     room::{Open, Place},
 };
@@ -25,7 +27,7 @@ enum Opened {
         is_joined: bool,
     },
     /// The authority gave no answer, and the call may run without.
-    Unanswered(Grant),
+    Unanswered(Allowed),
 }
 
 impl Governor {
@@ -36,11 +38,23 @@ impl Governor {
     /// # Errors
     ///
     /// When the action may not run.
-    pub async fn authorize(
+    pub async fn authorize(&self, action: Action, context: &CallContext) -> Result<Grant, Refusal> {
+        let watch = Watch::of(&action);
+        match self.grant(action, context, &watch).await {
+            Ok(granted) => Ok(Grant::new(self.clone(), granted, watch.granted())),
+            Err(refusal) => {
+                watch.refused(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn grant(
         &self,
         mut action: Action,
         context: &CallContext,
-    ) -> Result<Grant, Refusal> {
+        watch: &Watch,
+    ) -> Result<Allowed, Refusal> {
         let inner = &*self.0;
         action.server_id.clone_from(&inner.server_id);
         action.session_context = context.session().clone();
@@ -48,6 +62,7 @@ impl Governor {
         if action.approval_timeout.is_zero() {
             action.approval_timeout = inner.approval_timeout;
         }
+        action.trace = context.trace().cloned();
         let floor = action.floor;
         let card = context
             .patience()
@@ -58,11 +73,11 @@ impl Governor {
         let opened = tokio::select! {
             biased;
             () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
-            opened = self.open(action, context) => opened?,
+            opened = self.open(action, context, watch) => opened?,
         };
         let (open, is_joined) = match opened {
             Opened::Action { open, is_joined } => (open, is_joined),
-            Opened::Unanswered(grant) => return Ok(grant),
+            Opened::Unanswered(allowed) => return Ok(allowed),
         };
         let Open { id, evaluation, .. } = &*open;
         if evaluation.decision == Decision::Deny {
@@ -78,7 +93,11 @@ impl Governor {
         let mut pending = Pending::new(self, open.clone(), context);
 
         let approval = if evaluation.decision == Decision::RequireApproval {
-            self.review(&open, is_joined, card, context, &mut pending).await?
+            let wait = watch.waits(id);
+            let review = self.review(&open, is_joined, card, context, &mut pending);
+            let review = review.instrument(wait.span()).await;
+            wait.ended(&review);
+            review?
         } else {
             evaluation.approval.clone()
         };
@@ -87,14 +106,17 @@ impl Governor {
             return Err(open.refusal(RefusalKind::ApprovalMissing));
         }
 
+        let claiming = watch.claims(id);
+        let claim = inner.authority.claim(id, &open.digest).instrument(claiming.clone());
         let claim = tokio::select! {
             biased;
             () = &mut gone => {
                 pending.reason = "the call was cancelled";
                 return Err(open.refusal(RefusalKind::Cancelled));
             }
-            claim = inner.authority.claim(id, &open.digest) => claim,
+            claim = claim => claim,
         };
+        watch.claimed(&claiming, &claim);
         match claim {
             Ok(Claim::Granted) => {}
             Ok(Claim::Refused(rejection)) => {
@@ -110,7 +132,7 @@ impl Governor {
         if !self.used().insert(id) {
             return Err(open.refusal(RefusalKind::AlreadyExecuted));
         }
-        Ok(Grant::new(self.clone(), id.clone(), Some(evaluation.clone()), approval))
+        Ok(Allowed { id: id.clone(), evaluation: Some(Box::new(evaluation.clone())), approval })
     }
 
     /// Resolves when the caller no longer wants the result, or this stops.
@@ -122,7 +144,12 @@ impl Governor {
     }
 
     /// Joins the action that an identical call waits for, or has this one evaluated.
-    async fn open(&self, action: Action, context: &CallContext) -> Result<Opened, Refusal> {
+    async fn open(
+        &self,
+        mut action: Action,
+        context: &CallContext,
+        watch: &Watch,
+    ) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
         let place = context.patience().and(action.call).map(|call| Place {
@@ -137,6 +164,7 @@ impl Governor {
                 return Err(self.over(id));
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
+            watch.joined(&open.id, open.trace.as_ref());
             return Ok(Opened::Action { open, is_joined: true });
         }
         if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
@@ -148,13 +176,20 @@ impl Governor {
         let digest = action.digest;
         let what = action.summary.clone().unwrap_or_else(|| tool.clone());
         let timeout = action.approval_timeout;
-        let evaluation = match Evaluating::start(self, action).await {
+        let evaluating = watch.evaluates(&action);
+        if let Some(trace) = observe::context_of(&evaluating) {
+            action.trace = Some(trace);
+        }
+        let trace = action.trace.clone();
+        let evaluation = Evaluating::start(self, action, &evaluating).await;
+        watch.evaluated(&evaluating, &evaluation);
+        let evaluation = match evaluation {
             Ok(evaluation) => evaluation,
             Err(error) => {
                 // What was left waiting for a person never runs without one.
                 let require_human_approval = require_human_approval || resumed.is_some();
-                let grant = self.without_answer(error, require_human_approval, &key, &tool)?;
-                return Ok(Opened::Unanswered(grant));
+                let allowed = self.without_answer(error, require_human_approval, &key, &tool)?;
+                return Ok(Opened::Unanswered(allowed));
             }
         };
         tracing::info!(
@@ -174,12 +209,14 @@ impl Governor {
             digest,
             evaluation,
             what,
+            trace,
             until: Instant::now() + timeout,
             place: place.filter(|_| waits),
             over: CancellationToken::new(),
         });
         let is_joined = open.id != id;
         if is_joined {
+            watch.joined(&open.id, open.trace.as_ref());
             let reason = format!("an identical call waits for action {}", open.id);
             self.report(id, Outcome::Withdrawn { reason });
         }
@@ -269,7 +306,7 @@ impl Governor {
         require_human_approval: bool,
         key: &str,
         tool: &str,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Allowed, Refusal> {
         let passes = self.0.fail_mode == FailMode::Open
             && matches!(error, AuthorityError::Unreachable(_))
             && !require_human_approval;
@@ -279,7 +316,7 @@ impl Governor {
             return Err(Refusal::new(error.refusal_kind()).with_reason(error.to_string()));
         };
         tracing::warn!(%tool, action_id = %id, %error, "running without an answer: fail mode is open");
-        Ok(Grant::new(self.clone(), id, None, None))
+        Ok(Allowed { id, evaluation: None, approval: None })
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tracing::{Instrument as _, Span};
+
 use super::Governor;
 use crate::{Action, AuthorityError, BoxFuture, Decision, Evaluation, Outcome};
 
@@ -22,9 +24,10 @@ pub(super) struct Evaluating<'a> {
 }
 
 impl<'a> Evaluating<'a> {
-    pub(super) fn start(governor: &'a Governor, action: Action) -> Self {
+    pub(super) fn start(governor: &'a Governor, action: Action, span: &Span) -> Self {
         let authority = governor.0.authority.clone();
-        let future = Box::pin(async move { authority.evaluate(&action).await });
+        let future = async move { authority.evaluate(&action).await };
+        let future = Box::pin(future.instrument(span.clone()));
         Self { governor, future: Some(future) }
     }
 }

@@ -3,11 +3,12 @@
 use std::{fmt, time::Instant};
 
 use serde_json::Value;
+use tracing::Span;
 
 use super::Governor;
 use crate::{
     ActionId, Approval, CallContext, Decision, Evaluation, Outcome, Permit, Tool,
-    decision::governance_object,
+    decision::governance_object, observe::Granted,
 };
 
 /// A decision that was claimed for one run. It cannot be copied, and what
@@ -19,19 +20,33 @@ pub struct Grant {
     /// `None` when the call runs without an answer ([`FailMode::Open`](super::FailMode::Open)).
     evaluation: Option<Box<Evaluation>>,
     approval: Option<Approval>,
+    watch: Granted,
     started: Option<Instant>,
+    /// In which the body runs.
+    run: Option<Span>,
     finished: bool,
 }
 
+/// A decision that was claimed.
+pub(super) struct Allowed {
+    pub(super) id: ActionId,
+    pub(super) evaluation: Option<Box<Evaluation>>,
+    pub(super) approval: Option<Approval>,
+}
+
 impl Grant {
-    pub(super) fn new(
-        governor: Governor,
-        id: ActionId,
-        evaluation: Option<Evaluation>,
-        approval: Option<Approval>,
-    ) -> Self {
-        let evaluation = evaluation.map(Box::new);
-        Self { governor, id, evaluation, approval, started: None, finished: false }
+    pub(super) fn new(governor: Governor, allowed: Allowed, watch: Granted) -> Self {
+        let Allowed { id, evaluation, approval } = allowed;
+        Self {
+            governor,
+            id,
+            evaluation,
+            approval,
+            watch,
+            started: None,
+            run: None,
+            finished: false,
+        }
     }
 
     /// The authority's name for the action.
@@ -73,10 +88,12 @@ impl Grant {
         )
     }
 
-    /// Starts the clock of the run.
-    pub(crate) fn begin(mut self) -> Self {
+    /// Starts the clock of the run, which is to be in the span.
+    pub(crate) fn begin(mut self) -> (Self, Span) {
         self.started = Some(Instant::now());
-        self
+        let span = self.watch.runs(&self.id);
+        self.run = Some(span.clone());
+        (self, span)
     }
 
     /// Turns the arguments that were evaluated into a permit. Only the runtime
@@ -103,9 +120,10 @@ impl Grant {
     }
 
     fn report(&self, outcome: Outcome) {
+        self.watch.ended(self.run.as_ref(), &outcome);
         // Without an answer there is no action to report on.
         if self.evaluation.is_some() {
-            self.governor.report(self.id.clone(), outcome);
+            self.watch.in_scope(|| self.governor.report(self.id.clone(), outcome));
         }
     }
 }

@@ -15,9 +15,10 @@ use std::{
 
 use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 pub use self::{builder::GovernorBuilder, grant::Grant};
-use crate::{ActionId, Authority, DigestKey, Outcome, recent::Recent, room::Room};
+use crate::{ActionId, Authority, DigestKey, Outcome, observe, recent::Recent, room::Room};
 
 /// What happens when the authority cannot be reached at evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,12 +133,14 @@ impl Governor {
             return;
         };
         let authority = self.0.authority.clone();
+        let span = observe::reports(&id, &outcome);
         self.0.reports.spawn_on(
             async move {
                 if let Err(error) = authority.report(&id, &outcome).await {
                     tracing::warn!(action_id = %id, %error, "outcome not reported");
                 }
-            },
+            }
+            .instrument(span),
             &runtime,
         );
     }

@@ -19,6 +19,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::task_tracker::TaskTrackerToken,
 };
+use tracing::Instrument as _;
 
 use super::{
     Server,
@@ -27,7 +28,7 @@ use super::{
     progress::{Channel, Heartbeat},
 };
 use crate::{
-    ActionId, BoxFuture, CallContext, SessionContext,
+    ActionId, BoxFuture, CallContext, SessionContext, TraceContext,
     context::{Patience, Waiting, Wish},
     route::Call,
 };
@@ -56,6 +57,7 @@ pub(super) struct Ongoing {
 pub(super) struct Asked {
     pub(super) arguments: Map<String, Value>,
     pub(super) session: SessionContext,
+    pub(super) trace: Option<TraceContext>,
     /// Where the client wants to hear of progress.
     pub(super) progress: Option<(rmcp::Peer<RoleServer>, ProgressToken)>,
     /// The action that the call goes on waiting for.
@@ -66,7 +68,7 @@ pub(super) struct Asked {
 
 impl Ongoing {
     pub(super) fn start(server: &Server, offer: &Offer, asked: Asked) -> Self {
-        let Asked { arguments, session, progress, resumes, needs_card } = asked;
+        let Asked { arguments, session, trace, progress, resumes, needs_card } = asked;
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (sender, waiting) = watch::channel(None);
         let begun = Arc::default();
@@ -78,6 +80,7 @@ impl Ongoing {
             resumes,
             needs_card,
         });
+        context = context.in_trace(trace);
         let answered = CancellationToken::new();
         let progress = match progress {
             Some((peer, token)) => {
@@ -100,7 +103,7 @@ impl Ongoing {
             context,
         });
         Self {
-            call: Box::pin(AssertUnwindSafe(call).catch_unwind()),
+            call: Box::pin(AssertUnwindSafe(call).catch_unwind().in_current_span()),
             progress,
             answered,
             waiting,

@@ -15,6 +15,7 @@ use rmcp::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Server,
@@ -28,7 +29,7 @@ use super::{
     session,
     tasks::{self, Tasks},
 };
-use crate::{Refusal, RefusalKind};
+use crate::{Refusal, RefusalKind, TraceContext, observe::Served};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ impl Handler {
         &self,
         mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
+        trace: Option<TraceContext>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arrived = Instant::now();
         let server = &*self.server;
@@ -100,6 +102,7 @@ impl Handler {
             Asked {
                 arguments,
                 session,
+                trace,
                 progress: token.map(|token| (context.peer.clone(), token)),
                 resumes: leg.resumes.clone(),
                 needs_card: asking.needs_card(),
@@ -249,7 +252,13 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await
+        let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+        let session_id = || self.session_id(&context);
+        let served = Served::start(tool, &context, session_id);
+        let trace = served.trace();
+        let answer = self.call(request, context, trace).instrument(served.span()).await;
+        served.ended(&answer);
+        answer
     }
 
     async fn get_task(

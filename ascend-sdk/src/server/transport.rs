@@ -236,6 +236,8 @@ impl LineTransport {
         if let Some(arguments) = arguments {
             request.extensions_mut().insert(arguments);
         }
+        #[cfg(feature = "opentelemetry")]
+        request.extensions_mut().insert(crate::observe::ClientsId(id));
         Some(JsonRpcMessage::request(request, RequestId::Number(ours)))
     }
 

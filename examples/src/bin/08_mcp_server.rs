@@ -3,7 +3,7 @@
 
 use ascend_examples::{
     database::{Database, DatabaseError, Rows},
-    host::{Host, Options, log_to_stderr},
+    host::{Host, Options, log_and_export},
     samples::Sample,
     scenarios::{self, Expected, Scenario},
 };
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse_for(
         "An MCP server with a governed query and a delete that needs approval, on SQLite databases",
     );
-    log_to_stderr();
+    let _telemetry = log_and_export("08_mcp_server")?;
     if options.test {
         return scenarios::run(&TOOLS, &scenarios()).await;
     }

@@ -45,6 +45,7 @@ fn asked(namespace: &str, verb: &str, resource: &str) -> Submission {
         model: None,
         requested_by: "test".to_owned(),
         owner: None,
+        traceparent: None,
         request: "{}".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
 use super::{
     answer::Fields,
@@ -20,7 +21,7 @@ use super::{
     text::{ERROR_LIMIT, Quoter},
     wire,
 };
-use crate::AuthorityError;
+use crate::{AuthorityError, TraceContext, observe::Asking};
 
 /// The most bytes of an answer that are read.
 const BODY_LIMIT: usize = 1 << 20;
@@ -39,26 +40,50 @@ pub(super) struct Question {
     query: Option<String>,
     body: Bytes,
     idempotency_key: Option<String>,
+    /// What is asked, in a word.
+    operation: &'static str,
+    /// The trace of the call that it is asked for.
+    trace: Option<TraceContext>,
     /// Names the question in the server's log and in ours.
     pub(super) correlation: String,
 }
 
 impl Question {
-    fn new(method: Method, path: String) -> Self {
+    fn new(operation: &'static str, method: Method, path: String) -> Self {
         let correlation = format!("asc_{:016x}", rand::random::<u64>());
-        Self { method, path, query: None, body: Bytes::new(), idempotency_key: None, correlation }
+        Self {
+            method,
+            path,
+            query: None,
+            body: Bytes::new(),
+            idempotency_key: None,
+            operation,
+            trace: None,
+            correlation,
+        }
     }
 
-    pub(super) fn get(path: impl Into<String>) -> Self {
-        Self::new(Method::GET, path.into())
+    pub(super) fn get(operation: &'static str, path: impl Into<String>) -> Self {
+        Self::new(operation, Method::GET, path.into())
     }
 
     /// A retried `POST` opens nothing twice: `key` tells the server so.
-    pub(super) fn post(path: impl Into<String>, body: impl Into<Bytes>, key: String) -> Self {
-        let mut question = Self::new(Method::POST, path.into());
+    pub(super) fn post(
+        operation: &'static str,
+        path: impl Into<String>,
+        body: impl Into<Bytes>,
+        key: String,
+    ) -> Self {
+        let mut question = Self::new(operation, Method::POST, path.into());
         question.body = body.into();
         question.idempotency_key = Some(key);
         question
+    }
+
+    /// It is asked for a call of this trace.
+    pub(super) fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace;
+        self
     }
 
     pub(super) fn query(mut self, query: Option<String>) -> Self {
@@ -123,6 +148,7 @@ impl Trouble {
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    origin: Url,
     api_key: SecretString,
     signing_secret: Option<SecretString>,
     pub(super) timing: Timing,
@@ -159,6 +185,7 @@ impl Client {
         let (failures, pause) = timing.breaker;
         Ok(Self {
             http,
+            origin: base.clone(),
             base: base.as_str().trim_end_matches('/').to_owned(),
             api_key: config.api_key.clone(),
             signing_secret: config.signing_secret.clone(),
@@ -241,7 +268,12 @@ impl Client {
             }
         })?;
         let deadline = deadline.min(Instant::now() + self.timing.request);
-        let result = self.exchange(question, deadline).await;
+        let method = if question.method == Method::POST { "POST" } else { "GET" };
+        let asking =
+            Asking::start(question.operation, method, &self.origin, question.trace.as_ref());
+        let exchange = self.exchange(question, &asking, deadline);
+        let result = exchange.instrument(asking.span()).await;
+        asking.ended(result.as_ref().map(|answer| answer.status).map_err(|trouble| &trouble.error));
         match &result {
             // A limit says nothing about health.
             Err(Trouble { error: AuthorityError::RateLimited(_), .. }) => drop(pass),
@@ -254,8 +286,13 @@ impl Client {
         result
     }
 
-    async fn exchange(&self, question: &Question, deadline: Instant) -> Result<Answer, Trouble> {
-        let request = self.request(question).map_err(Trouble::lasting)?;
+    async fn exchange(
+        &self,
+        question: &Question,
+        asking: &Asking,
+        deadline: Instant,
+    ) -> Result<Answer, Trouble> {
+        let request = self.request(question, asking).map_err(Trouble::lasting)?;
         let mut response = timeout_at(deadline, self.http.execute(request))
             .await
             .map_err(|_| {
@@ -319,7 +356,11 @@ impl Client {
         }
     }
 
-    fn request(&self, question: &Question) -> Result<reqwest::Request, AuthorityError> {
+    fn request(
+        &self,
+        question: &Question,
+        asking: &Asking,
+    ) -> Result<reqwest::Request, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
         let mut url = Url::parse(&format!("{}{}", self.base, question.path))
             .map_err(|_| invalid("the path"))?;
@@ -350,6 +391,12 @@ impl Client {
         insert("x-request-timestamp", timestamp, false)?;
         if let Some(key) = &question.idempotency_key {
             insert("idempotency-key", key.clone(), false)?;
+        }
+        if let Some(trace) = asking.trace() {
+            insert("traceparent", trace.parent().to_string(), false)?;
+            if let Some(state) = trace.state() {
+                insert("tracestate", state.to_owned(), false)?;
+            }
         }
         if question.method == Method::POST {
             insert(CONTENT_TYPE.as_str(), "application/json".to_owned(), false)?;

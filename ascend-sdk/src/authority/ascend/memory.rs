@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{ActionId, Digest, RefusalKind};
+use crate::{ActionId, Digest, RefusalKind, TraceContext, TraceParent};
 
 /// Actions by id, the oldest forgotten first. An action that is not known here
 /// cannot be claimed, and one that was claimed cannot be claimed again.
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) claim: ClaimMode,
     /// Whether the evaluation let it pass without a person.
     pub(super) passed: bool,
+    /// Where in which trace it is asked about.
+    trace: Option<TraceParent>,
     /// Whether it was used up here.
     pub(super) claimed: bool,
 }
@@ -44,7 +46,11 @@ const LIMIT: usize = 65_536;
 
 impl Entry {
     pub(super) fn new(digest: Digest, claim: ClaimMode, passed: bool) -> Self {
-        Self { digest, claim, passed, claimed: false }
+        Self { digest, claim, passed, trace: None, claimed: false }
+    }
+
+    pub(super) fn in_trace(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 }
 
@@ -85,6 +91,18 @@ impl Memory {
 
     pub(super) fn recall(&self, id: &ActionId) -> Option<Entry> {
         self.lock().by_id.get(id).copied()
+    }
+
+    /// The trace of the call that waits for the action, or is to run under it.
+    pub(super) fn trace(&self, id: &ActionId) -> Option<TraceContext> {
+        self.recall(id)?.trace.map(TraceContext::from)
+    }
+
+    /// It is asked about from there on.
+    pub(super) fn trace_on(&self, id: &ActionId, trace: TraceParent) {
+        if let Some(entry) = self.lock().by_id.get_mut(id) {
+            entry.trace = Some(trace);
+        }
     }
 
     /// Uses the action up.

@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use self::{
     client::{Answer, Client, Patience, Question},
@@ -36,7 +37,8 @@ pub use self::{
 };
 use crate::{
     Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Confirmation, Decision, Digest,
-    Evaluation, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing,
+    Evaluation, Outcome, RefusalKind, Rejection, Review, RiskLevel, Standing, TraceContext,
+    observe,
 };
 
 /// The authority that speaks ASCEND's HTTP API: ASCEND itself, or a center of
@@ -111,8 +113,13 @@ impl Ascend {
     async fn evaluate_action(&self, action: &Action) -> Result<Evaluation, AuthorityError> {
         let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent))
             .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
-        let question =
-            Question::post(&*self.core.paths.evaluate, body, action.idempotency_key.clone());
+        let question = Question::post(
+            "evaluate",
+            &*self.core.paths.evaluate,
+            body,
+            action.idempotency_key.clone(),
+        )
+        .in_trace(action.trace.clone());
         let correlation = ActionId::new(&*question.correlation)
             .ok_or_else(|| AuthorityError::Malformed("no correlation id".to_owned()))?;
         let answer = self.core.client.ask(&question, Patience::Caller).await?;
@@ -129,7 +136,8 @@ impl Ascend {
         let Evaluated { evaluation, claim, passed } =
             verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
         if evaluation.decision != Decision::Deny {
-            let entry = Entry::new(action.digest, claim, passed);
+            let entry = Entry::new(action.digest, claim, passed)
+                .in_trace(action.trace.as_ref().map(TraceContext::parent));
             if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
                 return Ok(denial(evaluation.action_id, Some(reason), Some(kind)));
@@ -153,7 +161,13 @@ impl Ascend {
             return Ok(Claim::Granted);
         }
         let answer = self
-            .post(&self.core.paths.claim, id, &json!({ "digest": digest }), Patience::Caller)
+            .post(
+                "claim",
+                &self.core.paths.claim,
+                id,
+                &json!({ "digest": digest }),
+                Patience::Caller,
+            )
             .await?;
         // A refusal may come as 200 or as 409.
         if !answer.is_success() && answer.status != 409 {
@@ -178,7 +192,7 @@ impl Ascend {
     }
 
     async fn kill_switch(&self) -> Result<Option<Rejection>, AuthorityError> {
-        let question = Question::get(&*self.core.paths.kill_switch);
+        let question = Question::get("kill_switch", &*self.core.paths.kill_switch);
         let answer = self.core.client.ask(&question, Patience::Caller).await?;
         if !answer.is_success() {
             return Err(self.core.client.error(&answer));
@@ -206,7 +220,7 @@ impl Ascend {
                 (&self.core.paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };
-        let answer = self.post(path, id, &body, Patience::Background).await?;
+        let answer = self.post("report", path, id, &body, Patience::Background).await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
@@ -216,7 +230,9 @@ impl Ascend {
         if !has_claims {
             return Ok(None);
         }
-        let answer = self.post(&self.core.paths.promise, id, &json!({}), Patience::Caller).await?;
+        let answer = self
+            .post("promise", &self.core.paths.promise, id, &json!({}), Patience::Caller)
+            .await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
             return Ok(None);
@@ -239,25 +255,31 @@ impl Ascend {
             return Err(AuthorityError::InvalidRequest(reason));
         }
         let body = wire::confirmed(confirmation);
-        let answer = self.post(&self.core.paths.confirm, id, &body, Patience::Caller).await?;
+        let answer =
+            self.post("confirm", &self.core.paths.confirm, id, &body, Patience::Caller).await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn check_health(&self) -> Result<(), AuthorityError> {
-        let answer =
-            self.core.client.ask(&Question::get(&*self.core.paths.health), Patience::Once).await?;
+        let answer = self
+            .core
+            .client
+            .ask(&Question::get("health", &*self.core.paths.health), Patience::Once)
+            .await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
     async fn post(
         &self,
+        operation: &'static str,
         path: &str,
         id: &ActionId,
         body: &Value,
         patience: Patience,
     ) -> Result<Answer, AuthorityError> {
         let key = format!("{:032x}", rand::random::<u128>());
-        let question = Question::post(at(path, id), body.to_string(), key);
+        let question = Question::post(operation, at(path, id), body.to_string(), key)
+            .in_trace(self.core.memory.trace(id));
         self.core.client.ask(&question, patience).await
     }
 }
@@ -296,6 +318,9 @@ impl Authority for Ascend {
         &'a self,
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        if let Some(trace) = observe::context_of(&Span::current()) {
+            self.core.memory.trace_on(id, trace.parent());
+        }
         Box::pin(self.core.review_of(id))
     }
 

@@ -20,7 +20,7 @@ use crate::{ActionId, AuthorityError, RefusalKind, Rejection, Review, Standing, 
 
 impl Core {
     pub(super) async fn status_of(&self, id: &ActionId) -> Result<Standing, AuthorityError> {
-        let question = Question::get(at(&self.paths.status, id));
+        let question = Question::get("status", at(&self.paths.status, id));
         let answer = self.client.ask(&question, Patience::Caller).await?;
         if answer.status == 404 {
             return Ok(Status::Unknown.into());

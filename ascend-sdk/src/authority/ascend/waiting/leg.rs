@@ -52,7 +52,9 @@ impl Core {
         let mut report = Report::new(order.leg);
         let Some(id) = order.ids.first() else { return report };
         let started = Instant::now();
-        let question = Question::get(at(&self.paths.status, id)).query(wait_query(order.wait));
+        let question = Question::get("wait", at(&self.paths.status, id))
+            .query(wait_query(order.wait))
+            .in_trace(self.memory.trace(id));
         let told = match self.client.attempt(&question, started + self.client.timing.request).await
         {
             Err(trouble) => report.trouble(&trouble),
@@ -105,7 +107,7 @@ impl Core {
         if let Some(wait) = wait_query(order.wait) {
             query = format!("{query}&{wait}");
         }
-        let question = Question::get(&*self.paths.statuses).query(Some(query));
+        let question = Question::get("wait_for_many", &*self.paths.statuses).query(Some(query));
         let deadline = started + self.client.timing.request;
         let said = match self.client.attempt(&question, deadline).await {
             Err(trouble) if trouble.is_passing() => {
