@@ -120,10 +120,9 @@ impl Recorder {
 
     /// A whole decision: evaluated, recorded, claimed; and its outcome.
     async fn decide(center: &Center, action: Action) {
-        let evaluation = center.evaluate(&action).await.unwrap();
-        assert_eq!(evaluation.decision, Decision::Allow);
+        let (evaluation, claim) = center.evaluate_and_claim(&action).await.unwrap();
+        assert_eq!((evaluation.decision, claim), (Decision::Allow, Some(Claim::Granted)));
         let id: ActionId = evaluation.action_id;
-        assert_eq!(center.claim(&id, &action.digest).await.unwrap(), Claim::Granted);
         let outcome = Outcome::Completed { duration: std::time::Duration::ZERO };
         center.report(&id, &outcome).await.unwrap();
     }

@@ -16,6 +16,7 @@ use ascend_sdk::{
     Evaluation, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 use tracing::Span;
 
 pub use follow::Follow;
@@ -24,7 +25,9 @@ pub use follow::Follow;
 use crate::identity::Gate;
 use crate::{
     audit::{AuditKey, AuditKeyError},
+    clock::Clock,
     directory,
+    grants::GrantLimits,
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
     metrics::Metrics,
@@ -35,8 +38,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        Condition, DecideError, Decider, Judged, KillSwitch, NewAction, PoliciesUsed, ReportError,
-        Store, StoreError, SubmitError, SwitchError, Waiter,
+        Claimed, Condition, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened,
+        PoliciesUsed, ReportError, Storage, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
     trace,
@@ -56,6 +59,23 @@ pub struct CenterConfig {
     shadow: Option<PathBuf>,
     approver: Option<String>,
     durability: Durability,
+    grant_limits: GrantLimits,
+    #[cfg(feature = "postgres")]
+    database: Option<DatabaseUrl>,
+    #[cfg(feature = "postgres")]
+    adopts_keys: bool,
+}
+
+/// Never shown: there can be a password in it.
+#[cfg(feature = "postgres")]
+#[derive(Clone, PartialEq, Eq)]
+struct DatabaseUrl(String);
+
+#[cfg(feature = "postgres")]
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
 }
 
 /// What a decision is safe from by the time it is answered.
@@ -82,6 +102,11 @@ impl CenterConfig {
             shadow: None,
             approver: None,
             durability: Durability::default(),
+            grant_limits: GrantLimits::default(),
+            #[cfg(feature = "postgres")]
+            database: None,
+            #[cfg(feature = "postgres")]
+            adopts_keys: false,
         }
     }
 
@@ -132,9 +157,43 @@ impl CenterConfig {
         self
     }
 
+    /// How long a grant lasts at most, and for how many calls it is at most.
+    /// Default: 24 hours, and 1,000 calls.
+    pub fn grant_limits(mut self, lasting: Duration, calls: u32) -> Self {
+        self.grant_limits = GrantLimits { lasting, calls };
+        self
+    }
+
     /// Whether answers wait for the disk. Default: [`Durability::Disk`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// A PostgreSQL database instead of SQLite in the directory, so that centers
+    /// on several machines are one: `postgres://user@host/database`. A password
+    /// is better in `PGPASSWORD` or the password file than in the URL. Over a
+    /// network it is reached with TLS and its certificate is verified, unless
+    /// `sslmode` says otherwise. The directory still holds the keys, which are
+    /// the same for all: `docs/postgresql.md`.
+    ///
+    /// ```
+    /// use ascend_center::CenterConfig;
+    /// let config = CenterConfig::new("/var/lib/ascend-center")
+    ///     .database("postgres://center@db.example/center?sslrootcert=/etc/ssl/db.pem");
+    /// assert!(!format!("{config:?}").contains("db.example"));
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn database(mut self, url: impl Into<String>) -> Self {
+        self.database = Some(DatabaseUrl(url.into()));
+        self
+    }
+
+    /// Whether the keys in the directory take the place of those that the
+    /// database knows. Else a center whose keys are others does not open it.
+    #[cfg(feature = "postgres")]
+    pub fn adopt_keys(mut self, adopts: bool) -> Self {
+        self.adopts_keys = adopts;
         self
     }
 
@@ -218,6 +277,8 @@ struct Inner {
     store: Arc<Store>,
     policies: Arc<Policies>,
     shadow: Option<Shadow>,
+    clock: Clock,
+    grant_limits: GrantLimits,
     passwords: Passwords,
     #[cfg(feature = "http")]
     gate: Gate,
@@ -232,13 +293,28 @@ impl Center {
     ///
     /// When any of it cannot be created or read, or a policy has a mistake.
     pub async fn open(config: CenterConfig) -> Result<Self, OpenError> {
-        let CenterConfig { directory, policies, shadow, approver, durability } = config;
-        let (directory, lock, policies, shadow, key) = tokio::task::spawn_blocking(move || {
+        #[cfg(feature = "postgres")]
+        let server = config
+            .database
+            .map(|DatabaseUrl(url)| Storage::Server { url, adopts_keys: config.adopts_keys });
+        #[cfg(not(feature = "postgres"))]
+        let server = None;
+        let CenterConfig {
+            directory, policies, shadow, approver, durability, grant_limits, ..
+        } = config;
+        let (directory, storage, lock, policies, shadow, key) = spawn_blocking(move || {
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let directory = directory::create(&directory).map_err(failed)?;
             let failed = |source| OpenError::Directory { directory: directory.clone(), source };
             let lock = directory::lock(&directory).map_err(failed)?;
-            directory::touch(&directory.join(directory::DATABASE)).map_err(failed)?;
+            let storage = match server {
+                Some(server) => server,
+                None => {
+                    let file = directory.join(directory::DATABASE);
+                    directory::touch(&file).map_err(failed)?;
+                    Storage::File(file)
+                }
+            };
             if let Some(folder) = &policies.path {
                 policy::install(folder)
                     .map_err(|source| OpenError::Directory { directory: folder.clone(), source })?;
@@ -248,13 +324,12 @@ impl Center {
             });
             let policies = Policies::open(policies)?;
             let key = AuditKey::ensure(&directory)?;
-            Ok::<_, OpenError>((directory, lock, policies, shadow, key))
+            Ok::<_, OpenError>((directory, storage, lock, policies, shadow, key))
         })
         .await
         .map_err(|_| StoreError::Closed)??;
 
-        let store =
-            Store::open(&directory.join(directory::DATABASE), durability, Arc::new(key)).await?;
+        let store = Store::open(storage, durability, Arc::new(key)).await?;
         let approver = approver.unwrap_or_else(local::user_name);
         for (file, name) in [(Local::Owner, approver.as_str()), (Local::Agent, LOCAL_AGENT)] {
             let (name, hash) = local::ensure(&directory, file, name)?;
@@ -264,6 +339,7 @@ impl Center {
 
         let store = Arc::new(store);
         let policies = Arc::new(policies.counted(store.metrics().reloads()));
+        let clock = Clock::start(&store);
         if policies.is_watched() {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
         }
@@ -275,15 +351,21 @@ impl Center {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
             Shadow::start(policies, store.clone())
         });
-        Ok(Self(Arc::new(Inner {
+        let center = Self(Arc::new(Inner {
             directory,
             store,
             policies,
             shadow,
+            clock,
+            grant_limits,
             passwords: Passwords::default(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
-        })))
+        }));
+        for sentence in center.rules_without_people().await? {
+            tracing::warn!("{sentence}");
+        }
+        Ok(center)
     }
 
     /// Where the center keeps everything, as an absolute path.
@@ -299,20 +381,33 @@ impl Center {
         format!("ascend-center --directory {}", quoted(&self.0.directory.display().to_string()))
     }
 
-    /// Approves a pending action.
+    /// Approves a pending action. Where that takes several people, it stays
+    /// pending until the last one does; [`Record::progress`] tells who is missing.
     ///
     /// # Errors
     ///
     /// When there is no such action, it is not pending any more (decided,
     /// withdrawn by its caller, or expired), it was asked with a key of the
-    /// approver's own, or they may not approve any more.
+    /// approver's own, they are in none of the groups that decide on it, or they
+    /// may not approve any more.
     pub async fn approve(
         &self,
         id: i64,
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        self.decide(id, Event::Approve, Decider::Person(approver.person().clone()), comment).await
+        let person = approver.person().clone();
+        Ok(self.0.store.vote(id, person, comment, None).await?.0)
+    }
+
+    /// Takes an approver's own approval of a pending action back.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such action, it is not pending any more, or they have not
+    /// approved it.
+    pub async fn take_back(&self, id: i64, approver: &Approver) -> Result<Record, DecideError> {
+        self.0.store.take_back(id, approver.person().clone()).await
     }
 
     /// Rejects a pending action.
@@ -320,7 +415,7 @@ impl Center {
     /// # Errors
     ///
     /// As for [`approve`](Self::approve), but for one's own: keeping that from
-    /// running is no harm.
+    /// running is no harm. One rejection is enough.
     pub async fn reject(
         &self,
         id: i64,
@@ -439,6 +534,7 @@ impl Center {
     /// Finishes what is being written and closes the database. Everything that
     /// was answered is durable without this too.
     pub async fn close(&self) {
+        self.0.clock.stop();
         if let Some(shadow) = &self.0.shadow {
             shadow.close().await;
         }
@@ -454,8 +550,27 @@ impl Center {
         &self.0.store
     }
 
+    pub(crate) fn grant_limits(&self) -> GrantLimits {
+        self.0.grant_limits
+    }
+
+    /// The policies in use.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.0.policies.engine()
+    }
+
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.0.passwords
+    }
+
+    #[cfg(feature = "page")]
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    #[cfg(feature = "page")]
+    pub(crate) fn shadow_policies(&self) -> Option<&Policies> {
+        self.0.shadow.as_ref().map(Shadow::policies)
     }
 
     #[cfg(feature = "http")]
@@ -464,6 +579,15 @@ impl Center {
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
+        Ok(self.open_action(submission, false).await?.record)
+    }
+
+    /// Decides on a call; `claims` tells that it is run at once where it may be.
+    pub(crate) async fn open_action(
+        &self,
+        submission: Submission,
+        claims: bool,
+    ) -> Result<Opened, SubmitError> {
         let engine = self.0.policies.engine();
         let policies = PoliciesUsed {
             hash: engine.hash(),
@@ -471,19 +595,24 @@ impl Center {
             source: self.0.policies.source(),
         };
         let begun = Instant::now();
+        let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
         self.metrics().evaluated(begun.elapsed());
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let asked = submission.traceparent;
-        let record = self.0.store.submit(NewAction { submission, judged, policies }).await?;
-        if record.traceparent != asked {
+        let new = NewAction { submission, judged, policies, claims, covers };
+        let opened = self.0.store.submit(new).await?;
+        if opened.record.state == ActionState::Pending {
+            self.0.clock.look();
+        }
+        if opened.record.traceparent != asked {
             // It joined the action of an earlier call.
-            trace::link(&Span::current(), record.traceparent);
+            trace::link(&Span::current(), opened.record.traceparent);
         }
         if let Some((shadow, submission)) = for_shadow {
-            shadow.ask(submission, &record);
+            shadow.ask(submission, &opened.record);
         }
-        Ok(record)
+        Ok(opened)
     }
 
     /// What policy says of a submission that is not made.
@@ -515,22 +644,25 @@ impl Center {
         let waiter = store.waiter(id);
         loop {
             let changed = waiter.changed();
-            let Some(record) = store.action(id).await? else { return Ok(None) };
-            if record.state == ActionState::Expired {
-                return store.expire(id).await;
-            }
-            if record.state != ActionState::Pending {
-                return Ok(Some(record));
-            }
-            let left = record.expires_at.duration_since(Timestamp::now());
-            let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
-            let expiry = tokio::time::Instant::now() + left;
+            let expiry = {
+                // What is large is let go before the wait.
+                let Some(record) = Box::pin(store.action(id)).await? else { return Ok(None) };
+                if record.state == ActionState::Expired {
+                    return Box::pin(store.expire(id)).await;
+                }
+                if record.state != ActionState::Pending {
+                    return Ok(Some(record));
+                }
+                let left = record.expires_at.duration_since(Timestamp::now());
+                let left = Duration::try_from(left).unwrap_or_default() + Duration::from_millis(1);
+                tokio::time::Instant::now() + left
+            };
             let until = deadline.map_or(expiry, |deadline| deadline.min(expiry));
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(until) => {
                     if Some(until) == deadline {
-                        return store.action(id).await;
+                        return Box::pin(store.action(id)).await;
                     }
                 }
             }
@@ -592,6 +724,9 @@ impl Center {
 fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
     let recent = Recent::default();
     let asked = submission.asked(Timestamp::now(), &recent);
+    if !engine.counts() {
+        return Judged::Already(engine.evaluate(&asked));
+    }
     let needs = engine.needs(&asked);
     if needs.counts_nothing() {
         return Judged::Already(engine.evaluate(&asked));
@@ -600,6 +735,14 @@ fn judged(engine: Arc<Engine>, submission: &Submission) -> Judged {
         engine.evaluate(&submission.asked(now, recent))
     };
     Judged::Counting { needs, judge: Box::new(judge) }
+}
+
+/// Which grants cover a call, by the policies that judge it.
+fn covers(engine: Arc<Engine>) -> Covers {
+    Box::new(move |submission, now, granted| {
+        let nothing = Recent::default();
+        engine.covered(&submission.asked(now, &nothing), granted)
+    })
 }
 
 /// What [`Center::changes`] gives.
@@ -612,6 +755,17 @@ impl Changes {
     /// is no change by itself.
     pub fn next(&self) -> impl Future<Output = ()> + Send + 'static {
         self.0.changed()
+    }
+}
+
+impl Center {
+    /// What this process asks of its own center.
+    async fn decide_on(&self, action: &Action, claims: bool) -> Result<Opened, AuthorityError> {
+        let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
+        self.open_action(submission, claims).await.map_err(|error| match error {
+            SubmitError::KeyReused(_) => AuthorityError::InvalidRequest(error.to_string()),
+            SubmitError::Store(error) => failed(error),
+        })
     }
 }
 
@@ -630,15 +784,18 @@ impl Authority for Center {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        Box::pin(async move { Ok(self.decide_on(action, false).await?.record.evaluation()) })
+    }
+
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
         Box::pin(async move {
-            let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
-            match self.submit(submission).await {
-                Ok(record) => Ok(record.evaluation()),
-                Err(error @ SubmitError::KeyReused(_)) => {
-                    Err(AuthorityError::InvalidRequest(error.to_string()))
-                }
-                Err(SubmitError::Store(error)) => Err(failed(error)),
-            }
+            let Opened { record, claimed } = self.decide_on(action, true).await?;
+            // In process no answer gets lost: what was claimed before is used up.
+            let claim = (claimed == Claimed::Now).then_some(Claim::Granted);
+            Ok((record.evaluation(), claim))
         })
     }
 

@@ -6,19 +6,23 @@
 pub mod __stages;
 mod audit;
 mod center;
+mod clock;
 mod directory;
+mod grants;
 #[cfg(feature = "http")]
 mod http;
 mod identity;
 mod life;
 mod metrics;
 mod policy;
+mod quorum;
 mod record;
 mod replay;
 mod shadow;
 mod standing;
 mod store;
 mod submission;
+mod time;
 mod trace;
 #[cfg(feature = "http")]
 mod webhook;
@@ -43,9 +47,11 @@ pub use policy::{
     PolicyStatus, PolicySummary, Problem, Recent, RiskSource, TestCases, TestOutcome, ToolSchema,
     check_policies,
 };
+pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
-    AuditQuery, Condition, DecideError, KillSwitch, ShadowDecision, ShadowReport, StoreError,
-    SwitchError,
+    AuditQuery, Condition, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
+    ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
+pub use time::{moment, span};

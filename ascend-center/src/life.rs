@@ -47,7 +47,7 @@ pub enum ActionState {
 }
 
 impl ActionState {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Pending,
         Self::Allowed,
         Self::Approved,
@@ -266,6 +266,12 @@ impl Life {
         }
     }
 
+    /// Whether the request that opened the action, and claimed it with that, may be
+    /// told so once more: its answer may have got lost, and nobody else knows its key.
+    pub(crate) fn can_tell_claim(self, now: i64, killed: bool) -> bool {
+        self.state == ActionState::Executing && now < self.expires_at && !killed
+    }
+
     /// What becomes of the action when an identical call comes; `None` when that
     /// opens another one.
     pub(crate) fn joined(self, now: i64) -> Option<Self> {
@@ -346,6 +352,7 @@ mod tests {
         fn a_claim_is_granted_at_most_once_and_only_under_a_decision(
             state in start(),
             in_client in any::<bool>(),
+            claims_at_once in any::<bool>(),
             steps in prop::collection::vec((event(), 0_i64..400, prop::bool::weighted(0.2)), 0..24),
         ) {
             const EXPIRES: i64 = 1_000;
@@ -353,6 +360,11 @@ mod tests {
                 Life { state, digest: digest(1), expires_at: EXPIRES, promised: false, in_client };
             let mut now = 0;
             let mut claims = 0;
+            if claims_at_once && let (next, Ok(())) = life.after(Event::Claim(digest(1)), now, false) {
+                prop_assert_eq!(state, ActionState::Allowed, "only what policy let pass");
+                life = next;
+                claims = 1;
+            }
             let mut approved_at = None;
             let mut promised_at: Option<i64> = None;
             let mut ended = state == ActionState::Denied;
@@ -401,6 +413,10 @@ mod tests {
                     prop_assert!(joined.promised || joined.joined(now).is_none());
                 }
                 prop_assert!(claims <= 1, "claimed twice");
+                if next.can_tell_claim(now, killed) {
+                    prop_assert!(claims == 1 && !killed && now < next.expires_at);
+                    prop_assert!(!ended, "what has ended does not run again");
+                }
                 let finished = matches!(event, Event::Complete | Event::Fail) && answer.is_ok();
                 ended |= finished
                     || answer == Err(Refused::DigestMismatch)

@@ -13,6 +13,7 @@ use sqlx::FromRow;
 
 use crate::{
     life::{ActionState, Life},
+    quorum::{self, Progress, Rule, Vote},
     store::{Columns, Objection},
 };
 
@@ -81,6 +82,15 @@ pub struct Record {
     pub erased_at: Option<Timestamp>,
     /// Whether the word of the client's user counts as an approval.
     pub in_client: bool,
+    /// What its approval takes: all of these. None, unless a person must decide.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Who has approved so far.
+    #[serde(default)]
+    pub votes: Vec<Vote>,
+    /// When the groups count to which rules escalate it; `None` when none does.
+    #[serde(default)]
+    pub escalates_at: Option<Timestamp>,
     /// The span in which it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<TraceParent>,
@@ -146,6 +156,42 @@ impl Record {
             promised: self.promised,
             in_client: self.in_client,
         }
+    }
+
+    /// How far each of its rules is met, in their order.
+    ///
+    /// ```no_run
+    /// # async fn example(center: ascend_center::Center) -> Result<(), ascend_center::StoreError> {
+    /// if let Some(action) = center.action(7).await? {
+    ///     for progress in action.progress() {
+    ///         println!("{progress}"); // 1 of 2 approvals by `dba`
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        quorum::progress(&self.rules, &self.votes, self.is_escalated(Timestamp::now()))
+    }
+
+    /// How far its approval is, in words: `1 of 2 approvals by `dba``.
+    #[must_use]
+    pub fn approvals(&self) -> String {
+        let told: Vec<String> = self.progress().iter().map(ToString::to_string).collect();
+        told.join(", ")
+    }
+
+    /// Whether the groups count to which rules escalate it.
+    #[must_use]
+    pub fn is_escalated(&self, now: Timestamp) -> bool {
+        self.escalates_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether grants alone approved it, when it was asked.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.reviewed_at == Some(self.created_at)
+            && self.votes.iter().any(|vote| vote.grant.is_some())
     }
 
     /// The record at `now`: an open action whose time ran out is expired.
@@ -220,6 +266,9 @@ impl Record {
             ActionState::Executing | ActionState::Completed | ActionState::Failed => {
                 format!("action {} already ran", self.id)
             }
+            ActionState::Approved if self.votes.iter().any(|vote| vote.grant.is_some()) => {
+                format!("approved by {}", self.reviewed_by.as_deref().unwrap_or("a grant"))
+            }
             _ => self.reason.clone(),
         }
     }
@@ -277,10 +326,16 @@ impl Record {
 
 impl<R: Columns> FromRow<'_, R> for Record {
     fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+        let decision = json_word(row, "decision")?;
+        let mut rules: Vec<Rule> = json(row, "rules")?;
+        if rules.is_empty() && decision == Decision::RequireApproval {
+            // It was opened before there were rules.
+            rules.push(Rule::default().frozen(true));
+        }
         Ok(Self {
             id: row.read("id")?,
             state: word(row, "state")?,
-            decision: json_word(row, "decision")?,
+            decision,
             refusal: row.read("refusal")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
@@ -308,6 +363,9 @@ impl<R: Columns> FromRow<'_, R> for Record {
             outcome: row.read("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
             in_client: row.flag("in_client")?,
+            rules,
+            votes: json(row, "votes")?,
+            escalates_at: optional_time(row, "escalates_at")?,
             traceparent: row
                 .read::<Option<String>>("traceparent")?
                 .and_then(|text| TraceParent::parse(&text)),
@@ -319,7 +377,7 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
 }
 
-fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
+pub(crate) fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     Center, Explanation, Matched, PolicySet, Record, StoreError,
     policy::{Engine, Needs, Recent},
+    quorum::{Rule, ask_same},
     store::{Recorded, ShadowDecision},
 };
 
@@ -32,7 +33,8 @@ pub struct Simulation {
     pub replayed: usize,
     /// How many were left out, since the kill switch or a register had denied them.
     pub left_out: usize,
-    /// Those that it decides otherwise, or gives another risk, the newest first.
+    /// Those that it decides otherwise, gives another risk, or has approved by
+    /// others, the newest first.
     pub differences: Vec<Difference>,
 }
 
@@ -52,6 +54,16 @@ pub struct Difference {
     pub reason: String,
     /// The policies that match.
     pub matched: Vec<Matched>,
+    /// What its approval would take, where a person must decide.
+    pub rules: Vec<Rule>,
+}
+
+impl Difference {
+    /// Whether its approval would take something else.
+    #[must_use]
+    pub fn is_of_rules(&self) -> bool {
+        self.decision == self.record.decision && !ask_same(&self.rules, &self.record.rules)
+    }
 }
 
 impl Simulation {
@@ -65,6 +77,12 @@ impl Simulation {
     #[must_use]
     pub fn milder(&self) -> usize {
         self.count(|difference| difference.decision < difference.record.decision)
+    }
+
+    /// Of how many that stay as they are the approval would take something else.
+    #[must_use]
+    pub fn otherwise(&self) -> usize {
+        self.count(Difference::is_of_rules)
     }
 
     fn count(&self, which: impl Fn(&Difference) -> bool) -> usize {
@@ -132,7 +150,8 @@ impl Center {
         let recent = self.recent(&recorded, &needs).await?;
         let verdict = engine.evaluate(&recorded.asked(&recent));
         let record = recorded.record;
-        let same = (verdict.decision, verdict.risk_score) == (record.decision, record.risk_score);
+        let same = (verdict.decision, verdict.risk_score) == (record.decision, record.risk_score)
+            && ask_same(&verdict.rules, &record.rules);
         Ok((!same).then(|| Difference {
             record,
             decision: verdict.decision,
@@ -140,6 +159,7 @@ impl Center {
             risk_level: verdict.risk_level,
             reason: verdict.reason,
             matched: verdict.matched,
+            rules: verdict.rules,
         }))
     }
 

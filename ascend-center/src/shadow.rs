@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     Center, Record, ShadowDecision, ShadowReport, StoreError,
     policy::{Policies, PolicyStatus, Recent},
+    quorum::ask_same,
     store::{Store, Verdict},
     submission::Submission,
 };
@@ -43,6 +44,11 @@ impl Shadow {
             task: Mutex::new(Some(task)),
             left_out: AtomicU64::new(0),
         }
+    }
+
+    #[cfg(feature = "page")]
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     pub(crate) fn status(&self) -> PolicyStatus {
@@ -116,11 +122,13 @@ async fn decide(
         Ok(verdict) => ShadowDecision {
             action_id: record.id,
             at,
-            differs: (verdict.decision, verdict.risk_score) != (record.decision, record.risk_score),
+            differs: (verdict.decision, verdict.risk_score) != (record.decision, record.risk_score)
+                || !ask_same(&verdict.rules, &record.rules),
             decision: verdict.decision,
             risk_score: verdict.risk_score,
             reason: verdict.reason,
             matched: verdict.matched,
+            rules: verdict.rules,
         },
         Err(reason) => ShadowDecision {
             action_id: record.id,
@@ -130,6 +138,7 @@ async fn decide(
             risk_score: record.risk_score,
             reason,
             matched: Vec::new(),
+            rules: Vec::new(),
         },
     };
     if shadow.differs {

@@ -40,6 +40,45 @@ async fn an_allowed_action_is_claimed_once_and_reported() {
 }
 
 #[tokio::test]
+async fn an_allowed_action_is_claimed_with_its_evaluation_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let action = action("database", "read", "analytics_db");
+    let (answer, claim) = center.evaluate_and_claim(&action).await.unwrap();
+    assert_eq!((answer.decision, claim), (Decision::Allow, Some(Claim::Granted)));
+    let id = answer.action_id;
+    assert_eq!(state(&center, number(&id)).await, ActionState::Executing);
+    // Neither the same request nor a claim gets it a second time.
+    let (_, again) = center.evaluate_and_claim(&action).await.unwrap();
+    assert_eq!(again, None);
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::AlreadyExecuted);
+    center.report(&id, &Outcome::Completed { duration: Duration::ZERO }).await.unwrap();
+    assert_eq!(state(&center, number(&id)).await, ActionState::Completed);
+
+    let life = center.audit_entries(&AuditQuery::new().action(number(&id))).await.unwrap();
+    let kinds: Vec<_> = life.iter().map(|(entry, _)| entry.event.kind.as_str()).collect();
+    assert_eq!(kinds, ["evaluated", "claimed", "completed"]);
+}
+
+#[tokio::test]
+async fn only_what_policy_lets_pass_is_claimed_with_its_evaluation() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let (answer, claim) = center.evaluate_and_claim(&delete()).await.unwrap();
+    assert_eq!((answer.decision, claim), (Decision::RequireApproval, None));
+    let alice = center.local_approver().await.unwrap();
+    center.approve(number(&answer.action_id), &alice, None).await.unwrap();
+    assert_eq!(state(&center, number(&answer.action_id)).await, ActionState::Approved);
+    let drop = action("database", "drop", "x");
+    let (answer, claim) = center.evaluate_and_claim(&drop).await.unwrap();
+    assert_eq!((answer.decision, claim), (Decision::Deny, None));
+    center.kill("an incident", &alice).await.unwrap();
+    let read = action("database", "read", "x");
+    let (answer, claim) = center.evaluate_and_claim(&read).await.unwrap();
+    assert_eq!((answer.refusal, claim), (Some(RefusalKind::KillSwitch), None));
+}
+
+#[tokio::test]
 async fn a_denied_action_says_why_and_never_runs() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -277,7 +316,7 @@ async fn the_record_tells_a_life_and_is_not_changed() {
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let center = open(directory.path()).await;
+    let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
     let allowed = center.evaluate(&action("database", "read", "x")).await.unwrap().action_id;
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("center.db"));

@@ -206,25 +206,37 @@ fn from_environment<T: FromStr>(name: &str) -> Option<T> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_stands_after_any_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    kill_at_any_moment(directory.path(), ROUNDS).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_answered_stands_after_any_kill_over_postgresql() {
+    let directory = tempfile::tempdir().unwrap();
+    support::postgres::choose(directory.path());
+    kill_at_any_moment(directory.path(), ROUNDS / 4).await;
+}
+
+async fn kill_at_any_moment(directory: &Path, rounds: usize) {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = from_environment("ASCEND_CRASH_SEED").unwrap_or(u64::from(clock.subsec_nanos()));
-    let rounds = from_environment("ASCEND_CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let rounds = from_environment("ASCEND_CRASH_ROUNDS").unwrap_or(rounds);
     println!("ASCEND_CRASH_SEED={seed} ASCEND_CRASH_ROUNDS={rounds}");
 
     let mut dice = Dice(seed);
-    let directory = tempfile::tempdir().unwrap();
     let (mut answers, mut last) = (Answers::new(), Answers::new());
     let (mut kills, mut entries, mut head) = (0, 0, None);
     for round in 0..rounds {
-        let starting = [Served::starting(directory.path()), Served::starting(directory.path())];
+        let starting = [Served::starting(directory), Served::starting(directory)];
         let mut servers = starting.map(|started| started());
         // New connections: those of the last round are dead.
         let http = reqwest::Client::new();
         let client = |server: &Served| Client {
             http: http.clone(),
             url: server.url.clone(),
-            agent: token(directory.path(), "agent.key"),
-            approver: token(directory.path(), "approver.key"),
+            agent: token(directory, "agent.key"),
+            approver: token(directory, "approver.key"),
         };
         look_again(&client(&servers[0]), &mut last).await;
         answers.append(&mut last);
@@ -248,7 +260,7 @@ async fn what_was_answered_stands_after_any_kill() {
         }
         if round % PROVE_EVERY == PROVE_EVERY - 1 || round == rounds - 1 {
             answers.append(&mut last.clone());
-            entries = prove(directory.path(), &mut answers, &mut head).await;
+            entries = prove(directory, &mut answers, &mut head).await;
         }
     }
     let open = answers.values().filter(|known| known.state == ActionState::Pending).count();

@@ -378,3 +378,45 @@ async fn approvers_see_what_waits() {
     let (_, details) = face.send(Method::GET, &path, &face.approver, None).await;
     assert_eq!(details["matched"][0]["policy"], "deletes");
 }
+
+#[tokio::test]
+async fn a_claim_with_the_evaluation_is_told_again_until_it_is_used() {
+    let face = Face::new().await;
+    let asked = |key: &str| {
+        let mut body = call("read", "database://staging");
+        body["claim"] = json!(true);
+        body["idempotency_key"] = json!(key);
+        body
+    };
+    let first = face.evaluate(asked("one")).await;
+    assert_eq!((&first["decision"], &first["claimed"]), (&json!("ALLOW"), &json!(true)));
+    assert_eq!(first["status"], "auto_approved");
+    let id = &first["action_id"];
+    assert_eq!(face.status(id).await["status"], "executed");
+
+    // Its answer got lost: the same request is told the same.
+    let again = face.evaluate(asked("one")).await;
+    assert_eq!((&again["action_id"], &again["claimed"]), (id, &json!(true)));
+    // Whoever claims it otherwise comes too late.
+    let claim = json!({ "digest": first["digest"] });
+    let (_, other) = face.agent(&format!("/api/v1/actions/{id}/claim"), claim).await;
+    assert_eq!(other["refusal"], "already_executed");
+
+    let alice = face.center.local_approver().await.unwrap();
+    face.center.kill("an incident", &alice).await.unwrap();
+    assert_eq!(face.evaluate(asked("one")).await.get("claimed"), None);
+    face.center.release(&alice).await.unwrap();
+    assert_eq!(face.evaluate(asked("one")).await["claimed"], true);
+
+    let body = json!({ "action_id": id, "status": "completed", "duration_ms": 1 });
+    face.agent(&format!("/api/agent-action/{id}/complete"), body).await;
+    let over = face.evaluate(asked("one")).await;
+    assert_eq!((over.get("claimed"), &over["status"]), (None, &json!("executed")));
+
+    let mut unasked = asked("two");
+    unasked["claim"] = json!(false);
+    assert_eq!(face.evaluate(unasked).await.get("claimed"), None);
+    let mut pending = call("delete", "database://production");
+    pending["claim"] = json!(true);
+    assert_eq!(face.evaluate(pending).await.get("claimed"), None);
+}

@@ -264,9 +264,8 @@ impl Action {
             .summary
             .map(|summary| summary.render_summary(&arguments).map_err(missing))
             .transpose()?;
-        let call = CallKey::of(spec.name, &resource, &arguments);
         let salt = Salt::random();
-        let digest = digest::of_call(
+        let (digest, call) = digest::of_call(
             spec.name,
             &resource,
             &arguments,

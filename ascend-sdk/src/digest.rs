@@ -1,9 +1,9 @@
 //! The digest that binds a decision to exactly one call.
 
-use std::{fmt, sync::LazyLock};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::LazyLock};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value, json};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 
 /// SHA-256 over the canonical JSON (RFC 8785) of a call's tool, resource and
@@ -42,7 +42,7 @@ impl std::str::FromStr for Digest {
 }
 
 impl Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
@@ -140,35 +140,59 @@ impl fmt::Debug for DigestKey {
     }
 }
 
-/// The digest of a call.
+/// The digest of a call, and its key within this process.
 pub(crate) fn of_call(
     tool: &str,
     resource: &str,
     arguments: &Map<String, Value>,
     is_sensitive: impl Fn(&str) -> bool,
     salt: &Salt,
-) -> Digest {
-    let arguments: Map<String, Value> = arguments
+) -> (Digest, CallKey) {
+    let salts: HashMap<&str, String> = arguments
         .iter()
-        .map(|(name, value)| {
-            let value = if is_sensitive(name) {
-                json!({ "$sensitive": hex::encode(salted(salt, value)) })
-            } else {
-                injective(value)
-            };
-            (name.clone(), value)
-        })
+        .filter(|(name, _)| is_sensitive(name))
+        .map(|(name, value)| (name.as_str(), hex::encode(salted(salt, value))))
         .collect();
-    Digest(sha256(&canonical(&json!({
-        "tool": tool,
-        "resource": resource,
-        "arguments": arguments,
-    }))))
+    let plain = Call { tool, resource, arguments: Arguments { arguments, salts: None } };
+    if salts.is_empty() {
+        let digest = sha256(&canonical(&plain));
+        return (Digest(digest), CallKey::of_hash(digest));
+    }
+    let key = CallKey::of_hash(sha256(&canonical(&plain)));
+    let arguments = Arguments { arguments, salts: Some(&salts) };
+    (Digest(sha256(&canonical(&Call { arguments, ..plain }))), key)
+}
+
+/// A call as it is hashed.
+#[derive(Serialize)]
+struct Call<'a> {
+    tool: &'a str,
+    resource: &'a str,
+    arguments: Arguments<'a>,
+}
+
+struct Arguments<'a> {
+    arguments: &'a Map<String, Value>,
+    /// What stands for the sensitive ones; `None`: they themselves.
+    salts: Option<&'a HashMap<&'a str, String>>,
+}
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.arguments.len()))?;
+        for (name, value) in self.arguments {
+            match self.salts.and_then(|salts| salts.get(name.as_str())) {
+                Some(salted) => map.serialize_entry(name, &Tagged("$sensitive", salted))?,
+                None => map.serialize_entry(name, &Injective(value))?,
+            }
+        }
+        map.end()
+    }
 }
 
 /// The digest of a JSON value that holds no secret.
 pub(crate) fn of_value(value: &Value) -> Digest {
-    Digest(sha256(&canonical(&injective(value))))
+    Digest(sha256(&canonical(&Injective(value))))
 }
 
 /// What a secret seal of one call's state is bound to: who makes the call, and
@@ -181,12 +205,15 @@ pub(crate) fn of_request(
     principal: &str,
     arguments: &Map<String, Value>,
 ) -> [u8; 32] {
-    sha256(&canonical(&injective(&json!({
-        "server_id": server_id,
-        "tool": tool,
-        "principal": principal,
-        "arguments": arguments,
-    }))))
+    #[derive(Serialize)]
+    struct Request<'a> {
+        server_id: &'a str,
+        tool: &'a str,
+        principal: &'a str,
+        arguments: Arguments<'a>,
+    }
+    let arguments = Arguments { arguments, salts: None };
+    sha256(&canonical(&Request { server_id, tool, principal, arguments }))
 }
 
 /// Tells identical calls of this process, sensitive values included. It never
@@ -195,10 +222,10 @@ pub(crate) fn of_request(
 pub(crate) struct CallKey([u8; 32]);
 
 impl CallKey {
-    pub(crate) fn of(tool: &str, resource: &str, arguments: &Map<String, Value>) -> Self {
+    /// Of the hash of the whole call.
+    fn of_hash(hash: [u8; 32]) -> Self {
         static SECRET: LazyLock<Salt> = LazyLock::new(Salt::random);
-        let call = json!({ "tool": tool, "resource": resource, "arguments": arguments });
-        Self(salted(&SECRET, &call))
+        Self(Sha256::new().chain_update(SECRET.0).chain_update(hash).finalize().into())
     }
 }
 
@@ -211,7 +238,7 @@ impl fmt::Debug for CallKey {
 fn salted(salt: &Salt, value: &Value) -> [u8; 32] {
     // Both hashes are over fixed-length input except the last part, so no
     // length extension or concatenation ambiguity is to be had.
-    let inner = sha256(&canonical(&injective(value)));
+    let inner = sha256(&canonical(&Injective(value)));
     Sha256::new().chain_update(salt.0).chain_update(inner).finalize().into()
 }
 
@@ -219,11 +246,8 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a `Value` has string keys and finite numbers, and memory takes any write"
-)]
-fn canonical(value: &Value) -> Vec<u8> {
+#[expect(clippy::expect_used, reason = "string keys, finite numbers, and memory takes any write")]
+fn canonical(value: &impl Serialize) -> Vec<u8> {
     serde_json_canonicalizer::to_vec(value).expect("a JSON value has a canonical form")
 }
 
@@ -232,40 +256,54 @@ fn canonical(value: &Value) -> Vec<u8> {
 /// starts with `$` gets another one, so that no argument can imitate this.
 /// So do other numbers that no double holds, which there are when some crate
 /// of the program turns on serde_json's `arbitrary_precision`.
-fn injective(value: &Value) -> Value {
-    const EXACT: u64 = 1 << 53;
-    match value {
-        Value::Number(number) => {
-            let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
-            match magnitude {
-                Some(magnitude) if magnitude > EXACT => json!({ "$integer": number.to_string() }),
-                None if number.as_f64().and_then(Number::from_f64).as_ref() != Some(number) => {
-                    json!({ "$number": number.to_string() })
+struct Injective<'a>(&'a Value);
+
+impl Serialize for Injective<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const EXACT: u64 = 1 << 53;
+        match self.0 {
+            Value::Number(number) => {
+                let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+                match magnitude {
+                    Some(magnitude) if magnitude > EXACT => {
+                        Tagged("$integer", &number.to_string()).serialize(serializer)
+                    }
+                    None if number.as_f64().and_then(Number::from_f64).as_ref() != Some(number) => {
+                        Tagged("$number", &number.to_string()).serialize(serializer)
+                    }
+                    _ => number.serialize(serializer),
                 }
-                _ => value.clone(),
             }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Injective)),
+            Value::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| {
+                let key: Cow<'_, str> =
+                    if key.starts_with('$') { format!("${key}").into() } else { key.into() };
+                (key, Injective(value))
+            })),
+            value => value.serialize(serializer),
         }
-        Value::Array(items) => items.iter().map(injective).collect(),
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| {
-                let key = if key.starts_with('$') { format!("${key}") } else { key.clone() };
-                (key, injective(value))
-            })
-            .collect(),
-        _ => value.clone(),
+    }
+}
+
+/// A value that no argument can be: its only key has one `$`.
+struct Tagged<'a>(&'static str, &'a str);
+
+impl Serialize for Tagged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, self.1)])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
     fn digest(arguments: Value) -> Digest {
         let Value::Object(arguments) = arguments else { panic!("an object") };
-        of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([7; 32]))
+        of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([7; 32])).0
     }
 
     #[test]
@@ -283,13 +321,13 @@ mod tests {
         assert_ne!(first, digest(json!({ "secret": "1235" })));
         let Value::Object(arguments) = json!({ "secret": "1234" }) else { panic!("an object") };
         let resalted =
-            of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([8; 32]));
+            of_call("tool", "r://x", &arguments, |name| name == "secret", &Salt([8; 32])).0;
         assert_ne!(first, resalted);
         let imitation = {
             let Value::Object(arguments) = json!({ "secret": { "$sensitive": "00" } }) else {
                 panic!("an object")
             };
-            of_call("tool", "r://x", &arguments, |_| false, &Salt([7; 32]))
+            of_call("tool", "r://x", &arguments, |_| false, &Salt([7; 32])).0
         };
         assert_ne!(first, imitation);
     }
@@ -298,7 +336,8 @@ mod tests {
     fn identical_calls_have_one_key_whatever_their_salt() {
         let key = |tool, resource, code: &str| {
             let Value::Object(arguments) = json!({ "secret": code }) else { panic!("an object") };
-            CallKey::of(tool, resource, &arguments)
+            let is_secret = |name: &str| name == "secret";
+            of_call(tool, resource, &arguments, is_secret, &Salt::random()).1
         };
         let call = key("tool", "r://x", "1234");
         assert_eq!(call, key("tool", "r://x", "1234"));
@@ -317,7 +356,7 @@ mod tests {
         };
         let bytes = br#"{"arguments":{"a":[true,null],"b":1},"resource":"r://x","tool":"tool"}"#;
         let expected = hex::encode(Sha256::digest(bytes));
-        let digest = of_call("tool", "r://x", &arguments, |_| false, &Salt::random());
+        let digest = of_call("tool", "r://x", &arguments, |_| false, &Salt::random()).0;
         assert_eq!(digest.to_string(), expected);
     }
 

@@ -17,7 +17,8 @@ use std::{
 pub(crate) enum Dialect {
     /// As plain ASCEND: a decision, which the caller keeps to itself.
     Plain,
-    /// As our center: the decision is claimed before the run.
+    /// As our center: the decision is claimed before the run, with the evaluation
+    /// where the caller asks for that.
     Claims,
 }
 
@@ -71,7 +72,7 @@ fn serve(
         if !delay.is_zero() {
             thread::sleep(delay);
         }
-        let answer = answer(&path, dialect, ids);
+        let answer = answer(&path, &body, dialect, ids);
         write!(
             connection,
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
@@ -80,7 +81,7 @@ fn serve(
     }
 }
 
-fn answer(path: &str, dialect: Dialect, ids: &AtomicU64) -> String {
+fn answer(path: &str, body: &[u8], dialect: Dialect, ids: &AtomicU64) -> String {
     if path.ends_with("/claim") {
         return r#"{"granted":true}"#.to_owned();
     }
@@ -89,10 +90,25 @@ fn answer(path: &str, dialect: Dialect, ids: &AtomicU64) -> String {
     if submitted || path.ends_with("/evaluate") {
         let decision = if submitted { "allowed" } else { "ALLOW" };
         let id = ids.fetch_add(1, Ordering::Relaxed);
-        let claim = dialect == Dialect::Claims;
+        let claim = match dialect {
+            Dialect::Plain => String::new(),
+            Dialect::Claims => claimed(body),
+        };
         return format!(
-            r#"{{"action_id":"{id}","id":"{id}","decision":"{decision}","status":"approved","risk_score":15,"risk_level":"low","reason":"reads are allowed","claim":{claim}}}"#
+            r#"{{"action_id":"{id}","id":"{id}","decision":"{decision}","status":"approved","risk_score":15,"risk_level":"low","reason":"reads are allowed"{claim}}}"#
         );
     }
     r#"{"success":true,"status":"healthy","blocked":false}"#.to_owned()
+}
+
+/// What the answer says of the claim.
+fn claimed(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
+    let digest = body.split_once(r#""digest":""#).and_then(|(_, rest)| rest.split_once('"'));
+    match digest {
+        Some((digest, rest)) if rest.contains(r#""claim":true"#) => {
+            format!(r#","claim":true,"claimed":true,"digest":"{digest}""#)
+        }
+        _ => r#","claim":true"#.to_owned(),
+    }
 }

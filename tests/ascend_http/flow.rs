@@ -295,6 +295,62 @@ async fn a_center_with_claims_is_asked_for_one() {
 }
 
 #[tokio::test]
+async fn a_claim_that_comes_with_the_evaluation_is_not_asked_for() {
+    let with = |more: fn(&mut Value, &Value)| {
+        Center::start(move |seen, _| {
+            if seen.is_evaluation() {
+                let mut answer = allow();
+                answer["claim"] = json!(true);
+                more(&mut answer, &seen.json());
+                return Reply::json(answer);
+            }
+            let used = json!({"granted": false, "refusal": "already_executed"});
+            Reply::json(if seen.path.ends_with("/claim") { used } else { json!({}) })
+        })
+    };
+    let center = with(|answer, asked| {
+        assert_eq!(asked["claim"], true);
+        answer["claimed"] = json!(true);
+        answer["digest"] = asked["digest"].clone();
+    })
+    .await;
+    once::<Query>(quick(&center.url)).await.ran();
+    assert_eq!(center.count("/claim"), 0);
+
+    // Whatever does not plainly say so, for this call, still has to be claimed.
+    let unclear: [fn(&mut Value, &Value); 3] = [
+        |answer, _| answer["claimed"] = json!(true),
+        |answer, asked| {
+            answer["claimed"] = json!("true");
+            answer["digest"] = asked["digest"].clone();
+        },
+        |answer, asked| answer["digest"] = asked["digest"].clone(),
+    ];
+    for more in unclear {
+        let center = with(more).await;
+        let refusal = once::<Query>(quick(&center.url)).await.refused();
+        assert_eq!(refusal.kind(), RefusalKind::AlreadyExecuted);
+        assert_eq!(center.count("/claim"), 1);
+    }
+    let center = with(|answer, _| {
+        answer["claimed"] = json!(true);
+        answer["digest"] = json!("00".repeat(32));
+    })
+    .await;
+    let refusal = once::<Query>(quick(&center.url)).await.refused();
+    assert_eq!(refusal.kind(), RefusalKind::DigestMismatch);
+
+    // What a person must approve is never claimed before they did.
+    let center = with(|answer, asked| {
+        assert_eq!(asked.get("claim"), None);
+        answer["claimed"] = json!(true);
+        answer["digest"] = asked["digest"].clone();
+    })
+    .await;
+    once::<Purge>(quick(&center.url)).await.refused();
+}
+
+#[tokio::test]
 async fn a_claim_lost_on_its_way_is_asked_again_under_the_same_key() {
     let center = claiming(|nth| {
         if nth == 0 { Reply::status(502, json!({})) } else { Reply::json(json!({"granted": true})) }

@@ -1,7 +1,7 @@
 //! The project's own commands.
 //!
 //! `cargo xtask test` sets up what the tests with real MCP clients, with ASCEND's
-//! Python SDK and with the official conformance suite need (Python environments
+//! Python SDK, with the official conformance suite and with a browser need (Python environments
 //! and node packages, under `target/clients`), builds the servers that they drive,
 //! and runs every test. Nothing is skipped: what is missing is an error that says
 //! what to install.
@@ -74,16 +74,17 @@ fn clients() -> Result<PathBuf> {
         })?;
     }
 
-    node_packages(&sources, &clients, "typescript", "drive.mjs")?;
-    node_packages(&sources, &clients, "conformance", "run.mjs")?;
+    node_packages(&sources, &clients, "typescript", Some("drive.mjs"))?;
+    node_packages(&sources, &clients, "conformance", Some("run.mjs"))?;
+    node_packages(&sources, &clients, "page", None)?;
     for driver in ["drive.py", "drive_fastmcp.py", "ascend_sdk.py"] {
         fs::copy(sources.join("python").join(driver), clients.join(driver))?;
     }
     Ok(clients)
 }
 
-/// Installs the node packages of `name`, and puts its driver beside them.
-fn node_packages(sources: &Path, clients: &Path, name: &str, driver: &str) -> Result {
+/// Installs the node packages of `name`, and puts its driver, if any, beside them.
+fn node_packages(sources: &Path, clients: &Path, name: &str, driver: Option<&str>) -> Result {
     let (source, packages) = (sources.join(name), clients.join(name));
     once(&packages, &source.join("package-lock.json"), || {
         fs::create_dir_all(&packages)?;
@@ -98,8 +99,10 @@ fn node_packages(sources: &Path, clients: &Path, name: &str, driver: &str) -> Re
                 .into()
             })
     })?;
-    // The driver may have changed since the packages were installed.
-    fs::copy(source.join(driver), packages.join(driver))?;
+    if let Some(driver) = driver {
+        // It may have changed since the packages were installed.
+        fs::copy(source.join(driver), packages.join(driver))?;
+    }
     Ok(())
 }
 

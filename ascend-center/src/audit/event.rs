@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de, ser};
 use super::{EntryHash, PublicKey};
 use crate::{
     life::{ActionState, Life},
+    quorum::Rule,
     store::StoreError,
 };
 
@@ -66,7 +67,13 @@ kinds! {
     Told = "told",
     /// An agent was promised that an action waits for it.
     Promised = "promised",
-    /// A person approved.
+    /// A person, or a grant, gave one of several approvals.
+    Voted = "voted",
+    /// A person took their approval back.
+    VoteWithdrawn = "vote_withdrawn",
+    /// Half of an action's time passed, and further groups may approve.
+    Escalated = "escalated",
+    /// All approvals are there; by whom the last one was.
     Approved = "approved",
     /// A person rejected.
     Rejected = "rejected",
@@ -128,6 +135,10 @@ kinds! {
     WebhookDeleted = "webhook_deleted",
     /// A standing grant was given.
     GrantCreated = "grant_created",
+    /// A standing grant gave the vote of its giver.
+    GrantUsed = "grant_used",
+    /// A standing grant was used as often as it could be.
+    GrantUsedUp = "grant_used_up",
     /// A standing grant ended before its time.
     GrantRevoked = "grant_revoked",
 }
@@ -221,6 +232,15 @@ pub struct AuditEvent {
     /// What the approver wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// What an approval of it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+    /// All whose approvals counted, where that is not the actor alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviewers: Vec<String>,
+    /// The standing grant that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<i64>,
     /// The policies that matched, by `@id`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
@@ -280,6 +300,9 @@ impl AuditEvent {
             risk_level: None,
             reason: None,
             comment: None,
+            rules: Vec::new(),
+            reviewers: Vec::new(),
+            grant: None,
             policies: Vec::new(),
             policy_set: None,
             server: None,

@@ -4,7 +4,8 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{ActionState, Effect, Record};
+pub(crate) use ascend_center::moment;
+use ascend_center::{ActionState, Effect, Record, span};
 pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -99,11 +100,44 @@ pub(crate) fn write(
         "until",
         &format!("{} ({} left)", moment(record.expires_at), span(now, record.expires_at)),
     )?;
+    approvals(out, record, now)?;
     if let Some(parent) = record.traceparent {
         field(out, "trace", &parent.trace_id())?;
     }
     field(out, "approve", &format!("{command} approve {}", record.id))?;
     field(out, "reject", &format!("{command} reject {}", record.id))
+}
+
+/// What its approval takes, and who has given theirs; nothing where any one
+/// approver will do.
+fn approvals(out: &mut dyn Write, record: &Record, now: Timestamp) -> io::Result<()> {
+    let is_plain =
+        matches!(&record.rules[..], [rule] if rule.approvers.is_none() && rule.quorum == 1);
+    if is_plain && record.votes.is_empty() {
+        return Ok(());
+    }
+    let mut label = "needs";
+    let mut field = |text: &str| {
+        let line = writeln!(out, "  {label:<10} {}", shown(text));
+        label = "";
+        line
+    };
+    for progress in record.progress() {
+        let by = match &progress.approved_by[..] {
+            [] => String::new(),
+            names => format!(": {}", names.join(", ")),
+        };
+        field(&format!("{progress}{by}"))?;
+    }
+    for vote in record.votes.iter().filter(|vote| vote.counts_for.is_empty()) {
+        field(&format!("{} approved, and may not any more", vote.person))?;
+    }
+    if let Some(at) = record.escalates_at.filter(|at| *at > now) {
+        let groups = record.rules.iter().filter_map(|rule| rule.escalate_to.as_deref());
+        let groups: Vec<String> = groups.map(|group| format!("`{group}`")).collect();
+        field(&format!("in {} also from {}", span(now, at), groups.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// Every value in full, as JSON.
@@ -140,20 +174,6 @@ pub(crate) fn outcome(record: &Record) -> String {
     })
 }
 
-pub(crate) fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds} s"),
-        (0, _) => format!("{minutes} min {seconds} s"),
-        _ => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,14 +191,5 @@ mod tests {
         let json = ascii_json(&value.to_string());
         assert!(json.chars().all(|c| c.is_ascii_graphic()), "{json}");
         assert_eq!(serde_json::from_str::<Value>(&json).ok(), Some(value));
-    }
-
-    #[test]
-    fn spans_are_readable() {
-        let at = |second| Timestamp::from_second(second).unwrap_or_default();
-        assert_eq!(span(at(0), at(9)), "9 s");
-        assert_eq!(span(at(0), at(291)), "4 min 51 s");
-        assert_eq!(span(at(0), at(7_300)), "2 h 1 min");
-        assert_eq!(span(at(9), at(0)), "0 s");
     }
 }

@@ -1,10 +1,13 @@
 //! Where an approver sits: at the center's directory, as its owner, or at
 //! another machine, with a personal token.
 
-use ascend_center::{ActionState, AuditEntry, Center, Follow, Record};
+use ascend_center::{ActionState, AuditEntry, Center, Follow, Grant, Record};
 use jiff::Timestamp;
 
-use crate::remote::{Events, Remote};
+use crate::{
+    grants::{Bounds, Terms},
+    remote::{Events, Remote},
+};
 
 /// The most actions shown at once.
 const LIMIT: u32 = 1000;
@@ -32,6 +35,30 @@ impl Following<'_> {
         match self {
             Self::Here(follow) => Ok(follow.next().await?),
             Self::There(events) => Ok(events.next().await?),
+        }
+    }
+}
+
+/// What came of an approval.
+pub(crate) struct Approved {
+    /// Who decided, once it is decided.
+    pub(crate) by: Option<String>,
+    /// How far it is, in words.
+    pub(crate) approvals: String,
+    /// What else was let pass.
+    pub(crate) grant: Option<Grant>,
+}
+
+impl Approved {
+    fn of(record: &Record) -> Self {
+        let by = record.reviewed_by.clone().filter(|_| record.state == ActionState::Approved);
+        Self { by, approvals: record.approvals(), grant: None }
+    }
+
+    pub(crate) fn sentence(&self, id: i64) -> String {
+        match &self.by {
+            Some(by) => format!("action {id} approved by {by}"),
+            None => format!("your approval counts; action {id} has {}", self.approvals),
         }
     }
 }
@@ -78,24 +105,78 @@ impl Desk {
         }
     }
 
-    /// Approves or rejects; who it was, as the record has it.
-    pub(crate) async fn decide(
+    /// Approves; with `also`, calls like it too.
+    pub(crate) async fn approve(
         &self,
         id: i64,
-        approve: bool,
         comment: Option<String>,
-    ) -> anyhow::Result<String> {
+        also: Option<Bounds>,
+    ) -> anyhow::Result<Approved> {
         match self {
             Self::Here(center) => {
                 let owner = center.local_approver().await?;
-                let record = if approve {
-                    center.approve(id, &owner, comment).await?
-                } else {
-                    center.reject(id, &owner, comment).await?
+                let (record, grant) = match also {
+                    Some(also) => {
+                        let grant = also.to_grant();
+                        let (record, grant) =
+                            center.approve_and_grant(id, &owner, comment, grant).await?;
+                        (record, Some(grant))
+                    }
+                    None => (center.approve(id, &owner, comment).await?, None),
                 };
+                Ok(Approved { grant, ..Approved::of(&record) })
+            }
+            Self::There(remote) => Ok(remote.approve(id, comment, also).await?),
+        }
+    }
+
+    /// Takes the own approval back.
+    pub(crate) async fn take_back(&self, id: i64) -> anyhow::Result<Approved> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(Approved::of(&center.take_back(id, &owner).await?))
+            }
+            Self::There(remote) => Ok(remote.take_back(id).await?),
+        }
+    }
+
+    /// Rejects; who it was, as the record has it.
+    pub(crate) async fn reject(&self, id: i64, comment: Option<String>) -> anyhow::Result<String> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                let record = center.reject(id, &owner, comment).await?;
                 Ok(record.reviewed_by.unwrap_or_default())
             }
-            Self::There(remote) => Ok(remote.decide(id, approve, comment).await?),
+            Self::There(remote) => Ok(remote.reject(id, comment).await?),
+        }
+    }
+
+    pub(crate) async fn grants(&self) -> anyhow::Result<Vec<Grant>> {
+        match self {
+            Self::Here(center) => Ok(center.grants(LIMIT).await?),
+            Self::There(remote) => Ok(remote.grants().await?),
+        }
+    }
+
+    pub(crate) async fn grant(&self, terms: Terms) -> anyhow::Result<Grant> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(center.grant(&owner, terms.to_grant()).await?)
+            }
+            Self::There(remote) => Ok(remote.grant(&terms).await?),
+        }
+    }
+
+    /// Whether it was live.
+    pub(crate) async fn revoke_grant(&self, id: i64) -> anyhow::Result<bool> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.revoke_grant(&center.local_approver().await?, id).await?)
+            }
+            Self::There(remote) => Ok(remote.revoke_grant(id).await?),
         }
     }
 

@@ -44,15 +44,16 @@ pub(crate) async fn init(config: &Config, arguments: InitArguments) -> anyhow::R
     // Asked before anything is made, so that a typing mistake leaves nothing half done.
     let password = match arguments.no_admin {
         true => None,
-        false if has_account(config, &directory, &arguments.admin).await? => None,
+        false if has_account(config, &arguments.admin).await? => None,
         false => Some(password(arguments.password_file.as_deref())?),
     };
     let own_policies = config.is_default("policies");
     let set = config.settings.policies.folder();
     let policies = set.map_or_else(|| directory.join("policies"), Path::to_owned);
     let had = |path: &Path| if path.exists() { THERE } else { "made" };
-    let (database, policies_were) = (had(&directory.join("center.db")), had(&policies));
-    let mut center = config.settings.center(directory.clone());
+    let database = if config.is_there() { THERE } else { "made" };
+    let policies_were = had(&policies);
+    let mut center = config.center()?;
     if own_policies {
         center = center.policies(&policies);
     }
@@ -136,11 +137,11 @@ async fn make(
 }
 
 /// Whether the account is there, which only a center that is there can have.
-async fn has_account(config: &Config, directory: &Path, name: &str) -> anyhow::Result<bool> {
-    if !directory.join("center.db").exists() {
+async fn has_account(config: &Config, name: &str) -> anyhow::Result<bool> {
+    if !config.is_there() {
         return Ok(false);
     }
-    let center = Center::open(config.settings.store(directory.to_owned())).await?;
+    let center = Center::open(config.store()?).await?;
     let users = center.users().await;
     center.close().await;
     Ok(users?.iter().any(|user| user.name == name))

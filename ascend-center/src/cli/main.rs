@@ -10,6 +10,7 @@ mod card;
 mod config;
 mod desk;
 mod doctor;
+mod grants;
 mod init;
 mod keys;
 mod logging;
@@ -27,7 +28,7 @@ use std::{
     process::ExitCode,
 };
 
-use ascend_center::{AuditError, Center, DecideError};
+use ascend_center::{AuditError, CenterConfig, DecideError};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use config::{Config, Settings};
 use desk::Desk;
@@ -44,6 +45,19 @@ struct Arguments {
     /// The configuration file [default: ascend-center.toml in the center's directory]
     #[arg(long, global = true, env = "ASCEND_CENTER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// The center's PostgreSQL database, as postgres://user@host/database, where it
+    /// is not SQLite in the directory; a password is better in PGPASSWORD or the
+    /// password file, since others can see arguments
+    #[cfg(feature = "postgres")]
+    #[arg(
+        long,
+        global = true,
+        env = "ASCEND_CENTER_DATABASE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: Option<String>,
 
     #[command(flatten)]
     elsewhere: Elsewhere,
@@ -96,13 +110,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let a pending action run
+    /// Let a pending action run, or be one of those who let it
     Approve {
         /// The action's number
         id: i64,
         /// Why, for the record and the agent
         #[arg(long, short)]
         comment: Option<String>,
+        /// Take your approval back, while the action is pending
+        #[arg(long, conflicts_with_all = ["comment", "also_for", "calls", "when"])]
+        take_back: bool,
+        #[command(flatten)]
+        also: grants::Also,
     },
     /// Keep a pending action from running
     Reject {
@@ -112,6 +131,9 @@ enum Command {
         #[arg(long, short)]
         comment: Option<String>,
     },
+    /// Work on grants: calls that you need not be asked about for a while
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Work on the API keys of agents
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -236,7 +258,7 @@ async fn run(
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(existing(config).await?),
+        None => Desk::Here(config.existing(command.configuration()).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -254,14 +276,22 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Watch { after, json } => watch::watch(desk, after, json).await?,
         Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
-        Command::Approve { id, comment } => {
-            let name = desk.decide(id, true, comment).await?;
-            say(&format!("action {id} approved by {}", card::shown(&name)))?;
+        Command::Approve { id, take_back: true, .. } => {
+            let missing = desk.take_back(id).await?.approvals;
+            say(&format!("action {id} has {}", card::shown(&missing)))?;
+        }
+        Command::Approve { id, comment, also, .. } => {
+            let decided = desk.approve(id, comment, also.grant()).await?;
+            say(&card::shown(&decided.sentence(id)))?;
+            if let Some(grant) = &decided.grant {
+                say(&card::shown(&grants::sentence(grant)))?;
+            }
         }
         Command::Reject { id, comment } => {
-            let name = desk.decide(id, false, comment).await?;
+            let name = desk.reject(id, comment).await?;
             say(&format!("action {id} rejected by {}", card::shown(&name)))?;
         }
+        Command::Grants(command) => grants::run(desk, command).await?,
         Command::Kill { reason } => {
             desk.kill(reason).await?;
             say("the kill switch is raised; `ascend-center release` lets actions run again")?;
@@ -281,16 +311,20 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For all but `serve`, a new center would only hide that the directory is wrong.
-async fn existing(config: &Config) -> anyhow::Result<Center> {
-    let directory = config.directory()?;
-    anyhow::ensure!(
-        directory.join("center.db").exists(),
-        "there is no center in {}; make one with `ascend-center init`, start a server that uses \
-         it, or name another with --directory",
-        directory.display()
-    );
-    Ok(Center::open(config.settings.store(directory)).await?)
+impl Command {
+    /// What of the center a command needs: grants are checked by the policies and
+    /// tools in use.
+    fn configuration(&self) -> impl FnOnce(CenterConfig) -> CenterConfig + use<> {
+        let policies = match self {
+            Self::Approve { also, .. } if also.is_given() => Some(also.policies.clone()),
+            Self::Grants(grants::GrantsCommand::Add(add)) => Some(add.policies.clone()),
+            _ => None,
+        };
+        move |config| match policies {
+            Some(policies) => policies.configure(config),
+            None => config,
+        }
+    }
 }
 
 #[cfg(test)]

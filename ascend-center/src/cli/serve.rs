@@ -17,7 +17,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let settings = &config.settings;
     // Before anybody is told that it serves, and may stop it.
     let mut signals = Signals::new()?;
-    let center = Center::open(settings.center(config.directory()?)).await?;
+    let center = Center::open(config.center()?).await?;
     let listen = settings.listen;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -40,6 +40,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             shown(&center.command())
         ),
     ];
+    // Beside what programs read.
+    eprintln!("approve in a browser: {}/queue", shown(&reached));
     for line in lines {
         if say(&line).is_err() {
             // Nobody reads it; that is no reason not to serve.

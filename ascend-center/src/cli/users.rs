@@ -23,6 +23,9 @@ pub(crate) enum UsersCommand {
         /// viewer: sees actions; approver: decides; admin: also manages keys and users
         #[arg(long)]
         role: Role,
+        /// A group of theirs, which policies ask for approvals; can be repeated
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         password: PasswordArguments,
         /// Without a password: they use tokens alone
@@ -42,6 +45,9 @@ pub(crate) enum UsersCommand {
         /// viewer, approver or admin
         role: Role,
     },
+    /// Put people into groups, which policies ask for approvals
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Give a person another password; their sessions end
     Password {
         /// Their name
@@ -62,6 +68,26 @@ pub(crate) enum UsersCommand {
     /// Work on people's tokens for the command line
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Put a person into groups
+    Add {
+        /// Their name
+        name: String,
+        /// The groups
+        #[arg(required = true)]
+        groups: Vec<String>,
+    },
+    /// Take a person out of groups; approvals they gave as members count no more
+    Remove {
+        /// Their name
+        name: String,
+        /// The groups
+        #[arg(required = true)]
+        groups: Vec<String>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -100,11 +126,15 @@ pub(crate) enum TokenCommand {
 pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Result<()> {
     let owner = center.local_approver().await?;
     match command {
-        UsersCommand::Create { name, role, password, no_password } => {
+        UsersCommand::Create { name, role, groups, password, no_password } => {
             let chosen = if no_password { None } else { Some(password.choose()?) };
             let password = chosen.as_ref().map(|chosen| chosen.password.clone());
             center.create_user(&owner, &name, role, password).await?;
             eprintln!("{name} is {role}");
+            for group in groups {
+                center.add_to_group(&owner, &name, &group).await?;
+                eprintln!("{name} is in {group}");
+            }
             chosen.map_or(Ok(()), |chosen| chosen.show())?;
         }
         UsersCommand::List { json: true } => {
@@ -112,11 +142,13 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
             say(&card::ascii_json(&users))?;
         }
         UsersCommand::List { json: false } => {
-            let mut table = Table::new(["NAME", "ROLE", "PASSWORD", "CREATED", "DISABLED"]);
+            let mut table =
+                Table::new(["NAME", "ROLE", "GROUPS", "PASSWORD", "CREATED", "DISABLED"]);
             for user in center.users().await? {
                 table.row([
                     shown(&user.name),
                     user.role.to_string(),
+                    shown(&user.groups.join(", ")),
                     if user.has_password { "yes" } else { "no" }.to_owned(),
                     day(Some(user.created_at)),
                     day(user.disabled_at),
@@ -128,6 +160,19 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
         UsersCommand::Role { name, role } => {
             center.set_role(&owner, &name, role).await?;
             say(&format!("{name} is {role}"))?;
+        }
+        UsersCommand::Group(GroupCommand::Add { name, groups }) => {
+            for group in groups {
+                let joined = center.add_to_group(&owner, &name, &group).await?;
+                say(&format!("{name} is{} in {group}", if joined { "" } else { " already" }))?;
+            }
+        }
+        UsersCommand::Group(GroupCommand::Remove { name, groups }) => {
+            for group in groups {
+                let left = center.remove_from_group(&owner, &name, &group).await?;
+                let word = if left { "is no longer" } else { "was not" };
+                say(&format!("{name} {word} in {group}"))?;
+            }
         }
         UsersCommand::Password { name, password } => {
             let chosen = password.choose()?;

@@ -19,8 +19,14 @@ pub(super) enum Caller {
     AgentOr(Permission),
     /// People who logged in in a browser, of whatever role.
     Session,
+    /// People who logged in in a browser and whose role has the permission;
+    /// whoever did not is led to the login.
+    #[cfg(feature = "page")]
+    Page(Permission),
 }
 
+#[cfg(feature = "page")]
+use Caller::Page;
 use Caller::{Agent, AgentOr, Anyone, Person, Session};
 use Permission::{Administer, Decide, Release, See, Stop};
 
@@ -39,7 +45,11 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::POST, "/api/agent-action/{id}/complete", Agent),
     (Method::POST, "/api/agent-action/{id}/fail", Agent),
     (Method::POST, "/api/v1/actions/{id}/approve", Person(Decide)),
+    (Method::DELETE, "/api/v1/actions/{id}/approve", Person(Decide)),
     (Method::POST, "/api/v1/actions/{id}/reject", Person(Decide)),
+    (Method::GET, "/api/v1/grants", Person(See)),
+    (Method::POST, "/api/v1/grants", Person(Decide)),
+    (Method::DELETE, "/api/v1/grants/{id}", Person(Stop)),
     (Method::GET, "/api/sdk/kill-switch/status", AgentOr(See)),
     (Method::POST, "/api/v1/kill-switch", Person(Stop)),
     (Method::DELETE, "/api/v1/kill-switch", Person(Release)),
@@ -82,12 +92,44 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::DELETE, "/api/v1/tokens/{id}", Session),
 ];
 
+/// The page's endpoints.
+#[cfg(feature = "page")]
+pub(super) const PAGE: &[(Method, &str, Caller)] = &[
+    (Method::GET, "/", Page(See)),
+    (Method::GET, "/queue", Page(See)),
+    (Method::GET, "/queue/events", Page(See)),
+    (Method::GET, "/queue/cards/{id}", Page(See)),
+    (Method::GET, "/actions/{id}", Page(See)),
+    (Method::GET, "/actions/{id}/arguments", Page(See)),
+    (Method::POST, "/actions/{id}/decide", Page(Decide)),
+    (Method::POST, "/actions/{id}/take-back", Page(Decide)),
+    (Method::GET, "/history", Page(See)),
+    (Method::GET, "/grants", Page(See)),
+    (Method::POST, "/grants/{id}/revoke", Page(Stop)),
+    (Method::GET, "/policies", Page(See)),
+    (Method::GET, "/audit", Page(See)),
+    (Method::POST, "/audit/verify", Page(See)),
+    (Method::GET, "/switch", Page(See)),
+    (Method::POST, "/switch/raise", Page(Stop)),
+    (Method::POST, "/switch/release", Page(Release)),
+    (Method::GET, "/account", Page(See)),
+    (Method::POST, "/account/password", Page(See)),
+    (Method::POST, "/account/tokens", Page(See)),
+    (Method::POST, "/account/tokens/{id}/revoke", Page(See)),
+    (Method::POST, "/logout", Page(See)),
+    (Method::GET, "/login", Anyone),
+    (Method::POST, "/login", Anyone),
+    (Method::GET, "/assets/{file}", Anyone),
+];
+#[cfg(not(feature = "page"))]
+const PAGE: &[(Method, &str, Caller)] = &[];
+
 /// Who may call an endpoint of the router.
 pub(super) fn rule(method: &Method, path: &str) -> Result<Caller, Problem> {
     // A GET is answered to HEAD too.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut known = false;
-    for (candidate, endpoint, caller) in TABLE {
+    for (candidate, endpoint, caller) in TABLE.iter().chain(PAGE) {
         if *endpoint == path {
             known = true;
             if candidate == method {
@@ -111,6 +153,10 @@ impl Caller {
             (Anyone, _) | (Agent | AgentOr(_), Identity::Agent(_)) => Ok(()),
             (Person(needs) | AgentOr(needs), Identity::Person(person)) => Ok(person.allow(needs)?),
             (Session, Identity::Person(_)) if by_session => Ok(()),
+            #[cfg(feature = "page")]
+            (Page(needs), Identity::Person(person)) if by_session => Ok(person.allow(needs)?),
+            #[cfg(feature = "page")]
+            (Page(_), _) => Err(Problem::forbidden("this takes a login in a browser, not a token")),
             (Session, Identity::Person(_)) => {
                 Err(Problem::forbidden("this takes a login in a browser, not a token"))
             }

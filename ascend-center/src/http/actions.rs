@@ -6,7 +6,6 @@ use std::time::Duration;
 use ascend_sdk::{Claim, Digest, Outcome};
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State},
     response::{IntoResponse, Response},
 };
@@ -19,9 +18,10 @@ use super::{
     answer::{Standing, Verdict, standing, verdict},
     commands::EmptyBody,
     fields::body,
+    grants::read_bounds,
     number, visible,
 };
-use crate::ActionState;
+use crate::{ActionState, NewGrant};
 
 /// The longest that a status request is held.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -43,6 +43,11 @@ body!(
 body!(
     /// How it went wrong.
     FailBody = read_failure
+);
+body!(
+    /// What the approver has to say; and with `also_for`, how much like it they
+    /// need not be asked about again.
+    ApproveBody = read_approval
 );
 body!(
     /// What the approver has to say.
@@ -225,6 +230,14 @@ fn read_failure(fields: &mut Fields) -> (Duration, Option<Value>) {
     (read_duration(fields), fields.value("error"))
 }
 
+/// What they say, and what else they let pass.
+fn read_approval(fields: &mut Fields) -> (Option<String>, Option<NewGrant>) {
+    let comment = read_comment(fields);
+    let grant = fields.within("also_for", read_bounds);
+    let also = fields.value("also_for").is_some();
+    (comment, also.then_some(grant))
+}
+
 fn read_comment(fields: &mut Fields) -> Option<String> {
     let (comment, comments) = (fields.text("comment"), fields.text("comments"));
     comment.or(comments)
@@ -320,11 +333,12 @@ async fn report(
     Ok(Json(OutcomeAnswer { success: true, action_id: id, state: record.state.as_str() }))
 }
 
-/// Approves a pending action.
+/// Approves a pending action. Where that takes several people, it stays pending
+/// until the last one does; `approvals` tells who is missing.
 #[utoipa::path(
     post, path = "/api/v1/actions/{id}/approve", tag = "approvals",
     params(("id" = i64, Path)),
-    request_body = Option<DecideBody>,
+    request_body = Option<ApproveBody>,
     responses(
         (status = 200, body = Standing),
         (status = 404, description = "There is none"),
@@ -332,12 +346,38 @@ async fn report(
     )
 )]
 pub(super) async fn approve(
-    state: State<Face>,
-    caller: ApproverCaller,
-    id: Path<String>,
+    State(face): State<Face>,
+    ApproverCaller(approver): ApproverCaller,
+    Path(id): Path<String>,
     body: Body,
 ) -> Result<Json<Standing>, Problem> {
-    decide(state, caller, id, &body?, true).await
+    let id = number(&id)?;
+    let mut fields = Fields::parse_optional(&body?)?;
+    let (comment, grant) = read_approval(&mut fields);
+    fields.finish()?;
+    let Some(grant) = grant else {
+        return Ok(Json(standing(&face.center.approve(id, &approver, comment).await?)));
+    };
+    let (record, grant) = face.center.approve_and_grant(id, &approver, comment, grant).await?;
+    Ok(Json(standing(&record).with_grant(grant)))
+}
+
+/// Takes the approver's own approval of a pending action back.
+#[utoipa::path(
+    delete, path = "/api/v1/actions/{id}/approve", tag = "approvals",
+    params(("id" = i64, Path)),
+    responses(
+        (status = 200, body = Standing),
+        (status = 404, description = "There is none"),
+        (status = 409, description = "They have not approved it, or it is not pending any more")
+    )
+)]
+pub(super) async fn take_back(
+    State(face): State<Face>,
+    ApproverCaller(approver): ApproverCaller,
+    Path(id): Path<String>,
+) -> Result<Json<Standing>, Problem> {
+    Ok(Json(standing(&face.center.take_back(number(&id)?, &approver).await?)))
 }
 
 /// Rejects a pending action.
@@ -352,29 +392,14 @@ pub(super) async fn approve(
     )
 )]
 pub(super) async fn reject(
-    state: State<Face>,
-    caller: ApproverCaller,
-    id: Path<String>,
-    body: Body,
-) -> Result<Json<Standing>, Problem> {
-    decide(state, caller, id, &body?, false).await
-}
-
-async fn decide(
     State(face): State<Face>,
     ApproverCaller(approver): ApproverCaller,
     Path(id): Path<String>,
-    body: &Bytes,
-    approve: bool,
+    body: Body,
 ) -> Result<Json<Standing>, Problem> {
     let id = number(&id)?;
-    let mut fields = Fields::parse_optional(body)?;
+    let mut fields = Fields::parse_optional(&body?)?;
     let comment = read_comment(&mut fields);
     fields.finish()?;
-    let record = if approve {
-        face.center.approve(id, &approver, comment).await?
-    } else {
-        face.center.reject(id, &approver, comment).await?
-    };
-    Ok(Json(standing(&record)))
+    Ok(Json(standing(&face.center.reject(id, &approver, comment).await?)))
 }

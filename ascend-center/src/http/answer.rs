@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Face, Problem};
-use crate::{ActionState, Effect, Matched, Record};
+use crate::{ActionState, Effect, Grant, Matched, Progress, Record, Rule, Vote};
 
 impl Face {
     /// The action as its agent may be told of it. Clients that never claim run
@@ -86,8 +86,32 @@ pub(super) struct Standing {
     comments: Option<String>,
     /// Whether the word of the client's user counts as an approval.
     in_client_approval: bool,
+    /// How far each of its rules is met, while a person must decide.
+    approvals: Vec<Progress>,
+    /// The grant that was given with the approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    grant: Option<Grant>,
     /// That this center has a claim endpoint.
     claim: bool,
+    /// That the decision was claimed for this very request, which asked for it by
+    /// `"claim": true`. It is to be run now, once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    claimed: bool,
+}
+
+impl Standing {
+    /// The same, claimed for whoever asked.
+    pub(super) fn claimed(self) -> Self {
+        Self { claimed: true, ..self }
+    }
+}
+
+impl Standing {
+    /// With the grant that was given with the approval.
+    pub(super) fn with_grant(self, grant: Grant) -> Self {
+        Self { grant: Some(grant), ..self }
+    }
 }
 
 /// The answer to an evaluation, and where an action stands later.
@@ -114,7 +138,10 @@ pub(super) fn standing(record: &Record) -> Standing {
         reviewed_by: record.reviewed_by.clone(),
         comments: record.comments.clone(),
         in_client_approval: record.takes_word_of_client(),
+        approvals: if pending { record.progress() } else { Vec::new() },
+        grant: None,
         claim: true,
+        claimed: false,
     }
 }
 
@@ -146,6 +173,13 @@ pub(super) struct Listed {
     promised: bool,
     /// Whether the word of the client's user counts as an approval.
     in_client: bool,
+    /// What its approval takes: all of these.
+    rules: Vec<Rule>,
+    /// Who has approved so far.
+    votes: Vec<Vote>,
+    /// When the groups count to which rules escalate it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    escalates_at: Option<Timestamp>,
     /// The trace of the call, where its client told of one.
     trace_id: Option<String>,
     /// The span in it in which it was asked.
@@ -171,6 +205,9 @@ pub(super) fn listed(record: &Record) -> Listed {
         reviewed_at: record.reviewed_at,
         promised: record.promised,
         in_client: record.in_client,
+        rules: record.rules.clone(),
+        votes: record.votes.clone(),
+        escalates_at: record.escalates_at,
         trace_id: record.traceparent.map(|parent| parent.trace_id()),
         traceparent: record.traceparent.map(|parent| parent.to_string()),
     }
@@ -214,6 +251,8 @@ pub(super) struct Verdict {
     policies: Vec<String>,
     /// Those that forbid it, or ask for a person.
     policy_violations: Vec<String>,
+    /// The groups that are asked for approvals; none for any approver.
+    required_approvers: Vec<String>,
     /// Where to ask whether a person approved; null when nobody has to.
     approval_request_id: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -262,6 +301,12 @@ pub(super) fn verdict(record: &Record) -> Verdict {
             .iter()
             .filter(|matched| matched.effect != Effect::Allow)
             .map(|matched| matched.policy.clone())
+            .collect(),
+        required_approvers: record
+            .rules
+            .iter()
+            .filter(|_| pending)
+            .filter_map(|rule| rule.approvers.clone())
             .collect(),
         approval_request_id: asked.then(|| record.id.to_string()),
         timestamp: record.created_at,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const API_KEY: &str = "x-api-key";
-const CSRF_TOKEN: &str = "x-csrf-token";
+pub(super) const CSRF_TOKEN: &str = "x-csrf-token";
 /// Sent back to this host alone, over TLS alone (browsers take loopback for
 /// safe), to every path.
 pub(super) const COOKIE: &str = "__Host-ascend-session";
@@ -94,6 +94,11 @@ impl Scope for Identity {
 
 /// Lets a request through to its endpoint when the table of who may call says so.
 pub(super) async fn admit(State(face): State<Face>, request: Request, next: Next) -> Response {
+    #[cfg(feature = "page")]
+    let request = match super::page::lift_token(request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
     let (mut parts, body) = request.into_parts();
     match check(&face, &parts).await {
         Ok(None) => next.run(Request::from_parts(parts, body)).await,
@@ -104,6 +109,8 @@ pub(super) async fn admit(State(face): State<Face>, request: Request, next: Next
             response.extensions_mut().insert(principal);
             response
         }
+        #[cfg(feature = "page")]
+        Err(problem) if super::page::is_page(&parts) => super::page::turned_away(problem, &parts),
         Err(problem) => problem.into_response(),
     }
 }
@@ -120,7 +127,7 @@ async fn check(face: &Face, parts: &Parts) -> Result<Option<Admitted>, Problem> 
     Ok(Some(admitted))
 }
 
-fn has_credential(headers: &HeaderMap) -> bool {
+pub(super) fn has_credential(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || headers.contains_key(API_KEY)
 }
 
@@ -203,7 +210,7 @@ async fn session(
     }
 }
 
-fn is_safe(method: &Method) -> bool {
+pub(super) fn is_safe(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

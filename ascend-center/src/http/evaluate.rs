@@ -10,6 +10,7 @@ use super::{
     call::{Call, WORD_LIMIT},
     fields::body,
 };
+use crate::store::{Claimed, Opened};
 
 body!(
     /// A call, as an MCP server describes it.
@@ -29,11 +30,15 @@ pub(super) async fn evaluate(
 ) -> Result<Json<Standing>, Problem> {
     let mut fields = Fields::parse(&body?)?;
     let mut call = read(&mut fields);
+    let claims = fields.flag("claim").unwrap_or_default();
     call.read_headers(&headers, &mut fields);
     let bound = |call: &Call| json!({ "tool": call.tool, "resource": call.resource, "arguments": call.parameters });
     let submission = call.submission(bound, &caller, &mut fields)?;
-    let record = face.told(face.center.submit(submission).await?).await?;
-    Ok(Json(standing(&record)))
+    let Opened { record, claimed } = face.center.open_action(submission, claims).await?;
+    if claimed != Claimed::No {
+        return Ok(Json(standing(&record).claimed()));
+    }
+    Ok(Json(standing(&face.told(record).await?)))
 }
 
 fn read(fields: &mut Fields) -> Call {

@@ -18,6 +18,7 @@ mod correlation;
 mod evaluate;
 mod events;
 mod fields;
+mod grants;
 mod limits;
 mod mcp_servers;
 mod metrics;
@@ -25,6 +26,9 @@ mod metrics;
 mod oidc;
 mod openapi;
 mod origin;
+#[cfg(feature = "page")]
+#[path = "../page/mod.rs"]
+mod page;
 mod policies;
 mod problem;
 mod registry;
@@ -74,6 +78,8 @@ struct Face {
     door: Door,
     limits: Arc<Limits>,
     courier: Courier,
+    #[cfg(feature = "page")]
+    page: Arc<page::Page>,
     #[cfg(feature = "oidc")]
     oidc: Option<Arc<crate::identity::Provider>>,
     closing: CancellationToken,
@@ -98,6 +104,8 @@ fn router(face: Face, body_limit: u32) -> Router {
 fn for_people(router: Router<Face>) -> Router<Face> {
     #[cfg(feature = "oidc")]
     let router = oidc::routes(router);
+    #[cfg(feature = "page")]
+    let router = page::routes(router);
     router
         .route("/api/v1/kill-switch", post(switch::raise).delete(switch::release))
         .route("/api/v1/login", post(session::login))
@@ -124,8 +132,10 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(confirm::confirm))
         .routes(routes!(actions::complete))
         .routes(routes!(actions::fail))
-        .routes(routes!(actions::approve))
+        .routes(routes!(actions::approve, actions::take_back))
         .routes(routes!(actions::reject))
+        .routes(routes!(grants::list, grants::give))
+        .routes(routes!(grants::revoke))
         .routes(routes!(activity::list))
         .routes(routes!(activity::details))
         .routes(routes!(activity::agent_activity))

@@ -19,7 +19,7 @@ use super::{Face, problem::ProblemAnswer};
 const PATH: &str = "/openapi.json";
 
 /// What any request may be answered with.
-const PROBLEMS: [(&str, &str); 8] = [
+const PROBLEMS: [(&str, &str); 9] = [
     ("401", "The credential is missing or not known"),
     ("403", "The credential is for something else"),
     ("404", "There is none"),
@@ -28,6 +28,7 @@ const PROBLEMS: [(&str, &str); 8] = [
     ("422", "A field does not fit; `detail` names it"),
     ("429", "Too many requests; `Retry-After` says when to come back"),
     ("500", "The center failed; its log says why"),
+    ("503", "The center's database cannot be reached; `Retry-After` says when to come back"),
 ];
 
 /// The routes, and their description.

@@ -18,6 +18,9 @@ use crate::{
     store::{ReportError, SubmitError},
 };
 
+/// When to come back after an outage of the database.
+const RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -58,6 +61,22 @@ impl Problem {
         Self { retry_after: wait, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// The status, and what is told: a text, or each field that does not fit.
+    #[cfg(feature = "page")]
+    pub(super) fn told(&self) -> (StatusCode, String) {
+        let field = |error: &Value| {
+            let field = error["loc"].as_array().and_then(|loc| loc.last()).and_then(Value::as_str);
+            let message = error["msg"].as_str().unwrap_or_default();
+            field.map_or_else(|| message.to_owned(), |field| format!("{field}: {message}"))
+        };
+        let text = match &self.detail {
+            Value::String(text) => text.clone(),
+            Value::Array(errors) => errors.iter().map(field).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
+        };
+        (self.status, text)
+    }
+
     /// The text is for the log; the client learns only that it failed.
     pub(super) fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
@@ -68,6 +87,12 @@ impl Problem {
     pub(super) fn invalid(place: &str, field: &str, expected: &str, kind: &str) -> Self {
         let message = format!("expected {expected}");
         Self::unprocessable(vec![json!({ "loc": [place, field], "msg": message, "type": kind })])
+    }
+
+    /// One field of the body that does not fit, and why.
+    pub(super) fn unfit(field: &str, message: &str) -> Self {
+        let place = ["body", field];
+        Self::unprocessable(vec![json!({ "loc": place, "msg": message, "type": "value_error" })])
     }
 
     pub(super) fn unprocessable(errors: Vec<Value>) -> Self {
@@ -120,7 +145,12 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        if !error.is_outage() {
+            return Self::internal(error);
+        }
+        tracing::error!(%error, "a request could not be served");
+        let detail = "the center's database cannot be reached at present; try again";
+        Self { retry_after: Some(RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }
 
@@ -152,8 +182,12 @@ impl From<DecideError> for Problem {
             DecideError::NotPending(_) | DecideError::Reserved(_) | DecideError::KillSwitch => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            DecideError::NoVote(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             DecideError::NotAllowed(error) => error.into(),
-            DecideError::OwnRequest(_) => Self::new(StatusCode::FORBIDDEN, error.to_string()),
+            DecideError::OwnRequest(_) | DecideError::NotAmong { .. } => {
+                Self::new(StatusCode::FORBIDDEN, error.to_string())
+            }
+            DecideError::Grant(error) => error.into(),
             DecideError::Store(error) => error.into(),
         }
     }
@@ -177,6 +211,7 @@ impl From<CredentialError> for Problem {
                 Self::forbidden("an agent's key can neither approve nor reject")
             }
             CredentialError::NotAllowed(error) => error.into(),
+            CredentialError::Store(error) => error.into(),
             error => Self::internal(error),
         }
     }

@@ -210,6 +210,8 @@ impl Center {
             door: Door::new(hosts, proxies, acceptor.is_some()),
             limits,
             courier: courier.clone(),
+            #[cfg(feature = "page")]
+            page: Arc::default(),
             #[cfg(feature = "oidc")]
             oidc,
             closing: closing.clone(),

@@ -31,9 +31,9 @@ use crate::{
 };
 
 /// How long a personal token lasts unless its maker says otherwise, in days.
-const TOKEN_DAYS: u64 = 90;
+pub(super) const TOKEN_DAYS: u64 = 90;
 /// The longest, in days.
-const LONGEST_TOKEN_DAYS: u64 = 366;
+pub(super) const LONGEST_TOKEN_DAYS: u64 = 366;
 
 fn described(person: &Person) -> Value {
     let kind = match person.origin {
@@ -116,7 +116,7 @@ pub(super) async fn session(
 }
 
 /// What an account has, and the owner of the directory has not.
-fn account(caller: SessionCaller) -> Result<Person, Problem> {
+pub(super) fn account(caller: SessionCaller) -> Result<Person, Problem> {
     let person = caller.session.person;
     match person.origin {
         Origin::Account => Ok(person),
@@ -209,7 +209,8 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Refused => Self::unauthorized("the name or the password is wrong"),
             LoginError::Throttled(wait) => Self::too_many("too many failed logins; wait", wait),
-            error @ (LoginError::Store(_) | LoginError::NoSecret(_)) => Self::internal(error),
+            LoginError::Store(error) => error.into(),
+            error @ LoginError::NoSecret(_) => Self::internal(error),
         }
     }
 }
@@ -245,6 +246,7 @@ impl From<IdentityError> for Problem {
             IdentityError::UnknownUser(_)
             | IdentityError::UnknownKey(_)
             | IdentityError::UnknownToken(_) => Self::not_found(error.to_string()),
+            IdentityError::Store(error) => error.into(),
             error => Self::internal(error),
         }
     }

@@ -159,6 +159,8 @@ pub struct User {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// The groups that they are in, which policies ask for approvals.
+    pub groups: Vec<String>,
     /// Whether they can log in with a password.
     pub has_password: bool,
     /// When the account was made.
@@ -355,6 +357,40 @@ impl Center {
         role: Role,
     ) -> Result<(), IdentityError> {
         self.store().set_role(by.person().clone(), name.to_owned(), role).await
+    }
+
+    /// Puts a person into a group, which policies ask for approvals with
+    /// `@approvers`; whether they were not in it. The owner of the center's
+    /// directory needs no account for it.
+    ///
+    /// # Errors
+    ///
+    /// When `by` may not, there is no such account, or the group's name cannot be
+    /// used.
+    pub async fn add_to_group(
+        &self,
+        by: &Approver,
+        name: &str,
+        group: &str,
+    ) -> Result<bool, IdentityError> {
+        name::group(group)?;
+        self.store().set_member(by.person().clone(), name.to_owned(), group.to_owned(), true).await
+    }
+
+    /// Takes a person out of a group, from their next approval on; those that
+    /// they gave for actions that are pending do not count any more. Whether they
+    /// were in it.
+    ///
+    /// # Errors
+    ///
+    /// When `by` may not, or there is no such account.
+    pub async fn remove_from_group(
+        &self,
+        by: &Approver,
+        name: &str,
+        group: &str,
+    ) -> Result<bool, IdentityError> {
+        self.store().set_member(by.person().clone(), name.to_owned(), group.to_owned(), false).await
     }
 
     /// Disables an account, or enables it again. With the disabling, their

@@ -230,6 +230,12 @@ impl Center {
         Ok(Some(session))
     }
 
+    /// As [`resume`](Self::resume), but it is no use of the session.
+    #[cfg(feature = "page")]
+    pub(crate) async fn stands(&self, token: &SecretString) -> Result<bool, StoreError> {
+        Ok(self.store().session(&hash(token)).await?.is_some())
+    }
+
     pub(crate) async fn logout(&self, token: &SecretString, by: &Person) -> Result<(), StoreError> {
         self.store().end_session(hash(token), by.clone()).await
     }

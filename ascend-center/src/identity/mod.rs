@@ -30,7 +30,7 @@ pub(crate) use login::{
     Gate, LoginError, ReplaceError, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session,
 };
 pub use name::InvalidName;
-pub(crate) use name::{EMBEDDED, LOCAL_AGENT};
+pub(crate) use name::{EMBEDDED, LOCAL_AGENT, group as group_name};
 #[cfg(feature = "oidc")]
 pub use oidc::OidcConfig;
 #[cfg(feature = "oidc")]

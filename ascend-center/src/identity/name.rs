@@ -32,6 +32,11 @@ pub(crate) fn user(name: &str) -> Result<(), InvalidName> {
     check(name, allowed, |c| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
+/// The name of a group of people, as policies write it.
+pub(crate) fn group(name: &str) -> Result<(), InvalidName> {
+    user(name)
+}
+
 pub(crate) fn agent(name: &str) -> Result<(), InvalidName> {
     if [EMBEDDED, LOCAL_AGENT].iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return Err(InvalidName::Reserved(name.to_owned()));

@@ -1,7 +1,10 @@
 //! Login by a company's identity provider: OpenID Connect, by authorization
 //! code with PKCE and a nonce.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use openidconnect::{
     AdditionalClaims, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
@@ -174,6 +177,8 @@ pub(crate) struct Vouched {
     pub(crate) subject: String,
     pub(crate) name: String,
     pub(crate) role: Role,
+    /// Those whose names can be groups here.
+    pub(crate) groups: BTreeSet<String>,
 }
 
 pub(crate) struct Provider {
@@ -248,7 +253,8 @@ impl Provider {
         let claims = token
             .claims(&client.id_token_verifier(), &attempt.nonce)
             .map_err(|error| OidcError::Answer(error.to_string()))?;
-        let role = self.role(&claims.additional_claims().0).ok_or(OidcError::NoRole)?;
+        let groups = self.groups(&claims.additional_claims().0);
+        let role = self.role(&groups).ok_or(OidcError::NoRole)?;
         let email = claims.email().filter(|_| claims.email_verified() == Some(true));
         let name = claims
             .preferred_username()
@@ -257,16 +263,22 @@ impl Provider {
             .unwrap_or_default();
         name::user(&name)?;
         let subject = format!("{} {}", self.config.issuer, claims.subject().as_str());
-        Ok(Vouched { subject, name, role })
+        let groups = groups.into_iter().filter(|group| name::group(group).is_ok());
+        let groups = groups.map(str::to_owned).collect();
+        Ok(Vouched { subject, name, role, groups })
+    }
+
+    /// What the provider calls the person's groups.
+    fn groups<'a>(&self, claims: &'a Map<String, Value>) -> Vec<&'a str> {
+        match claims.get(&self.config.claim) {
+            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(group)) => vec![group.as_str()],
+            _ => Vec::new(),
+        }
     }
 
     /// The highest role of the person's groups.
-    fn role(&self, claims: &Map<String, Value>) -> Option<Role> {
-        let groups = match claims.get(&self.config.claim)? {
-            Value::Array(groups) => groups.iter().filter_map(Value::as_str).collect(),
-            Value::String(group) => vec![group.as_str()],
-            _ => Vec::new(),
-        };
+    fn role(&self, groups: &[&str]) -> Option<Role> {
         let roles = self.config.roles.iter();
         roles.filter(|(group, _)| groups.contains(&group.as_str())).map(|(_, role)| *role).max()
     }
@@ -363,9 +375,9 @@ mod tests {
             (serde_json::json!([["security"]]), None),
         ] {
             let claims = Map::from_iter([("groups".to_owned(), groups.clone())]);
-            assert_eq!(provider.role(&claims), expected, "{groups}");
+            assert_eq!(provider.role(&provider.groups(&claims)), expected, "{groups}");
         }
-        assert_eq!(provider.role(&Map::new()), None);
+        assert_eq!(provider.role(&[]), None);
     }
 
     #[test]

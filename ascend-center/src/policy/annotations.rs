@@ -1,10 +1,13 @@
 //! What a policy says of itself: `@id`, `@risk`, `@decision`,
-//! `@in_client_approval` and `@reason`.
+//! `@in_client_approval` and `@reason`; and with them what its approval takes.
 
 use cedar_policy::{Effect as CedarEffect, Policy};
 
-use super::problem::{Place, Problem, Source, nearest};
-use crate::record::Effect;
+use super::{
+    approval,
+    problem::{Place, Problem, Source, nearest},
+};
+use crate::{quorum::Rule, record::Effect};
 
 /// What a policy's annotations say.
 #[derive(Debug, Clone)]
@@ -15,6 +18,8 @@ pub(super) struct About {
     pub(super) risk: Option<u8>,
     /// Whether it takes the word of the client's user for the approval it asks for.
     pub(super) in_client: bool,
+    /// What the approval takes that it asks for, when it does.
+    pub(super) rule: Rule,
     pub(super) place: Place,
 }
 
@@ -39,12 +44,15 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
     let keyword = if forbids { "forbid" } else { "permit" };
 
     for (key, _) in policy.annotations() {
-        if !ANNOTATIONS.contains(&key) {
+        let known = ANNOTATIONS.into_iter().chain(approval::ANNOTATIONS);
+        if !known.clone().any(|known| known == key) {
             let problem = source.problem(at(key), format!("unknown annotation `@{key}`"));
-            problems.push(match nearest(key, ANNOTATIONS) {
+            problems.push(match nearest(key, known) {
                 Some(meant) => problem.with_help(format!("did you mean `@{meant}`?")),
                 None => problem.with_help(
-                    "a policy has `@id`, `@risk`, `@decision`, `@in_client_approval` and `@reason`",
+                    "a policy has `@id`, `@risk`, `@decision`, `@in_client_approval` and `@reason`, \
+                     and one that asks for an approval `@approvers`, `@quorum`, `@within`, \
+                     `@escalate_to` and `@grants`",
                 ),
             });
         }
@@ -130,6 +138,9 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
         }
     }
 
+    let asks = policy.annotation("decision") == Some("require_approval");
+    let rule = approval::rule(source, start, policy, asks, &mut problems);
+
     let reason = policy.annotation("reason");
     if reason.is_some_and(|reason| reason.trim().is_empty()) {
         problems.push(
@@ -146,6 +157,7 @@ pub(super) fn lint(source: &Source, start: usize, policy: &Policy) -> Result<Abo
             reason: reason.map(str::to_owned),
             risk: risk.and_then(Result::ok),
             in_client: in_client.is_some(),
+            rule,
             place: source.place(start),
         })
     } else {

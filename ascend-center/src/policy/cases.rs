@@ -1,15 +1,21 @@
 //! Test cases of policies: calls, and what is expected of each.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ascend_sdk::Decision;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    approval,
     call::CallDescription,
     engine::{Engine, Explanation, Held},
     problem::{Place, PolicyError, Problem, Source},
 };
+use crate::quorum::Rule;
 
 /// How the names of files with test cases end.
 const SUFFIX: &str = ".test.toml";
@@ -49,6 +55,22 @@ struct Expected {
     /// Policies that match, among others.
     #[serde(default)]
     matched: Vec<String>,
+    /// The groups whose approval it takes, all of them.
+    approvers: Option<Vec<String>>,
+    /// The largest quorum of its rules.
+    quorum: Option<u32>,
+    /// The time for its approval, as policies write it.
+    #[serde(default, deserialize_with = "time")]
+    within: Option<Duration>,
+    /// The groups to which it is escalated, all of them.
+    escalate_to: Option<Vec<String>>,
+}
+
+fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    approval::time(&text).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no time; write it as in `15m`"))
+    })
 }
 
 /// In either case, as people write and as ASCEND does.
@@ -157,8 +179,9 @@ fn read(sources: Vec<Source>) -> Result<TestCases, PolicyError> {
             let case = case.into_inner();
             if case.expect.is_nothing() {
                 let message = format!("the case `{}` expects nothing", case.name);
-                let help = "write `expect.decision`, `expect.risk`, `expect.reason` or \
-                            `expect.matched`";
+                let help = "write `expect.decision`, `expect.risk`, `expect.reason`, \
+                            `expect.matched`, `expect.approvers`, `expect.quorum`, \
+                            `expect.within` or `expect.escalate_to`";
                 problems.push(source.problem(at, message).with_help(help));
             }
             cases.push((source.place(at), case));
@@ -169,8 +192,10 @@ fn read(sources: Vec<Source>) -> Result<TestCases, PolicyError> {
 
 impl Expected {
     fn is_nothing(&self) -> bool {
-        let Self { decision, risk, reason, matched } = self;
-        decision.is_none() && risk.is_none() && reason.is_none() && matched.is_empty()
+        let Self { decision, risk, reason, matched, approvers, quorum, within, escalate_to } = self;
+        let none = decision.is_none() && risk.is_none() && reason.is_none() && matched.is_empty();
+        let no_rule = approvers.is_none() && quorum.is_none() && within.is_none();
+        none && no_rule && escalate_to.is_none()
     }
 
     fn failures(&self, found: &Explanation) -> Vec<String> {
@@ -191,7 +216,37 @@ impl Expected {
                 None => failures.push(format!("there is no policy `{policy}`")),
             }
         }
+        self.rule_failures(found, &mut failures);
         failures
+    }
+
+    fn rule_failures(&self, found: &Explanation, failures: &mut Vec<String>) {
+        let rules = &found.rules;
+        let told = match &rules[..] {
+            [] => "it takes no approval".to_owned(),
+            rules => {
+                let rules: Vec<String> = rules.iter().map(|rule| format!("{rule}")).collect();
+                format!("its approval takes {}", rules.join(", and "))
+            }
+        };
+        let mut groups = |expected: &Option<Vec<String>>, group: fn(&Rule) -> Option<&String>| {
+            let Some(expected) = expected else { return };
+            let found: BTreeSet<&String> = rules.iter().filter_map(group).collect();
+            if found != expected.iter().collect() {
+                failures.push(format!("{told}, not of {expected:?}"));
+            }
+        };
+        groups(&self.approvers, |rule| rule.approvers.as_ref());
+        groups(&self.escalate_to, |rule| rule.escalate_to.as_ref());
+        let largest = rules.iter().map(|rule| rule.quorum).max();
+        if let Some(quorum) = self.quorum.filter(|quorum| Some(*quorum) != largest) {
+            failures.push(format!("{told}, not by {quorum}"));
+        }
+        let shortest = rules.iter().filter_map(|rule| rule.within).min();
+        if self.within.is_some() && self.within != shortest {
+            let within = self.within.unwrap_or_default();
+            failures.push(format!("{told}, not within {} s", within.as_secs()));
+        }
     }
 }
 

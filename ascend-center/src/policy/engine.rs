@@ -8,14 +8,14 @@ use std::{
 use ascend_sdk::{Decision, RiskLevel};
 use cedar_policy::{
     ActionConstraint, Authorizer, Decision as CedarDecision, Entities, EntityUid, PolicySet,
-    Request,
+    Request, Validator,
 };
 
 use super::{
     annotations::About,
     asked::Asked,
     load::{Checked, CheckedPolicy, Files},
-    problem::Problem,
+    problem::{Place, Problem},
     recent::Needs,
     request::{self, Types, Unfit},
     tools::ToolTypes,
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     audit::EntryHash,
+    quorum::Rule,
     record::{Effect, Matched},
     store::Verdict,
 };
@@ -39,13 +40,27 @@ pub(crate) struct Engine {
     /// The declared actions, with all that they are in.
     actions: HashMap<String, HashSet<EntityUid>>,
     types: Types,
-    tools: ToolTypes,
-    authorizer: Authorizer,
+    pub(super) tools: ToolTypes,
+    pub(super) validator: Option<Validator>,
+    pub(super) authorizer: Authorizer,
     /// Made when first asked for. There are only as many as the schema has
     /// actions, and one for each pair of verb class and declared namespace.
     slices: RwLock<HashMap<SliceKey, Arc<Slice>>>,
     hash: EntryHash,
     pub(super) warnings: Vec<Problem>,
+}
+
+/// A policy, to be shown.
+#[cfg(feature = "page")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) effect: Effect,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) risk: Option<u8>,
+    pub(crate) place: &'a Place,
+    /// As it is written, annotations included.
+    pub(crate) text: &'a str,
 }
 
 /// Policies by what their scope says of the action.
@@ -74,7 +89,7 @@ enum SliceKey {
 }
 
 /// What a call does, in the schema's terms.
-struct Doing {
+pub(super) struct Doing {
     id: String,
     class: Class,
     ancestors: HashSet<EntityUid>,
@@ -124,6 +139,7 @@ impl Engine {
             actions: checked.actions,
             types: Types::new()?,
             tools: checked.tools,
+            validator: checked.validator,
             authorizer: Authorizer::new(),
             slices: RwLock::default(),
             hash: checked.hash,
@@ -137,9 +153,18 @@ impl Engine {
             policies: Vec::new(),
             actions: HashMap::new(),
             tools: ToolTypes::default(),
+            validator: None,
             warnings: Vec::new(),
             hash: Files::hash_of_none(),
         })
+    }
+
+    /// What policies ask of approvals, each with where it is written.
+    pub(crate) fn asked_rules(&self) -> impl Iterator<Item = (&Rule, &Place)> {
+        let asking = self.policies.iter().map(|checked| &checked.about);
+        asking
+            .filter(|about| about.effect == Effect::RequireApproval)
+            .map(|about| (&about.rule, &about.place))
     }
 
     /// How many policies there are.
@@ -152,11 +177,29 @@ impl Engine {
         self.hash
     }
 
+    /// Each policy as it is written, in the order of the files.
+    #[cfg(feature = "page")]
+    pub(crate) fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.policies.iter().map(|checked| Listed {
+            id: &checked.about.id,
+            effect: checked.about.effect,
+            reason: checked.about.reason.as_deref(),
+            risk: checked.about.risk,
+            place: &checked.about.place,
+            text: &checked.text,
+        })
+    }
+
     /// What policy and floor say. Whatever cannot be evaluated is denied.
     pub(crate) fn evaluate(&self, asked: &Asked<'_>) -> Verdict {
         let doing = self.doing(asked);
         let slice = self.slice(&doing);
         self.evaluate_with(asked, &doing, &slice).0
+    }
+
+    /// Whether any policy counts what was called before.
+    pub(crate) fn counts(&self) -> bool {
+        self.policies.iter().any(|checked| !checked.needs.counts_nothing())
     }
 
     /// What the policies that can match read beside the call.
@@ -208,8 +251,32 @@ impl Engine {
         let in_client = decision == Decision::RequireApproval
             && !asked.floor.require_human_approval
             && self.all_take_word_of_client(&matched);
-        let verdict = Verdict { decision, risk_score, risk_level, reason, matched, in_client };
+        let rules = match decision {
+            Decision::RequireApproval => self.rules(&matched),
+            Decision::Allow | Decision::Deny => Vec::new(),
+        };
+        let verdict =
+            Verdict { decision, risk_score, risk_level, reason, matched, in_client, rules };
         (verdict, found.passes)
+    }
+
+    /// What the policies that ask for an approval take, each way once; where none
+    /// does, the tool asks.
+    fn rules(&self, matched: &[Matched]) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = Vec::new();
+        let asking = matched.iter().filter(|matched| matched.effect == Effect::RequireApproval);
+        for about in asking.filter_map(|matched| self.by_id.get(&matched.policy)) {
+            let same =
+                |rule: &&mut Rule| rule.asks_same(&about.rule) && rule.grants == about.rule.grants;
+            match rules.iter_mut().find(same) {
+                Some(rule) => rule.policies.push(about.id.clone()),
+                None => rules.push(about.rule.clone()),
+            }
+        }
+        if rules.is_empty() {
+            rules.push(Rule::default());
+        }
+        rules
     }
 
     /// Whether all of the policies that ask for an approval, and there are some,
@@ -223,7 +290,7 @@ impl Engine {
         asking.peek().is_some() && asking.all(|takes| takes)
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         asked: &Asked<'_>,
         doing: &Doing,
@@ -282,7 +349,7 @@ impl Engine {
         response.decision()
     }
 
-    fn doing(&self, asked: &Asked<'_>) -> Doing {
+    pub(super) fn doing(&self, asked: &Asked<'_>) -> Doing {
         let namespace = asked.namespace.trim().to_ascii_lowercase();
         let verb = asked.verb.trim().to_ascii_lowercase();
         let id = format!("{namespace}.{verb}");

@@ -46,6 +46,8 @@ pub(super) struct Checked {
     /// The declared actions by their ids, with all that they are in.
     pub(super) actions: HashMap<String, HashSet<EntityUid>>,
     pub(super) tools: ToolTypes,
+    /// By the schema; `None` where there is none.
+    pub(super) validator: Option<Validator>,
     /// What looks like a mistake but is not certainly one.
     pub(super) warnings: Vec<Problem>,
     /// Which files they come from.
@@ -223,15 +225,15 @@ impl Files {
                 }
                 places.insert(about.id.clone(), here);
                 let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
-                let needs = policy.to_json().map(|json| Needs::of(&reads(&json)));
+                let needs = policy.to_json().map(|json| Needs::of(&json));
                 let needs = needs.unwrap_or_else(|_| Needs::everything());
                 let policy = policy.new_id(PolicyId::new(&about.id));
                 policies.push(CheckedPolicy { policy, about, text, needs });
             }
         }
         if problems.is_empty() {
-            let hash = self.hash();
-            Ok(Checked { policies, actions, tools, warnings: in_order(warnings), hash })
+            let (warnings, hash) = (in_order(warnings), self.hash());
+            Ok(Checked { policies, actions, tools, validator: Some(validator), warnings, hash })
         } else {
             Err(PolicyError { problems: in_order(problems) })
         }
@@ -314,12 +316,19 @@ fn of_the_place(mut problem: Problem, policy: &PolicyId) -> Problem {
     if let Some(rest) = problem.message.strip_prefix(&format!("for policy `{policy}`, ")) {
         problem.message = rest.to_owned();
     }
-    if let Some((before, rest)) = problem.message.split_once(" for Action::\"")
-        && let Some((_, after)) = rest.split_once('"')
-    {
-        problem.message = format!("{before}{after}");
-    }
+    problem.message = of_any_action(&problem.message);
     problem
+}
+
+/// A mistake without the action for which Cedar happened to find it.
+pub(super) fn of_any_action(message: &str) -> String {
+    match message.split_once(" for Action::\"") {
+        Some((before, rest)) => {
+            let after = rest.split_once('"').map_or("", |(_, after)| after);
+            format!("{before}{after}")
+        }
+        None => message.to_owned(),
+    }
 }
 
 /// Cedar suggests near names; of actions it does not say how to name others.

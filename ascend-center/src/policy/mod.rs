@@ -2,13 +2,16 @@
 //! tested.
 
 mod annotations;
+mod approval;
 mod asked;
 mod call;
 mod cases;
 mod clauses;
 mod engine;
+mod grants;
 mod live;
 mod load;
+mod parts;
 mod problem;
 mod reads;
 mod recent;
@@ -24,6 +27,8 @@ pub use call::CallDescription;
 use cases::{DEFAULT_CASES, DEFAULT_CASES_FILE};
 pub use cases::{TestCases, TestOutcome};
 pub(crate) use engine::Engine;
+#[cfg(feature = "page")]
+pub(crate) use engine::Listed;
 pub use engine::{Explanation, Finding, Held, Part, Pass, RiskSource};
 pub use live::PolicyStatus;
 pub(crate) use live::{Origin, Policies};

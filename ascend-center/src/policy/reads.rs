@@ -11,6 +11,13 @@ pub(super) struct Read<'p> {
     pub(super) names: Vec<&'p str>,
 }
 
+impl Read<'_> {
+    /// Whether it is the context as a whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.of_context && self.names.is_empty()
+    }
+}
+
 /// All that `policy` reads, each as far as it goes.
 pub(super) fn reads(policy: &Value) -> Vec<Read<'_>> {
     let mut found = Vec::new();

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{reads::Read, tools::Named};
+use super::{
+    parts::Parts,
+    reads::{Read, reads},
+    tools::Named,
+};
 
 /// What a limit counts over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,9 +71,10 @@ impl Window {
     }
 }
 
-/// What policies read that is not there for every call.
+/// What policies read of a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
+    pub(super) parts: Parts,
     /// The tools whose arguments they name.
     pub(super) arguments: Named,
     /// For which scope the calls of which windows; whether their arguments too.
@@ -79,7 +85,11 @@ impl Needs {
     pub(super) fn everything() -> Self {
         let all =
             Scope::ALL.into_iter().flat_map(|scope| Window::ALL.map(|window| (scope, window)));
-        Self { arguments: Named::all(), windows: all.map(|key| (key, true)).collect() }
+        Self {
+            parts: Parts::all(),
+            arguments: Named::all(),
+            windows: all.map(|key| (key, true)).collect(),
+        }
     }
 
     /// Whether nothing must be counted.
@@ -88,17 +98,23 @@ impl Needs {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
+        self.parts.add(&other.parts);
         self.arguments.add(&other.arguments);
         for (key, sums) in &other.windows {
             *self.windows.entry(*key).or_default() |= sums;
         }
     }
 
-    /// What one policy reads: `context.recent.tool.calls_1h`. Whatever names
-    /// `recent` otherwise needs everything.
-    pub(super) fn of(reads: &[Read<'_>]) -> Self {
-        let mut needs = Self { arguments: Named::of(reads), ..Self::default() };
-        for Read { of_context, names } in reads {
+    /// What one policy reads, by its JSON form: `context.recent.tool.calls_1h`.
+    /// Whatever names `recent` otherwise needs everything.
+    pub(super) fn of(policy: &Value) -> Self {
+        let reads = reads(policy);
+        let mut needs = Self {
+            parts: Parts::of(policy, &reads),
+            arguments: Named::of(&reads),
+            ..Self::default()
+        };
+        for Read { of_context, names } in &reads {
             match names.as_slice() {
                 ["recent", scope, measure] if *of_context => match measured(scope, measure) {
                     Some((key, sums)) => *needs.windows.entry(key).or_default() |= sums,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{
     asked::Asked,
+    parts::Parts,
     recent::{Needs, Recent, Scope},
     tools::ToolTypes,
 };
@@ -60,62 +61,79 @@ pub(super) fn request(
     tools: &ToolTypes,
     needs: &Needs,
 ) -> Result<(Request, Entities), Unfit> {
+    let parts = &needs.parts;
     let principal = uid(&types.agent, asked.server_id);
     let resource = uid(&types.resource, asked.resource);
     let arguments = Arguments::of(asked.parameters)?;
-    let user = Arguments::of(asked.user_context)?;
-    let texts = uid(&types.texts, "arguments");
-    let numbers = uid(&types.numbers, "arguments");
-    let flags = uid(&types.flags, "arguments");
-    let user_texts = uid(&types.texts, "user");
-    let metadata = uid(&types.texts, "metadata");
-    let metadata_tags: Pairs =
-        asked.metadata.iter().map(|(key, value)| (key.clone(), string(value))).collect();
-
-    let tagged = |uid: &EntityUid, tags: Pairs| -> Result<Entity, Unfit> {
-        Ok(Entity::new_with_tags(uid.clone(), [], [], tags)?)
-    };
     let (recent, sums) = recent(types, asked.recent, needs, &arguments.numbers)?;
-    let number_tags = longs(arguments.numbers);
-    let entities = Entities::from_entities(
-        [
-            Entity::new_no_attrs(action.clone(), ancestors),
-            Entity::new_with_tags(
-                principal.clone(),
-                [("id".to_owned(), string(asked.server_id))],
-                [],
-                [],
-            )?,
-            Entity::new_with_tags(resource.clone(), resource_attributes(asked.resource), [], [])?,
-            tagged(&texts, tags(arguments.texts, string))?,
-            tagged(&numbers, number_tags)?,
-            tagged(&flags, tags(arguments.flags, flag))?,
-            tagged(&user_texts, tags(user.texts, string))?,
-            tagged(&metadata, metadata_tags)?,
-        ]
-        .into_iter()
-        .chain(sums),
-        None,
-    )?;
+    let mut pairs = Pairs::new();
+    let mut entities = vec![Entity::new_no_attrs(action.clone(), ancestors)];
+    entities.extend(sums);
+    if parts.has_attributes() {
+        let id = [("id".to_owned(), string(asked.server_id))];
+        entities.push(Entity::new_with_tags(principal.clone(), id, [], [])?);
+        let attributes = resource_attributes(asked.resource);
+        entities.push(Entity::new_with_tags(resource.clone(), attributes, [], [])?);
+    }
+    let mut tagged = |name: &str, uid: EntityUid, tags: Pairs| -> Result<(), Unfit> {
+        entities.push(Entity::new_with_tags(uid.clone(), [], [], tags)?);
+        pairs.push((name.to_owned(), RestrictedExpression::new_entity_uid(uid)));
+        Ok(())
+    };
+    if parts.has("text") {
+        tagged("text", uid(&types.texts, "arguments"), tags(arguments.texts, string))?;
+    }
+    if parts.has("number") {
+        tagged("number", uid(&types.numbers, "arguments"), longs(arguments.numbers))?;
+    }
+    if parts.has("flag") {
+        tagged("flag", uid(&types.flags, "arguments"), tags(arguments.flags, flag))?;
+    }
+    let user = Arguments::of(asked.user_context)?;
+    if parts.has("user") {
+        tagged("user", uid(&types.texts, "user"), tags(user.texts, string))?;
+    }
+    if parts.has("metadata") {
+        let metadata = asked.metadata.iter().map(|(key, value)| (key.clone(), string(value)));
+        tagged("metadata", uid(&types.texts, "metadata"), metadata.collect())?;
+    }
+    let entities = Entities::from_entities(entities, None)?;
 
-    let mut session_pairs = vec![("id".to_owned(), string(asked.session_id))];
-    push_text(&mut session_pairs, "client_name", asked.client_name);
-    push_text(&mut session_pairs, "client_version", asked.client_version);
-    let mut pairs = vec![
-        ("server".to_owned(), string(asked.server_id)),
-        ("tool".to_owned(), string(asked.tool)),
-        ("namespace".to_owned(), string(asked.namespace)),
-        ("verb".to_owned(), string(asked.verb)),
-        ("high_risk".to_owned(), flag(asked.floor.require_human_approval)),
-        ("now".to_owned(), RestrictedExpression::new_datetime(datetime(asked.now))),
-        ("session".to_owned(), RestrictedExpression::new_record(session_pairs)?),
-        ("text".to_owned(), RestrictedExpression::new_entity_uid(texts)),
-        ("number".to_owned(), RestrictedExpression::new_entity_uid(numbers)),
-        ("flag".to_owned(), RestrictedExpression::new_entity_uid(flags)),
-        ("user".to_owned(), RestrictedExpression::new_entity_uid(user_texts)),
-        ("metadata".to_owned(), RestrictedExpression::new_entity_uid(metadata)),
+    let texts = [
+        ("server", asked.server_id),
+        ("tool", asked.tool),
+        ("namespace", asked.namespace),
+        ("verb", asked.verb),
     ];
-    if let Some(sql) = &asked.facts.sql {
+    let read = texts.into_iter().filter(|(name, _)| parts.has(name));
+    pairs.extend(read.map(|(name, text)| (name.to_owned(), string(text))));
+    if parts.has("high_risk") {
+        pairs.push(("high_risk".to_owned(), flag(asked.floor.require_human_approval)));
+    }
+    if parts.has("now") {
+        let now = RestrictedExpression::new_datetime(datetime(asked.now));
+        pairs.push(("now".to_owned(), now));
+    }
+    if parts.has("session") {
+        let mut session = vec![("id".to_owned(), string(asked.session_id))];
+        push_text(&mut session, "client_name", asked.client_name);
+        push_text(&mut session, "client_version", asked.client_version);
+        pairs.push(("session".to_owned(), RestrictedExpression::new_record(session)?));
+    }
+    facts(&mut pairs, asked, parts)?;
+    if !needs.arguments.is_nothing() {
+        // Where no policy reads this tool's, it need not fit.
+        let tool = if needs.arguments.contains(asked.tool) { asked.tool } else { "" };
+        pairs.push(("arguments".to_owned(), tools.arguments(tool, asked.parameters)?));
+    }
+    pairs.extend(recent.map(|recent| ("recent".to_owned(), recent)));
+    let request = Request::new(principal, action, resource, Context::from_pairs(pairs)?, None)?;
+    Ok((request, entities))
+}
+
+/// What a parser found in the arguments.
+fn facts(pairs: &mut Pairs, asked: &Asked<'_>, parts: &Parts) -> Result<(), Unfit> {
+    if let Some(sql) = asked.facts.sql.as_ref().filter(|_| parts.has("sql")) {
         let record = RestrictedExpression::new_record([
             ("kinds".to_owned(), strings(&sql.kinds)),
             ("tables".to_owned(), strings(&sql.tables)),
@@ -125,7 +143,7 @@ pub(super) fn request(
         ])?;
         pairs.push(("sql".to_owned(), record));
     }
-    if let Some(shell) = &asked.facts.shell {
+    if let Some(shell) = asked.facts.shell.as_ref().filter(|_| parts.has("shell")) {
         let mut record = vec![
             ("program".to_owned(), string(&shell.program)),
             ("argv".to_owned(), strings(&shell.argv)),
@@ -135,7 +153,7 @@ pub(super) fn request(
         push_text(&mut record, "cwd", shell.cwd.as_deref());
         pairs.push(("shell".to_owned(), RestrictedExpression::new_record(record)?));
     }
-    if let Some(file) = &asked.facts.file {
+    if let Some(file) = asked.facts.file.as_ref().filter(|_| parts.has("file")) {
         let record = RestrictedExpression::new_record([
             ("path".to_owned(), string(&file.path)),
             ("escapes".to_owned(), flag(file.escapes)),
@@ -143,14 +161,7 @@ pub(super) fn request(
         ])?;
         pairs.push(("file".to_owned(), record));
     }
-    if !needs.arguments.is_nothing() {
-        // Where no policy reads this tool's, it need not fit.
-        let tool = if needs.arguments.contains(asked.tool) { asked.tool } else { "" };
-        pairs.push(("arguments".to_owned(), tools.arguments(tool, asked.parameters)?));
-    }
-    pairs.extend(recent.map(|recent| ("recent".to_owned(), recent)));
-    let request = Request::new(principal, action, resource, Context::from_pairs(pairs)?, None)?;
-    Ok((request, entities))
+    Ok(())
 }
 
 /// `context.recent`, as far as the policies read it, and the sums that it names.

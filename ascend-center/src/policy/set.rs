@@ -83,6 +83,12 @@ impl PolicySet {
         PolicySummary { policies: self.engine.len(), warnings: self.engine.warnings.clone() }
     }
 
+    /// Whether any policy names a group of approvers.
+    #[must_use]
+    pub fn names_groups(&self) -> bool {
+        self.engine.asked_rules().any(|(rule, _)| rule.approvers.is_some())
+    }
+
     /// What the policies say of a call, and why.
     #[must_use]
     pub fn explain(&self, call: &CallDescription) -> Explanation {

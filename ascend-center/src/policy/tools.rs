@@ -100,6 +100,10 @@ impl ToolTypes {
         Ok(Self(types))
     }
 
+    pub(super) fn knows(&self, tool: &str) -> bool {
+        self.0.contains_key(tool)
+    }
+
     /// The schema of `context.arguments`, in Cedar's JSON form.
     pub(super) fn schema(&self) -> Value {
         let tools: Map<String, Value> = self

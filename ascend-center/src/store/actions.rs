@@ -12,9 +12,11 @@ use tracing::Instrument as _;
 
 use super::{
     Store, StoreError, evaluations,
+    grants::{self, Covers, GrantError},
     keys::confirm,
     kill_switch, sql, terms,
     usage::{self, Before},
+    votes,
     writer::Transaction,
 };
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
     identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
     policy::{Needs, Recent},
+    quorum::Rule,
     record::{Effect, Matched, Record},
     submission::Submission,
     trace,
@@ -37,6 +40,8 @@ pub(crate) struct Verdict {
     pub(crate) matched: Vec<Matched>,
     /// Whether the word of the client's user counts as an approval.
     pub(crate) in_client: bool,
+    /// What an approval takes; none unless a person must decide.
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// A submission with its verdict.
@@ -45,6 +50,27 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
+    /// Whether the decision is claimed at once, where policy lets the call pass.
+    pub(crate) claims: bool,
+    /// Which grants cover it.
+    pub(crate) covers: Covers,
+}
+
+/// What a submission opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// As it was decided, before any claim of this call.
+    pub(crate) record: Record,
+    pub(crate) claimed: Claimed,
+}
+
+/// Whether a decision was claimed with the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    No,
+    Now,
+    /// By this very request, when it came before: its answer got lost.
+    Before,
 }
 
 /// Which policies decided.
@@ -135,9 +161,37 @@ pub enum DecideError {
     /// It was asked with a key of the one who wants to approve it.
     #[error("action {0} was asked with a key of your own; somebody else has to approve it")]
     OwnRequest(i64),
+    /// They are in none of the groups that decide on it now.
+    #[error("action {id} is for {who} to decide; {person} is in {}", membership(.groups))]
+    NotAmong {
+        /// The action.
+        id: i64,
+        /// Who wanted to decide.
+        person: String,
+        /// Their groups.
+        groups: Vec<String>,
+        /// Who can decide, in words.
+        who: String,
+    },
+    /// There is no approval of theirs to take back.
+    #[error("you have not approved action {0}")]
+    NoVote(i64),
+    /// What else they wanted to let pass cannot be granted; nothing was decided.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// The database failed; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn membership(groups: &[String]) -> String {
+    match groups {
+        [] => "no group".to_owned(),
+        groups => {
+            let quoted: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
+            quoted.join(" and ")
+        }
+    }
 }
 
 fn standing(record: &Record) -> String {
@@ -172,7 +226,8 @@ macro_rules! select {
             "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at, in_client, traceparent FROM actions ",
+             comments, reviewed_at, promised, outcome, erased_at, in_client, rules, votes, \
+             escalates_at, traceparent FROM actions ",
             $($condition),+
         )
     };
@@ -181,7 +236,7 @@ pub(super) use select;
 
 impl Store {
     /// Keeps a submission, or finds the action that the same call opened before.
-    pub(crate) async fn submit(&self, new: NewAction) -> Result<Record, SubmitError> {
+    pub(crate) async fn submit(&self, new: NewAction) -> Result<Opened, SubmitError> {
         self.write(move |transaction| Box::pin(submit(transaction, new))).await?
     }
 
@@ -261,7 +316,8 @@ impl Store {
         .await?)
     }
 
-    /// An approver's decision, or that of a client's user: `event` says which.
+    /// An approver's rejection, or the decision of a client's user: `event` says
+    /// which. Approvals are votes.
     pub(crate) async fn decide(
         &self,
         id: i64,
@@ -305,8 +361,10 @@ impl Store {
                         _ => DecideError::NotPending(Box::new(record)),
                     }));
                 }
-                if event == Event::Approve && is_own(transaction, id, by.name()).await? {
-                    return Ok(Err(DecideError::OwnRequest(id)));
+                if let Decider::Person(person) = &by
+                    && let Some(error) = votes::stranger(transaction, &record, person).await?
+                {
+                    return Ok(Err(error));
                 }
                 sql::query(
                     "UPDATE actions SET state = $1, expires_at = $2, reviewed_by = $3, \
@@ -372,21 +430,10 @@ impl Store {
     }
 }
 
-/// Whether the person has, or had when it was asked, a key of the agent that
-/// asked: with it they could run what they approve.
-async fn is_own(transaction: &mut Transaction, id: i64, person: &str) -> Result<bool, StoreError> {
-    Ok(sql::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM actions a WHERE a.id = $1 AND (lower(a.owner) = lower($2) \
-         OR EXISTS (SELECT 1 FROM agent_keys k WHERE k.agent = a.requested_by AND \
-         k.revoked_at IS NULL AND lower(k.owner) = lower($2))))",
-    )
-    .bind(id)
-    .bind(person)
-    .fetch_one(&mut transaction.connection)
-    .await?)
-}
-
-async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, StoreError> {
+pub(super) async fn find(
+    transaction: &mut Transaction,
+    id: i64,
+) -> Result<Option<Record>, StoreError> {
     Ok(sql::query_as(select!("WHERE id = $1"))
         .bind(id)
         .fetch_optional(&mut transaction.connection)
@@ -394,7 +441,7 @@ async fn find(transaction: &mut Transaction, id: i64) -> Result<Option<Record>, 
 }
 
 /// Writes down what time, or a refused event, has made of the action.
-async fn settle(
+pub(super) async fn settle(
     transaction: &mut Transaction,
     mut record: Record,
     life: Life,
@@ -432,8 +479,8 @@ async fn change(
 async fn submit(
     transaction: &mut Transaction,
     new: NewAction,
-) -> Result<Result<Record, SubmitError>, StoreError> {
-    let NewAction { submission, judged, policies } = new;
+) -> Result<Result<Opened, SubmitError>, StoreError> {
+    let NewAction { submission, judged, policies, claims, covers } = new;
     if submission.idempotency_key.is_some() {
         let earlier: Option<Record> = sql::query_as(select!(
             "WHERE requested_by = $1 AND server_id = $2 AND idempotency_key = $3"
@@ -450,18 +497,28 @@ async fn submit(
                 return Ok(Err(SubmitError::KeyReused(record.id)));
             }
             let life = record.life().at(transaction.now);
-            return Ok(Ok(settle(transaction, record, life).await?));
+            let mut record = settle(transaction, record, life).await?;
+            let killed = kill_switch::read(&mut transaction.connection).await?.is_some();
+            let mut claimed = Claimed::No;
+            if claims
+                && record.decision == Decision::Allow
+                && life.can_tell_claim(transaction.now, killed)
+            {
+                record.state = ActionState::Allowed;
+                claimed = Claimed::Before;
+            }
+            return Ok(Ok(Opened { record, claimed }));
         }
     }
     let (mut verdict, recent) = judge(transaction, &submission, judged).await?;
     let mut refusal = None;
-    let terms = terms::terms(&mut transaction.connection, &submission).await?;
-    if let Some(risk) = terms.risk.filter(|risk| *risk > verdict.risk_score) {
+    let register = terms::terms(&mut transaction.connection, &submission).await?;
+    if let Some(risk) = register.risk.filter(|risk| *risk > verdict.risk_score) {
         verdict.risk_score = risk;
         // What the call itself asked for stays the least.
         verdict.risk_level = verdict.risk_level.max(RiskLevel::of_score(risk));
     }
-    if let Some(objection) = terms.objection {
+    if let Some(objection) = register.objection {
         verdict.decision = Decision::Deny;
         verdict.reason = objection.to_string();
         refusal = Some(objection.as_str());
@@ -474,20 +531,25 @@ async fn submit(
     if verdict.decision != Decision::Deny
         && let Some(record) = join(transaction, &submission).await?
     {
-        return Ok(Ok(record));
+        return Ok(Ok(Opened { record, claimed: Claimed::No }));
     }
     let state = match verdict.decision {
         Decision::Allow => ActionState::Allowed,
         Decision::RequireApproval => ActionState::Pending,
         Decision::Deny => ActionState::Denied,
     };
-    let timeout = i64::try_from(submission.approval_timeout.as_millis()).unwrap_or(i64::MAX);
+    let terms = votes::Terms::new(&verdict, &submission, transaction.now);
     let life = Life {
         state,
         digest: submission.digest,
-        expires_at: transaction.now.saturating_add(timeout),
+        expires_at: terms.expires_at,
         promised: false,
         in_client: verdict.in_client,
+    };
+    // A raised kill switch has denied it by now.
+    let (kept, claimed) = match life.after(Event::Claim(life.digest), transaction.now, false) {
+        (executing, Ok(())) if claims => (executing, Claimed::Now),
+        _ => (life, Claimed::No),
     };
     let parameters = serde_json::to_string(&submission.parameters)?;
     let user_context = serde_json::to_string(&submission.user_context)?;
@@ -512,10 +574,11 @@ async fn submit(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) \
+         request, in_client, rules, escalates_at, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) \
          RETURNING id",
     )
-    .bind(state.as_str())
+    .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
     .bind(transaction.now)
@@ -540,6 +603,8 @@ async fn submit(
     .bind(&submission.owner)
     .bind(&submission.request)
     .bind(verdict.in_client)
+    .bind(serde_json::to_string(&terms.rules)?)
+    .bind(terms.escalates_at)
     .bind(submission.traceparent.map(|parent| parent.to_string()))
     .fetch_one(&mut transaction.connection)
     .await?;
@@ -549,7 +614,8 @@ async fn submit(
             event.subject(policies.source).detail(format!("{} policies", policies.count))
         })
         .await?;
-    let event = AuditEvent::new(AuditKind::Evaluated, Actor::agent(submission.requested_by));
+    let by = Actor::agent(&submission.requested_by);
+    let event = AuditEvent::new(AuditKind::Evaluated, by.clone());
     let event = AuditEvent {
         decision: Some(verdict.decision),
         refusal: refusal.map(str::to_owned),
@@ -559,19 +625,27 @@ async fn submit(
             .map_or_else(|| words(verdict.decision, &verdict.matched), |_| Some(verdict.reason)),
         policies: verdict.matched.into_iter().map(|matched| matched.policy).collect(),
         policy_set: Some(policies.hash),
-        server: Some(submission.server_id),
-        tool: Some(submission.tool),
-        namespace: Some(submission.namespace),
-        verb: Some(submission.verb),
+        server: Some(submission.server_id.clone()),
+        tool: Some(submission.tool.clone()),
+        namespace: Some(submission.namespace.clone()),
+        verb: Some(submission.verb.clone()),
         digest: Some(submission.digest),
         content: Some(content),
+        rules: terms.rules,
         ..event.action(id).standing(life)?
     };
     transaction.note(event).await?;
-    match find(transaction, id).await? {
-        Some(record) => Ok(Ok(record)),
-        None => Err(sqlx::Error::RowNotFound.into()),
+    if claimed == Claimed::Now {
+        let event = AuditEvent::new(AuditKind::Claimed, by).action(id);
+        let event = AuditEvent { digest: Some(submission.digest), ..event.standing(kept)? };
+        transaction.note(event).await?;
     }
+    let record = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    if record.state == ActionState::Pending {
+        let record = grants::apply(transaction, record, submission, covers).await?;
+        return Ok(Ok(Opened { record, claimed }));
+    }
+    Ok(Ok(Opened { record: Record { state, ..record }, claimed }))
 }
 
 /// What the policies that decided say. The whole reason can quote the call,
@@ -751,6 +825,8 @@ async fn report(
         }
         Outcome::Abandoned { reason } => (Event::Abandon, AuditKind::Withdrawn, None, Some(reason)),
     };
+    // Not every database keeps U+0000.
+    let told = told.map(|told| told.replace('\0', "\u{fffd}"));
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
         let record = settle(transaction, record, life).await?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Store, StoreError,
+    Keys, Store, StoreError,
     sql::{self, Connection, QueryAs, Raw, Value},
     writer::Transaction,
 };
@@ -374,14 +374,15 @@ impl Store {
 
     /// Begins the log where there is none, and tells of a new signing key.
     pub(super) async fn begin_audit(&self) -> Result<(), StoreError> {
-        self.write(|transaction| {
+        let keys = self.keys;
+        self.write(move |transaction| {
             Box::pin(async move {
                 match Tail::read(&mut transaction.connection).await {
                     Ok(None) => begin(transaction).await,
                     Ok(Some(_)) => {
                         // What a killed process left unsigned is signed in time.
                         transaction.tail().await?;
-                        tell_of_a_new_key(transaction).await
+                        tell_of_a_new_key(transaction, keys).await
                     }
                     Err(StoreError::AuditState) => {
                         tell_of_damage();
@@ -437,7 +438,7 @@ fn tell_of_damage() {
     tracing::error!("{}", StoreError::AuditState);
 }
 
-async fn tell_of_a_new_key(transaction: &mut Transaction) -> Result<(), StoreError> {
+async fn tell_of_a_new_key(transaction: &mut Transaction, keys: Keys) -> Result<(), StoreError> {
     let head: Option<Raw> =
         sql::query_scalar("SELECT head FROM audit_heads ORDER BY seq DESC LIMIT 1")
             .fetch_optional(&mut transaction.connection)
@@ -445,6 +446,9 @@ async fn tell_of_a_new_key(transaction: &mut Transaction) -> Result<(), StoreErr
     let key = transaction.log.key.public();
     let last = head.and_then(|head| serde_json::from_slice::<Head>(&head.0).ok());
     if let Some(last) = last.filter(|last| last.public_key != key) {
+        if keys != Keys::Replace {
+            return Err(StoreError::OtherKeys("audit.key"));
+        }
         let mut event = AuditEvent::new(AuditKind::SigningKeyChanged, Actor::center());
         event.public_key = Some(key);
         transaction.note(event.subject(last.public_key.to_string())).await?;

@@ -16,6 +16,7 @@ use crate::{
         Start, Step, Tampering, Verifier, Witness,
     },
     life::ActionState,
+    quorum::Rule,
 };
 
 /// How many rows are read at once.
@@ -224,6 +225,7 @@ struct Evaluated {
     decision: Option<Decision>,
     digest: Option<Digest>,
     content: Option<EntryHash>,
+    rules: Vec<Rule>,
 }
 
 impl Told {
@@ -233,18 +235,30 @@ impl Told {
         let action = self.actions.entry(id).or_default();
         action.seq = seq;
         let AuditEvent {
-            kind, actor, state, expires_at, decision, digest, content, outcome, ..
+            kind,
+            actor,
+            state,
+            expires_at,
+            decision,
+            digest,
+            content,
+            outcome,
+            reviewers,
+            rules,
+            ..
         } = event;
         action.state = state.or(action.state);
         action.expires_at = expires_at.map(|at| at.as_millisecond()).or(action.expires_at);
         action.outcome = outcome.or(action.outcome);
         match kind {
             AuditKind::Approved | AuditKind::Rejected if state.is_some() => {
-                action.reviewed_by = Some(actor.name);
+                let alone = reviewers.is_empty();
+                action.reviewed_by = Some(if alone { actor.name } else { reviewers.join(", ") });
             }
             AuditKind::Evaluated => {
                 let requested_by = actor.name;
-                action.evaluated = Some(Evaluated { requested_by, decision, digest, content });
+                action.evaluated =
+                    Some(Evaluated { requested_by, decision, digest, content, rules });
             }
             _ => {}
         }
@@ -262,7 +276,7 @@ impl Told {
             let rows: Vec<Row> = sql::query_as(
                 "SELECT id, state, decision, expires_at, digest, requested_by, reviewed_by, \
                  outcome, erased_at, server_id, tool, namespace, verb, resource, summary, \
-                 parameters, user_context, session_id, client, reason, matched, request \
+                 parameters, user_context, session_id, client, reason, matched, request, rules \
                  FROM actions WHERE id > $1 ORDER BY id LIMIT $2",
             )
             .bind(after)
@@ -325,6 +339,9 @@ impl Action {
             if evaluated.digest.is_some_and(|digest| row.digest != digest.to_string()) {
                 return Some("its digest");
             }
+            if row.rules.as_ref() != Some(&evaluated.rules) {
+                return Some("what its approval takes");
+            }
             if !row.is_erased && evaluated.content.is_some_and(|told| row.content != Some(told)) {
                 return Some("what was asked");
             }
@@ -353,6 +370,8 @@ struct Row {
     outcome: Option<String>,
     /// `None` where any of it cannot be read.
     content: Option<EntryHash>,
+    /// `None` where they cannot be read.
+    rules: Option<Vec<Rule>>,
 }
 
 impl<R: Columns> FromRow<'_, R> for Row {
@@ -368,6 +387,7 @@ impl<R: Columns> FromRow<'_, R> for Row {
             reviewed_by: row.read("reviewed_by")?,
             outcome: row.read("outcome")?,
             content: content(row),
+            rules: row.read("rules").ok().and_then(|text| serde_json::from_str(text).ok()),
         })
     }
 }

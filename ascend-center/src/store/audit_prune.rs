@@ -73,7 +73,7 @@ async fn prune(
     }
     let actions = sql::query(
         "UPDATE actions SET erased_at = $1, resource = '', reason = '', summary = NULL, parameters = '{}', \
-         user_context = '{}', request = '', comments = NULL, outcome = NULL \
+         user_context = '{}', request = '', comments = NULL, votes = '[]', outcome = NULL \
          WHERE erased_at IS NULL AND created_at < $2 \
          AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1)",
     )
@@ -82,6 +82,15 @@ async fn prune(
     .execute(&mut transaction.connection)
     .await?
     .rows_affected();
+    // A grant that was given with an approval names the same resource.
+    sql::query(
+        "UPDATE grants SET resource = '', condition = NULL, comment = NULL WHERE created_at < $1 \
+         AND (expires_at <= $2 OR used >= calls OR revoked_at IS NOT NULL)",
+    )
+    .bind(before.as_millisecond())
+    .bind(transaction.now)
+    .execute(&mut transaction.connection)
+    .await?;
     // What policies saw and said of them can quote the arguments too.
     for statement in [
         "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",

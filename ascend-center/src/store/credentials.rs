@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::{Store, StoreError, identity_event::IdentityEvent, moment, now, sql, word};
+use super::{Keys, Store, StoreError, identity_event::IdentityEvent, moment, now, sql, word};
 use crate::{
     audit::Actor,
     identity::{Local, Role},
@@ -31,6 +31,7 @@ impl Store {
         name: String,
         hash: String,
     ) -> Result<(), StoreError> {
+        let keys = self.keys;
         self.write(move |transaction| {
             Box::pin(async move {
                 let role = local.as_str();
@@ -45,6 +46,14 @@ impl Store {
                 .await?;
                 if known {
                     return Ok(());
+                }
+                let others: bool =
+                    sql::query_scalar("SELECT EXISTS (SELECT 1 FROM credentials WHERE role = $1)")
+                        .bind(role)
+                        .fetch_one(&mut transaction.connection)
+                        .await?;
+                if others && keys != Keys::Replace {
+                    return Err(StoreError::OtherKeys(local.file()));
                 }
                 sql::query("DELETE FROM credentials WHERE role = $1")
                     .bind(role)

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Asked, Recent},
+    quorum::Rule,
     record::{Matched, Record, json, json_word, risk_score, time},
     submission::Submission,
 };
@@ -80,7 +81,9 @@ pub struct ShadowDecision {
     pub reason: String,
     /// The policies that matched.
     pub matched: Vec<Matched>,
-    /// Whether the decision or the risk is another than was decided.
+    /// What its approval would take, where a person must decide.
+    pub rules: Vec<Rule>,
+    /// Whether the decision, the risk or the rules are others than was decided.
     pub differs: bool,
 }
 
@@ -93,6 +96,7 @@ impl<R: Columns> FromRow<'_, R> for ShadowDecision {
             risk_score: risk_score(row)?,
             reason: row.read("reason")?,
             matched: json(row, "matched")?,
+            rules: json(row, "rules")?,
             differs: row.flag("differs")?,
         })
     }
@@ -139,7 +143,7 @@ impl Store {
             Box::pin(async move {
                 sql::query(
                     "INSERT INTO shadow_decisions (action_id, at, decision, risk_score, \
-                     reason, matched, differs) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                     reason, matched, differs, rules) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT DO NOTHING",
                 )
                 .bind(shadow.action_id)
@@ -149,6 +153,7 @@ impl Store {
                 .bind(&shadow.reason)
                 .bind(serde_json::to_string(&shadow.matched)?)
                 .bind(shadow.differs)
+                .bind(serde_json::to_string(&shadow.rules)?)
                 .execute(&mut transaction.connection)
                 .await?;
                 Ok(())

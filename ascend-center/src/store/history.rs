@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     pub(crate) by: String,
     pub(crate) detail: Option<String>,
+    /// The standing grant that it concerns.
+    pub(crate) grant: Option<i64>,
 }
 
 /// The action that something happened to.
@@ -40,6 +42,7 @@ struct Row {
     at: String,
     by: String,
     detail: Option<String>,
+    grant_id: Option<i64>,
 }
 
 impl TryFrom<Row> for Entry {
@@ -58,6 +61,7 @@ impl TryFrom<Row> for Entry {
             at: word(&row.at)?,
             by: row.by,
             detail: row.detail,
+            grant: row.grant_id,
         })
     }
 }
@@ -71,7 +75,8 @@ macro_rules! entries {
              resource, CASE WHEN entry ->> 'kind' = 'evaluated' THEN entry ->> 'state' \
              ELSE entry ->> 'kind' END AS kind, entry ->> 'at' AS at, \
              entry -> 'actor' ->> 'name' AS by, coalesce(entry ->> 'comment', \
-             entry ->> 'reason', entry ->> 'detail', entry ->> 'subject') AS detail \
+             entry ->> 'reason', entry ->> 'detail', entry ->> 'subject') AS detail, \
+             CAST(entry ->> 'grant' AS BIGINT) AS grant_id \
              FROM audit LEFT JOIN actions ON actions.id = audit.action ",
             $condition
         )

@@ -15,6 +15,8 @@ pub(super) enum IdentityEvent {
     RoleChanged,
     UserDisabled,
     UserEnabled,
+    GroupJoined,
+    GroupLeft,
     PasswordChanged,
     TokenCreated,
     TokenRevoked,
@@ -40,6 +42,8 @@ impl IdentityEvent {
             Self::RoleChanged => (AuditKind::UserChanged, Some("role")),
             Self::UserDisabled => (AuditKind::UserChanged, Some("disabled")),
             Self::UserEnabled => (AuditKind::UserChanged, Some("enabled")),
+            Self::GroupJoined => (AuditKind::UserChanged, Some("group joined")),
+            Self::GroupLeft => (AuditKind::UserChanged, Some("group left")),
             Self::PasswordChanged => (AuditKind::UserChanged, Some("password")),
             #[cfg(feature = "http")]
             Self::LoggedIn => (AuditKind::LoggedIn, None),

@@ -12,6 +12,8 @@ mod audit_prune;
 mod condition;
 mod credentials;
 mod evaluations;
+mod grants;
+mod groups;
 #[cfg(feature = "http")]
 mod history;
 mod identity_event;
@@ -20,17 +22,20 @@ mod kill_switch;
 #[cfg(feature = "http")]
 mod mcp_servers;
 mod news;
+#[cfg(feature = "page")]
+mod page;
 #[cfg(feature = "http")]
 mod sessions;
 mod sql;
 mod terms;
 mod usage;
 mod users;
+mod votes;
 #[cfg(feature = "http")]
 mod webhooks;
 mod writer;
 
-use std::{path::Path, str::FromStr, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
@@ -38,7 +43,7 @@ use tokio::runtime::Handle;
 
 pub use actions::DecideError;
 pub(crate) use actions::{
-    Decider, Judged, NewAction, PoliciesUsed, ReportError, SubmitError, Verdict,
+    Claimed, Decider, Judged, NewAction, Opened, PoliciesUsed, ReportError, SubmitError, Verdict,
 };
 #[cfg(feature = "http")]
 pub(crate) use activity::Wanted;
@@ -53,6 +58,8 @@ pub(crate) use condition::Levels;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
+pub(crate) use grants::{Covers, Granted};
+pub use grants::{Grant, GrantError, GrantStanding, NewGrant};
 #[cfg(feature = "http")]
 pub(crate) use history::Entry;
 pub use kill_switch::{KillSwitch, SwitchError};
@@ -60,6 +67,8 @@ pub use kill_switch::{KillSwitch, SwitchError};
 pub(crate) use mcp_servers::{McpServer, ServerError};
 use news::News;
 pub(crate) use news::Waiter;
+#[cfg(feature = "page")]
+pub(crate) use page::{Past, Search, Waiting};
 pub(crate) use sql::Columns;
 use sql::{Database, Pool};
 pub(crate) use terms::Objection;
@@ -84,6 +93,13 @@ pub enum StoreError {
     /// A value could not be written as JSON.
     #[error("a value cannot be kept: {0}")]
     Value(Arc<serde_json::Error>),
+    /// The directory's keys are not those of the center that the database is of.
+    #[error(
+        "the database is of a center with another {0}: copy audit.key, approver.key and agent.key \
+         from the directory of one of its replicas, or have those of this directory take their \
+         place with `ascend-center serve --adopt-keys`"
+    )]
+    OtherKeys(&'static str),
     /// The row that says where the audit log ends is missing or damaged.
     #[error("the audit log's state is damaged; `ascend-center audit verify` says more")]
     AuditState,
@@ -93,6 +109,19 @@ pub enum StoreError {
     /// The center was closed.
     #[error("the center is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether the database cannot be reached at present; nothing was done then
+    /// that was answered.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) => sql::is_outage(error),
+            Self::NotWritten | Self::Closed => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -115,26 +144,52 @@ pub(crate) struct Store {
     database: Database,
     key: Arc<AuditKey>,
     metrics: Arc<Metrics>,
+    keys: Keys,
+}
+
+/// Where the database is.
+pub(crate) enum Storage {
+    /// A file, which exists.
+    File(PathBuf),
+    #[cfg(feature = "postgres")]
+    Server { url: String, adopts_keys: bool },
+}
+
+/// What other keys than those that the database knows mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// They take their place.
+    Replace,
+    /// It is the database of another center.
+    #[cfg(feature = "postgres")]
+    Match,
 }
 
 impl Store {
-    /// Opens the database at `path`, which exists, and brings its schema up to
-    /// date. One process at a time: SQLite's migrations take no lock.
+    /// Opens the database, and brings its schema up to date. One process at a
+    /// time of a directory: SQLite's migrations take no lock.
     pub(crate) async fn open(
-        path: &Path,
+        storage: Storage,
         durability: Durability,
         key: Arc<AuditKey>,
     ) -> Result<Self, StoreError> {
-        let database = Database::file(path, durability);
+        let (database, keys) = match storage {
+            Storage::File(path) => (Database::file(&path, durability), Keys::Replace),
+            #[cfg(feature = "postgres")]
+            Storage::Server { url, adopts_keys } => {
+                let keys = if adopts_keys { Keys::Replace } else { Keys::Match };
+                (Database::server(&url, durability)?, keys)
+            }
+        };
         let mut connection = database.connect().await?;
         connection.migrate().await.map_err(|error| StoreError::Migration(Arc::new(error)))?;
         let readers = database.readers().await?;
-        let news = Arc::new(News::new(database.clone(), Handle::current()));
+        let news = Arc::new(News::new(database.clone(), readers.clone(), Handle::current()));
         let metrics = Arc::new(Metrics::default());
         let log = Log::new(key.clone());
         let (news_of, counts) = (news.clone(), metrics.clone());
         let writer = Writer::start(connection, database.clone(), log, news_of, counts);
-        let store = Self { readers, writer, news, database, key, metrics };
+        let store = Self { readers, writer, news, database, key, metrics, keys };
         store.begin_audit().await?;
         Ok(store)
     }

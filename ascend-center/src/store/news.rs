@@ -1,5 +1,5 @@
 //! Who waits for which action, and how they hear of changes: at once from this
-//! process, within [`POLL`] from others.
+//! process, and from others when [`Watch`] says that they wrote.
 
 use std::{
     collections::HashMap,
@@ -10,17 +10,13 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{Notify, futures::OwnedNotified},
-    time::MissedTickBehavior,
 };
 
 use super::{
     StoreError,
-    sql::{self, Connection, Database},
+    sql::{self, Database, Pool, Watch},
 };
 
-/// How often the database is asked whether another process wrote, while
-/// anybody waits.
-const POLL: Duration = Duration::from_millis(25);
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -30,6 +26,7 @@ pub(super) const ANYTHING: i64 = 0;
 #[derive(Debug)]
 pub(super) struct News {
     database: Database,
+    readers: Pool,
     runtime: Handle,
     board: Mutex<Board>,
 }
@@ -68,8 +65,8 @@ impl Drop for Waiter {
 }
 
 impl News {
-    pub(super) fn new(database: Database, runtime: Handle) -> Self {
-        Self { database, runtime, board: Mutex::default() }
+    pub(super) fn new(database: Database, readers: Pool, runtime: Handle) -> Self {
+        Self { database, readers, runtime, board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -120,6 +117,9 @@ impl News {
 
 async fn poll(news: Arc<News>) {
     while let Err(error) = follow(&news).await {
+        if news.readers.is_closed() {
+            return;
+        }
         tracing::warn!(%error, "cannot see what other processes decide; trying again");
         tokio::time::sleep(RETRY).await;
         if !news.is_awaited() {
@@ -130,37 +130,26 @@ async fn poll(news: Arc<News>) {
 
 /// Returns once nobody waits.
 async fn follow(news: &News) -> Result<(), StoreError> {
-    let mut connection = news.database.connect_to_read().await?;
-    let mut version = data_version(&mut connection).await?;
+    let mut watch = Watch::start(&news.database, &news.readers).await?;
     let mut last: i64 = sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
-        .fetch_one(&mut connection)
+        .fetch_one(&news.readers)
         .await?;
     // Whoever looked before this moment could have missed something.
     news.tell([None]);
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while news.is_awaited() {
-        ticks.tick().await;
-        let seen = data_version(&mut connection).await?;
-        if seen == version {
+        if !watch.changed().await? {
             continue;
         }
-        version = seen;
         let events: Vec<(i64, Option<i64>)> =
             sql::query_as("SELECT seq, action FROM audit WHERE seq > $1 ORDER BY seq")
                 .bind(last)
-                .fetch_all(&mut connection)
+                .fetch_all(&news.readers)
                 .await?;
         if let Some((newest, _)) = events.last() {
             last = *newest;
         }
         news.tell(events.into_iter().map(|(_, action)| action));
     }
-    connection.close().await?;
+    watch.close().await?;
     Ok(())
-}
-
-/// Changes when another connection has written.
-async fn data_version(connection: &mut Connection) -> Result<i64, StoreError> {
-    Ok(sql::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
 }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
+#[cfg(feature = "oidc")]
+use super::groups;
 use super::{
     Store, StoreError, identity_event::IdentityEvent, moment, now, sql, word, writer::Transaction,
 };
@@ -81,7 +83,7 @@ impl Store {
     ) -> Result<Option<Session>, StoreError> {
         self.write(move |transaction| {
             Box::pin(async move {
-                let crate::identity::Vouched { subject, name, role } = vouched;
+                let crate::identity::Vouched { subject, name, role, groups } = vouched;
                 let known: Option<(String, String, Option<i64>)> =
                     sql::query_as("SELECT name, role, disabled_at FROM users WHERE subject = $1")
                         .bind(&subject)
@@ -99,6 +101,7 @@ impl Store {
                             let about = format!("{name}, {role}");
                             let event = IdentityEvent::RoleChanged;
                             transaction.record_identity(event, provider(), &about).await?;
+                            super::votes::recount_of(transaction, &name).await?;
                         }
                         name
                     }
@@ -129,6 +132,7 @@ impl Store {
                         name
                     }
                 };
+                groups::provided(transaction, &name, &groups, provider()).await?;
                 let person = Person { name: name.clone(), role, origin: Origin::Account };
                 insert(transaction, Some(name), person, hash, earlier, address).await.map(Some)
             })

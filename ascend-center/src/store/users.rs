@@ -1,7 +1,7 @@
 //! People and their tokens.
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, keys::confirm, moment, sql, word,
+    Store, StoreError, identity_event::IdentityEvent, keys::confirm, moment, sql, votes, word,
     writer::Transaction,
 };
 use crate::identity::{
@@ -77,9 +77,11 @@ impl Store {
         )
         .fetch_all(&self.readers)
         .await?;
+        let mut groups = self.groups().await?;
         rows.into_iter()
             .map(|(name, role, has_password, created_at, disabled_at)| {
                 Ok(User {
+                    groups: groups.remove(&name).unwrap_or_default(),
                     name,
                     role: word(&role)?,
                     has_password,
@@ -122,6 +124,7 @@ impl Store {
                     transaction
                         .record_identity(IdentityEvent::RoleChanged, by.actor(), &about)
                         .await?;
+                    votes::recount_of(transaction, &name).await?;
                     Ok(())
                 })
             },
@@ -160,6 +163,7 @@ impl Store {
                 let event =
                     if disabled { IdentityEvent::UserDisabled } else { IdentityEvent::UserEnabled };
                 transaction.record_identity(event, by.actor(), &name).await?;
+                votes::recount_of(transaction, &name).await?;
                 Ok(())
             })
         })

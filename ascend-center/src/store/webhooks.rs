@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use super::{
     Store, StoreError,
     actions::select,
+    grants::{self, Grant},
     history::{self, Entry},
     moment, sql,
 };
@@ -58,7 +59,8 @@ pub(crate) struct WebhookChange {
 #[derive(Debug)]
 pub(crate) struct Happened {
     pub(crate) entry: Entry,
-    pub(crate) action: Record,
+    pub(crate) action: Option<Record>,
+    pub(crate) grant: Option<Grant>,
 }
 
 /// A message that is due.
@@ -244,12 +246,18 @@ impl Store {
                 let entries = history::after(&mut *connection, seen, limit).await?;
                 let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(false) };
                 for entry in entries {
-                    let Some(action) = &entry.action else { continue };
-                    let action: Record = sql::query_as(select!("WHERE id = $1"))
-                        .bind(action.id)
-                        .fetch_one(&mut *connection)
+                    if entry.action.is_none() && entry.grant.is_none() {
+                        continue;
+                    }
+                    let action: Option<Record> = sql::query_as(select!("WHERE id = $1"))
+                        .bind(entry.action.as_ref().map(|action| action.id))
+                        .fetch_optional(&mut *connection)
                         .await?;
-                    let happened = Happened { entry, action };
+                    let grant = match entry.grant {
+                        Some(id) => grants::read(&mut *connection, id).await?,
+                        None => None,
+                    };
+                    let happened = Happened { entry, action, grant };
                     for webhook in &webhooks {
                         for (kind, body) in message(webhook, &happened) {
                             // Some webhooks have seen more than others.

@@ -10,7 +10,7 @@ use ascend_sdk::BoxFuture;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -35,6 +35,8 @@ pub(super) struct Transaction {
     /// When it began, in milliseconds since 1970, UTC.
     pub(super) now: i64,
     pub(super) log: Log,
+    /// Whether the connection is good for nothing any more.
+    is_lost: bool,
     /// The actions that have news; `None` stands for all.
     touched: Vec<Option<i64>>,
 }
@@ -43,6 +45,32 @@ impl Transaction {
     /// There is news of this action; `None` stands for all.
     pub(super) fn touch(&mut self, action: Option<i64>) {
         self.touched.push(action);
+    }
+
+    /// Begins, over a new connection where the old one is lost.
+    async fn begin(&mut self, database: &Database) -> Result<(), StoreError> {
+        if !self.is_lost
+            && let Err(error) = self.connection.begin().await.map_err(StoreError::from)
+        {
+            // Nothing was begun: it can have been lost since the last time.
+            self.recover(&error).await;
+            if !self.is_lost {
+                return Err(error);
+            }
+        }
+        if self.is_lost {
+            self.connection = database.connect().await?;
+            self.is_lost = false;
+            self.connection.begin().await?;
+        }
+        self.now = now();
+        self.log.begin();
+        Ok(())
+    }
+
+    /// Leaves a transaction that failed.
+    async fn recover(&mut self, error: &StoreError) {
+        self.is_lost = !self.connection.recover(error).await;
     }
 }
 
@@ -128,7 +156,8 @@ async fn write(
     news: Arc<News>,
     metrics: Arc<Metrics>,
 ) {
-    let mut transaction = Transaction { connection, now: now(), log, touched: Vec::new() };
+    let mut transaction =
+        Transaction { connection, now: now(), log, is_lost: false, touched: Vec::new() };
     let mut batch = Vec::new();
     // When what this process wrote must be signed.
     let mut sign_at: Option<Instant> = None;
@@ -145,7 +174,9 @@ async fn write(
         let sign = closed || sign_at.is_some_and(|at| at <= Instant::now());
         let mut delivered = Vec::with_capacity(batch.len());
         let (begun, size) = (Instant::now(), batch.len());
-        let committed = commit(&mut transaction, &mut batch, &mut delivered, sign).await;
+        let committing = commit(&mut transaction, &database, &mut batch, &mut delivered, sign);
+        let committed = timeout(database.patience(), committing).await;
+        let committed = committed.unwrap_or(Err(StoreError::NotWritten));
         match &committed {
             Ok(()) => {
                 metrics.committed(transaction.log.noted(), size, begun.elapsed());
@@ -155,7 +186,7 @@ async fn write(
                 tracing::error!(%error, "the center could not write");
                 transaction.touched.clear();
                 transaction.log.forget();
-                recover(&mut transaction, &database).await;
+                transaction.recover(error).await;
             }
         }
         for deliver in delivered {
@@ -175,20 +206,21 @@ async fn write(
             _ => sign_at,
         };
     }
-    if let Err(error) = transaction.connection.close().await {
+    if !transaction.is_lost
+        && let Err(error) = transaction.connection.close().await
+    {
         tracing::warn!(%error, "the center's database was not closed cleanly");
     }
 }
 
 async fn commit(
     transaction: &mut Transaction,
+    database: &Database,
     batch: &mut Vec<Work>,
     delivered: &mut Vec<Deliver>,
     sign: bool,
 ) -> Result<(), StoreError> {
-    transaction.connection.begin().await?;
-    transaction.now = now();
-    transaction.log.begin();
+    transaction.begin(database).await?;
     // Alone, it needs no place to go back to but the beginning: each statement
     // is a way to another thread and back.
     if batch.len() == 1
@@ -201,8 +233,7 @@ async fn commit(
             transaction.touched.clear();
             transaction.log.back_to(mark);
             transaction.connection.run("ROLLBACK").await?;
-            transaction.connection.begin().await?;
-            transaction.log.begin();
+            transaction.begin(database).await?;
         }
     }
     for work in batch.drain(..) {
@@ -219,18 +250,6 @@ async fn commit(
         transaction.connection.run("RELEASE work").await?;
     }
     transaction.seal(sign).await?;
-    transaction.connection.run("COMMIT").await?;
+    transaction.connection.commit(!transaction.touched.is_empty()).await?;
     Ok(())
-}
-
-/// Leaves the failed transaction; when that fails too, the connection is replaced.
-async fn recover(transaction: &mut Transaction, database: &Database) {
-    // Without a transaction under way this fails, which tells the same.
-    let _ = transaction.connection.run("ROLLBACK").await;
-    if transaction.connection.run("SELECT 1").await.is_err() {
-        match database.connect().await {
-            Ok(connection) => transaction.connection = connection,
-            Err(error) => tracing::error!(%error, "the center's database cannot be opened again"),
-        }
-    }
 }

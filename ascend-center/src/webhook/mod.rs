@@ -1,32 +1,39 @@
 //! Tells others of what happened: signed, at least once, tried again until it
 //! arrives or was tried too often.
 
+mod message;
 mod target;
 
 use std::{sync::Arc, time::Duration};
 
-use ascend_sdk::Decision;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use reqwest::{Client, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
 use sha2::Sha256;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Center, identity,
-    store::{Attempt, Due, Happened, StoreError, Webhook},
+    store::{Attempt, Due, StoreError, Webhook},
 };
+use message::message;
 pub(crate) use target::{Targets, Unfit};
 
 /// What webhooks can hear of. ASCEND's last one is never sent: this center
 /// gives no trust levels.
-pub(crate) const EVENTS: [&str; 5] = [
+pub(crate) const EVENTS: [&str; 12] = [
     "action.approved",
     "action.denied",
     "action.pending",
+    "action.voted",
+    "action.escalated",
+    "action.rejected",
+    "action.expired",
+    "grant.created",
+    "grant.used_up",
+    "grant.revoked",
     "policy.violation",
     "agent.trust_changed",
 ];
@@ -255,51 +262,4 @@ fn sign(secret: &SecretString, at: i64, body: &str) -> String {
         .expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
     hex::encode(mac.finalize().into_bytes())
-}
-
-/// What a webhook is to hear of something: the event's name, and the body.
-fn message(webhook: &Webhook, happened: &Happened) -> Vec<(&'static str, String)> {
-    let Happened { entry, action } = happened;
-    let waited = action.decision == Decision::RequireApproval && action.reviewed_by.is_none();
-    let kinds: &[&'static str] = match &*entry.kind {
-        "pending" => &["action.pending"],
-        "approved" => &["action.approved"],
-        "rejected" => &["action.denied"],
-        "expired" if waited => &["action.denied"],
-        "denied" => &["action.denied", "policy.violation"],
-        _ => &[],
-    };
-    let concerns = webhook.of_agent.as_ref().is_none_or(|agent| *agent == action.requested_by);
-    kinds
-        .iter()
-        .filter(|kind| concerns && webhook.events.iter().any(|event| event == *kind))
-        .map(|kind| {
-            let id = format!("evt_{}_{}_{kind}", entry.id, webhook.id);
-            let by = |wanted: &str| (entry.kind == wanted).then_some(&entry.by);
-            let body = json!({
-                "id": id,
-                "type": kind,
-                "event": kind,
-                "timestamp": entry.at,
-                "data": {
-                    "action_id": action.id,
-                    "agent_id": action.server_id,
-                    "action_type": format!("{}.{}", action.namespace, action.verb),
-                    "resource": action.resource,
-                    "status": entry.kind,
-                    "risk_score": action.risk_score,
-                    "risk_level": action.risk_level.as_str(),
-                    "reason": action.reason,
-                    "expires_at": action.expires_at,
-                    "approved_by": by("approved"),
-                    "rejected_by": by("rejected"),
-                    "comments": action.comments,
-                    "trace_id": action.traceparent.map(|parent| parent.trace_id()),
-                    "traceparent": action.traceparent,
-                },
-                "metadata": { "idempotency_key": id },
-            });
-            (*kind, body.to_string())
-        })
-        .collect()
 }

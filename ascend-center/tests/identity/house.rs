@@ -9,7 +9,7 @@ use std::{
 use ascend_center::{
     Approver, AuditEvent, AuditKind, AuditQuery, Center, NewKey, Role, ServeConfig,
 };
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::{Method, Response, StatusCode, header, redirect};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,7 +51,8 @@ impl House {
             let center = center.clone();
             async move { center.serve(listener, config, std::future::pending()).await.unwrap() }
         });
-        Self { directory, center, owner, url, http: reqwest::Client::new() }
+        let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
+        Self { directory, center, owner, url, http }
     }
 
     /// A key of an agent.

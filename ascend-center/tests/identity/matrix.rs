@@ -19,14 +19,16 @@ enum For {
     AnyAgentOr(Role),
     Person(Role),
     Session,
+    /// A session; whoever has none is led to the login.
+    Page(Role),
 }
 
-use For::{AnyAgent, AnyAgentOr, Anyone, OwnAgent, OwnAgentOr, Person, Session};
+use For::{AnyAgent, AnyAgentOr, Anyone, OwnAgent, OwnAgentOr, Page, Person, Session};
 use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 52] = [
+static ENDPOINTS: [Endpoint; 56] = [
     (Method::GET, "/health", Anyone),
     (Method::GET, "/metrics", Person(Viewer)),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
@@ -39,8 +41,12 @@ static ENDPOINTS: [Endpoint; 52] = [
     (Method::POST, "/api/v1/actions/{id}/confirm", OwnAgent),
     (Method::POST, "/api/agent-action/{id}/complete", OwnAgent),
     (Method::POST, "/api/agent-action/{id}/fail", OwnAgent),
+    (Method::DELETE, "/api/v1/actions/{id}/approve", Person(Approver)),
     (Method::POST, "/api/v1/actions/{id}/approve", Person(Approver)),
     (Method::POST, "/api/v1/actions/{id}/reject", Person(Approver)),
+    (Method::GET, "/api/v1/grants", Person(Viewer)),
+    (Method::POST, "/api/v1/grants", Person(Approver)),
+    (Method::DELETE, "/api/v1/grants/nowhere", Person(Approver)),
     (Method::GET, "/api/sdk/kill-switch/status", AnyAgentOr(Viewer)),
     (Method::POST, "/api/v1/kill-switch", Person(Approver)),
     (Method::DELETE, "/api/v1/kill-switch", Person(Admin)),
@@ -82,6 +88,36 @@ static ENDPOINTS: [Endpoint; 52] = [
     (Method::POST, "/api/v1/logout", Session),
 ];
 
+/// The page's, but for its stream, which does not end.
+#[cfg(feature = "page")]
+static PAGES: [Endpoint; 24] = [
+    (Method::GET, "/", Page(Viewer)),
+    (Method::GET, "/queue", Page(Viewer)),
+    (Method::GET, "/queue/cards/{id}", Page(Viewer)),
+    (Method::GET, "/actions/{id}", Page(Viewer)),
+    (Method::GET, "/actions/{id}/arguments", Page(Viewer)),
+    (Method::POST, "/actions/{id}/decide", Page(Approver)),
+    (Method::POST, "/actions/{id}/take-back", Page(Approver)),
+    (Method::GET, "/history", Page(Viewer)),
+    (Method::GET, "/grants", Page(Viewer)),
+    (Method::POST, "/grants/7/revoke", Page(Approver)),
+    (Method::GET, "/policies", Page(Viewer)),
+    (Method::GET, "/audit", Page(Viewer)),
+    (Method::POST, "/audit/verify", Page(Viewer)),
+    (Method::GET, "/switch", Page(Viewer)),
+    (Method::POST, "/switch/raise", Page(Approver)),
+    (Method::POST, "/switch/release", Page(Admin)),
+    (Method::GET, "/account", Page(Viewer)),
+    (Method::POST, "/account/password", Page(Viewer)),
+    (Method::POST, "/account/tokens", Page(Viewer)),
+    (Method::POST, "/account/tokens/7/revoke", Page(Viewer)),
+    (Method::GET, "/login", Anyone),
+    (Method::POST, "/login", Anyone),
+    (Method::GET, "/assets/nowhere", Anyone),
+    // The last: after it there is no session.
+    (Method::POST, "/logout", Page(Viewer)),
+];
+
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Caller {
@@ -113,6 +149,10 @@ impl Caller {
         };
         let by_role = |least: Role| if role >= Some(least) { None } else { Some(403) };
         match (self, endpoint) {
+            (
+                Self::Nobody | Self::DisabledSession | Self::ExpiredSession | Self::IdleSession,
+                Page(_),
+            ) => Some(303),
             // A cookie that is over is none.
             (
                 Self::Nobody | Self::DisabledSession | Self::ExpiredSession | Self::IdleSession,
@@ -139,6 +179,8 @@ impl Caller {
             (Self::OtherAgent | Self::LocalAgent, AnyAgent | AnyAgentOr(_)) => None,
             (Self::Agent | Self::OtherAgent | Self::LocalAgent, Person(_) | Session) => Some(403),
             (_, AnyAgent | OwnAgent) => Some(403),
+            (Self::Session(_), Page(least)) => by_role(least),
+            (_, Page(_)) => Some(403),
             (_, OwnAgentOr(least) | AnyAgentOr(least) | Person(least)) => by_role(least),
             (Self::Session(_), Session) => None,
             (_, Session) => Some(403),
@@ -242,7 +284,10 @@ const CALLERS: [Caller; 20] = [
 async fn every_endpoint_is_for_whom_it_is_for() {
     let mut reached = 0;
     // At a house of their own, so few that nobody is slowed down.
-    for endpoints in ENDPOINTS.chunks(25) {
+    let parts = ENDPOINTS.chunks(25);
+    #[cfg(feature = "page")]
+    let parts = parts.chain([&PAGES[..]]);
+    for endpoints in parts {
         let callers = CALLERS.map(|caller| tokio::spawn(everything_as(caller, endpoints)));
         for caller in callers {
             reached += caller.await.unwrap();
@@ -275,8 +320,10 @@ async fn everything_as(caller: Caller, endpoints: &'static [Endpoint]) -> u32 {
                 // Where nothing is to be found, or the body does not fit, it was
                 // the endpoint that said so.
                 let told = status.is_success()
+                    || status == 303
                     || matches!(status.as_u16(), 409 | 422)
-                    || (url.contains("/nowhere") || url == "/api/v1/tokens/7") && status == 404;
+                    || (url.contains("tokens/7") || url.contains("grants/7")) && status == 404
+                    || url.contains("/nowhere") && status == 404;
                 assert!(told, "{asked}");
             }
         }

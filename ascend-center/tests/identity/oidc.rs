@@ -16,7 +16,7 @@ use openidconnect::{
     JsonWebKeyId, PrivateSigningKey,
     core::{CoreEdDsaPrivateSigningKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
-use reqwest::{Response, StatusCode, Url, header, redirect::Policy};
+use reqwest::{Response, StatusCode, Url, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -133,9 +133,7 @@ impl Idp {
             .secret(SECRET.to_owned().into())
             .role("ops", Role::Approver)
             .role("staff", Role::Viewer);
-        let mut house = House::with(ServeConfig::new().oidc(config)).await;
-        house.http = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-        house
+        House::with(ServeConfig::new().oidc(config)).await
     }
 
     /// A login to its end; `change` has a hand in what the browser brings back.

@@ -3,6 +3,9 @@
 
 pub(crate) mod contract;
 pub(crate) mod face;
+pub(crate) mod guide;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod served;
 
 use std::{
@@ -16,7 +19,15 @@ use ascend_sdk::{Action, ActionId, Digest};
 use serde_json::{Value, json};
 
 pub(crate) async fn open(directory: &Path) -> Center {
-    Center::open(CenterConfig::new(directory).approver("alice")).await.unwrap()
+    Center::open(config(directory)).await.unwrap()
+}
+
+/// Over the database that the test chose.
+pub(crate) fn config(directory: &Path) -> CenterConfig {
+    let config = CenterConfig::new(directory).approver("alice");
+    #[cfg(feature = "postgres")]
+    let config = postgres::of(directory).into_iter().fold(config, CenterConfig::database);
+    config
 }
 
 pub(crate) fn digest(byte: u8) -> Digest {

@@ -15,8 +15,10 @@ pub use ascend::{Ascend, AscendBuilder, ConfigError, Delivery, Paths, Webhook, W
 /// Who decides whether an action may run.
 ///
 /// A [`Governor`](crate::Governor) calls, per action, in this order:
-/// [`evaluate`](Self::evaluate); [`await_review`](Self::await_review) when a
-/// person must decide; [`claim`](Self::claim) immediately before the body; and
+/// [`evaluate`](Self::evaluate), or
+/// [`evaluate_and_claim`](Self::evaluate_and_claim) where an allowed call is run at
+/// once; [`await_review`](Self::await_review) when a person must decide;
+/// [`claim`](Self::claim) immediately before the body, unless it was claimed; and
 /// [`report`](Self::report) in the end, exactly once for every action that was
 /// allowed or left pending. Where a caller cannot be kept that long, it calls
 /// [`promise`](Self::promise) instead, and leaves the action pending.
@@ -30,6 +32,25 @@ pub trait Authority: Send + Sync + 'static {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>>;
+
+    /// As [`evaluate`](Self::evaluate), for a caller that runs an allowed call at
+    /// once: an authority that can claims the decision in the same step, as
+    /// [`claim`](Self::claim) would, and answers with that claim. `None` leaves it
+    /// to be claimed. Only a decision that let the call pass without a person is
+    /// claimed so, and asked again for the same action, it is the same claim.
+    ///
+    /// The default claims nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`evaluate`](Self::evaluate).
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
+        let evaluation = self.evaluate(action);
+        Box::pin(async { Ok((evaluation.await?, None)) })
+    }
 
     /// Waits for a person to decide on the pending action `id`. The caller
     /// bounds the wait by dropping the future, and then reports
@@ -145,6 +166,13 @@ impl<A: Authority + ?Sized> Authority for Arc<A> {
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
         (**self).evaluate(action)
+    }
+
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
+        (**self).evaluate_and_claim(action)
     }
 
     fn await_review<'a>(

@@ -25,6 +25,8 @@ enum Opened {
         open: Arc<Open>,
         /// Whether an identical call opened it.
         is_joined: bool,
+        /// Where it was claimed with the evaluation.
+        claim: Option<Claim>,
     },
     /// The authority gave no answer, and the call may run without.
     Unanswered(Allowed),
@@ -38,7 +40,20 @@ impl Governor {
     /// # Errors
     ///
     /// When the action may not run.
-    pub async fn authorize(&self, action: Action, context: &CallContext) -> Result<Grant, Refusal> {
+    pub fn authorize<'a>(
+        &'a self,
+        action: Action,
+        context: &'a CallContext,
+    ) -> impl Future<Output = Result<Grant, Refusal>> + Send + 'a {
+        // What is large is put on the heap, and let go before the wait.
+        self.authorize_boxed(Box::new(action), context)
+    }
+
+    async fn authorize_boxed(
+        &self,
+        action: Box<Action>,
+        context: &CallContext,
+    ) -> Result<Grant, Refusal> {
         let watch = Watch::of(&action);
         match self.grant(action, context, &watch).await {
             Ok(granted) => Ok(Grant::new(self.clone(), granted, watch.granted())),
@@ -51,7 +66,7 @@ impl Governor {
 
     async fn grant(
         &self,
-        mut action: Action,
+        mut action: Box<Action>,
         context: &CallContext,
         watch: &Watch,
     ) -> Result<Allowed, Refusal> {
@@ -73,10 +88,10 @@ impl Governor {
         let opened = tokio::select! {
             biased;
             () = &mut gone => return Err(Refusal::new(RefusalKind::Cancelled)),
-            opened = self.open(action, context, watch) => opened?,
+            opened = Box::pin(self.open(action, context, watch)) => opened?,
         };
-        let (open, is_joined) = match opened {
-            Opened::Action { open, is_joined } => (open, is_joined),
+        let (open, is_joined, claim) = match opened {
+            Opened::Action { open, is_joined, claim } => (open, is_joined, claim),
             Opened::Unanswered(allowed) => return Ok(allowed),
         };
         let Open { id, evaluation, .. } = &*open;
@@ -95,7 +110,7 @@ impl Governor {
         let approval = if evaluation.decision == Decision::RequireApproval {
             let wait = watch.waits(id);
             let review = self.review(&open, is_joined, card, context, &mut pending);
-            let review = review.instrument(wait.span()).await;
+            let review = Box::pin(review.instrument(wait.span())).await;
             wait.ended(&review);
             review?
         } else {
@@ -106,17 +121,24 @@ impl Governor {
             return Err(open.refusal(RefusalKind::ApprovalMissing));
         }
 
-        let claiming = watch.claims(id);
-        let claim = inner.authority.claim(id, &open.digest).instrument(claiming.clone());
-        let claim = tokio::select! {
-            biased;
-            () = &mut gone => {
-                pending.reason = "the call was cancelled";
-                return Err(open.refusal(RefusalKind::Cancelled));
+        // Only a decision that allows can have been claimed with its evaluation.
+        let claim = match claim.filter(|_| evaluation.decision == Decision::Allow) {
+            Some(claim) => Ok(claim),
+            None => {
+                let claiming = watch.claims(id);
+                let claim = inner.authority.claim(id, &open.digest).instrument(claiming.clone());
+                let claim = tokio::select! {
+                    biased;
+                    () = &mut gone => {
+                        pending.reason = "the call was cancelled";
+                        return Err(open.refusal(RefusalKind::Cancelled));
+                    }
+                    claim = claim => claim,
+                };
+                watch.claimed(&claiming, &claim);
+                claim
             }
-            claim = claim => claim,
         };
-        watch.claimed(&claiming, &claim);
         match claim {
             Ok(Claim::Granted) => {}
             Ok(Claim::Refused(rejection)) => {
@@ -146,7 +168,7 @@ impl Governor {
     /// Joins the action that an identical call waits for, or has this one evaluated.
     async fn open(
         &self,
-        mut action: Action,
+        mut action: Box<Action>,
         context: &CallContext,
         watch: &Watch,
     ) -> Result<Opened, Refusal> {
@@ -165,7 +187,7 @@ impl Governor {
             }
             tracing::info!(%tool, action_id = %open.id, "joined an action that waits");
             watch.joined(&open.id, open.trace.as_ref());
-            return Ok(Opened::Action { open, is_joined: true });
+            return Ok(Opened::Action { open, is_joined: true, claim: None });
         }
         if let Some(id) = resumed.filter(|id| self.used().contains(id)) {
             return Err(self.over(id));
@@ -176,15 +198,16 @@ impl Governor {
         let digest = action.digest;
         let what = action.summary.clone().unwrap_or_else(|| tool.clone());
         let timeout = action.approval_timeout;
+        let runs_at_once = !require_human_approval && resumed.is_none();
         let evaluating = watch.evaluates(&action);
         if let Some(trace) = observe::context_of(&evaluating) {
             action.trace = Some(trace);
         }
         let trace = action.trace.clone();
-        let evaluation = Evaluating::start(self, action, &evaluating).await;
-        watch.evaluated(&evaluating, &evaluation);
-        let evaluation = match evaluation {
-            Ok(evaluation) => evaluation,
+        let evaluation = Evaluating::start(self, action, runs_at_once, &evaluating).await;
+        watch.evaluated(&evaluating, evaluation.as_ref().map(|(evaluation, _)| evaluation));
+        let (evaluation, claim) = match evaluation {
+            Ok(evaluated) => evaluated,
             Err(error) => {
                 // What was left waiting for a person never runs without one.
                 let require_human_approval = require_human_approval || resumed.is_some();
@@ -203,6 +226,7 @@ impl Governor {
             return Err(self.over(id));
         }
         let waits = evaluation.decision == Decision::RequireApproval;
+        let claim = claim.filter(|_| evaluation.decision == Decision::Allow);
         let id = evaluation.action_id.clone();
         let open = inner.room.enter(Open {
             id: id.clone(),
@@ -220,7 +244,7 @@ impl Governor {
             let reason = format!("an identical call waits for action {}", open.id);
             self.report(id, Outcome::Withdrawn { reason });
         }
-        Ok(Opened::Action { open, is_joined })
+        Ok(Opened::Action { open, is_joined, claim })
     }
 
     /// The answer to a call that continues an action which is over.

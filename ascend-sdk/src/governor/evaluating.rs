@@ -9,7 +9,7 @@ use std::{
 use tracing::{Instrument as _, Span};
 
 use super::Governor;
-use crate::{Action, AuthorityError, BoxFuture, Decision, Evaluation, Outcome};
+use crate::{Action, AuthorityError, BoxFuture, Claim, Decision, Evaluation, Outcome};
 
 /// How many reports and evaluations that nobody waits for may be under way
 /// before evaluations of callers that leave are dropped. Each holds its
@@ -20,20 +20,35 @@ const UNATTENDED_LIMIT: usize = 16_384;
 /// action which the authority opened meanwhile is not left pending.
 pub(super) struct Evaluating<'a> {
     governor: &'a Governor,
-    future: Option<BoxFuture<'static, Result<Evaluation, AuthorityError>>>,
+    future: Option<BoxFuture<'static, Evaluated>>,
 }
 
+/// An evaluation, and its claim, where it was claimed at once.
+type Evaluated = Result<(Evaluation, Option<Claim>), AuthorityError>;
+
 impl<'a> Evaluating<'a> {
-    pub(super) fn start(governor: &'a Governor, action: Action, span: &Span) -> Self {
+    /// `runs_at_once` tells that a decision which allows the call may be claimed.
+    pub(super) fn start(
+        governor: &'a Governor,
+        action: Box<Action>,
+        runs_at_once: bool,
+        span: &Span,
+    ) -> Self {
         let authority = governor.0.authority.clone();
-        let future = async move { authority.evaluate(&action).await };
+        let future = async move {
+            if runs_at_once {
+                authority.evaluate_and_claim(&action).await
+            } else {
+                authority.evaluate(&action).await.map(|evaluation| (evaluation, None))
+            }
+        };
         let future = Box::pin(future.instrument(span.clone()));
         Self { governor, future: Some(future) }
     }
 }
 
 impl Future for Evaluating<'_> {
-    type Output = Result<Evaluation, AuthorityError>;
+    type Output = Evaluated;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Taken out, so that one which panics is not polled again by the drop.
@@ -60,7 +75,7 @@ impl Drop for Evaluating<'_> {
         let authority = self.governor.0.authority.clone();
         self.governor.0.reports.spawn_on(
             async move {
-                if let Ok(evaluation) = future.await
+                if let Ok((evaluation, _)) = future.await
                     && evaluation.decision != Decision::Deny
                 {
                     let outcome = Outcome::Withdrawn { reason: "the caller went away".to_owned() };

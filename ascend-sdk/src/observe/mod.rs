@@ -55,7 +55,7 @@ impl Watch {
         span
     }
 
-    pub(crate) fn evaluated(&self, span: &Span, answer: &Result<Evaluation, AuthorityError>) {
+    pub(crate) fn evaluated(&self, span: &Span, answer: Result<&Evaluation, &AuthorityError>) {
         match answer {
             Ok(evaluation) => {
                 text(span, "ascend.action.id", evaluation.action_id.as_str());

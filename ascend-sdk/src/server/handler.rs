@@ -55,7 +55,9 @@ impl Handler {
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
-            Entry::StatusTool => return Ok(self.approval_status(request, context).await.into()),
+            Entry::StatusTool => {
+                return Ok(Box::pin(self.approval_status(request, context)).await.into());
+            }
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
                 return Ok(refused(&Refusal::new(RefusalKind::Blocked)).into());
@@ -119,7 +121,7 @@ impl Handler {
             && tasks::may_answer(&context, is_legacy)
             && server.tasks.have_room(&server.limits)
         {
-            return Ok(match call.end_unless_promised(gone).await {
+            return Ok(match Box::pin(call.end_unless_promised(gone)).await {
                 Ok(ended) => self.result(ended, offer, is_legacy).into(),
                 Err((call, waiting)) => {
                     let (server, ended) = (self.server.clone(), self.ended.clone());
@@ -247,18 +249,21 @@ impl ServerHandler for Handler {
         Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
     }
 
-    async fn call_tool(
+    /// On the heap: the future of every request has room for this one.
+    fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
-        let session_id = || self.session_id(&context);
-        let served = Served::start(tool, &context, session_id);
-        let trace = served.trace();
-        let answer = self.call(request, context, trace).instrument(served.span()).await;
-        served.ended(&answer);
-        answer
+    ) -> impl Future<Output = Result<CallToolResponse, ErrorData>> + Send {
+        Box::pin(async move {
+            let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+            let session_id = || self.session_id(&context);
+            let served = Served::start(tool, &context, session_id);
+            let trace = served.trace();
+            let answer = self.call(request, context, trace).instrument(served.span()).await;
+            served.ended(&answer);
+            answer
+        })
     }
 
     async fn get_task(
@@ -321,5 +326,31 @@ impl ServerHandler for Handler {
                 None,
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, CallContext, Governor};
+
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of them wait at once.
+    #[test]
+    fn a_call_that_waits_is_small() {
+        type Asked<T> = (&'static Handler, T, RequestContext<RoleServer>);
+        let call = size(|(handler, request, context): Asked<_>| handler.call(request, context));
+        assert!(call <= 2_560, "{call} bytes");
+        let task = size(|(handler, request, context): Asked<_>| {
+            rmcp::Service::handle_request(handler, request, context)
+        });
+        assert!(task <= 3_584, "{task} bytes");
+        type Governed = (&'static Governor, Action, &'static CallContext);
+        let authorize =
+            size(|(governor, action, context): Governed| governor.authorize(action, context));
+        assert!(authorize <= 768, "{authorize} bytes");
     }
 }

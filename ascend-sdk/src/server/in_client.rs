@@ -157,10 +157,23 @@ impl<'a> Asking<'a> {
     /// call itself learns from the authority what came of it.
     pub(super) async fn run(
         self,
-        mut waiting: watch::Receiver<Option<Waiting>>,
+        waiting: watch::Receiver<Option<Waiting>>,
         wish: watch::Sender<Wish>,
         asks: &mut Option<InputRequests>,
     ) -> Infallible {
+        // Most calls ask nobody, and need no room for it while they wait.
+        if !matches!(self.way, Way::None) {
+            Box::pin(self.ask(waiting, wish, asks)).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn ask(
+        self,
+        mut waiting: watch::Receiver<Option<Waiting>>,
+        wish: watch::Sender<Wish>,
+        asks: &mut Option<InputRequests>,
+    ) {
         match &self.way {
             Way::None => {}
             Way::Answered(action, answers) => {
@@ -188,7 +201,6 @@ impl<'a> Asking<'a> {
                 }
             }
         }
-        std::future::pending().await
     }
 
     /// What is to be asked, once the call waits.

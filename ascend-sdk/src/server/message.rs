@@ -5,9 +5,11 @@
 //! answered.
 
 use rmcp::model::{
-    CallToolRequest, CancelledNotification, ClientNotification, ClientRequest, ClientResult,
-    ErrorCode, ErrorData, InitializeRequestParams, ProtocolVersion, RequestId,
+    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, CancelledNotification,
+    ClientNotification, ClientRequest, ClientResult, ErrorCode, ErrorData, InitializeRequestParams,
+    JsonRpcVersion2_0, ProtocolVersion, RequestId, RequestMetaObject,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::salvage::{IdScanner, is_id, repair_surrogates};
@@ -64,6 +66,11 @@ pub(crate) fn read(mut line: Vec<u8>) -> Option<Incoming> {
     if text.trim_ascii().is_empty() {
         return None;
     }
+    if let Ok(call) = serde_json::from_slice::<Call>(text)
+        && is_id(&call.id)
+    {
+        return Some(Incoming::Request(Box::new(call.into())));
+    }
     let parsed = serde_json::from_slice::<Value>(text).or_else(|error| {
         // A cut emoji is no reason to refuse a call: its arguments are read
         // with U+FFFD there, and those are evaluated, shown and run.
@@ -86,6 +93,40 @@ pub(crate) fn read(mut line: Vec<u8>) -> Option<Incoming> {
             complain(scanner.finish(), ErrorData::parse_error(unreadable(&error), None))
         }
     })
+}
+
+/// The usual message, a plain call, read without a detour: what has more in it,
+/// or something wrong, is read as any other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    #[expect(dead_code, reason = "only the one version is a call")]
+    jsonrpc: JsonRpcVersion2_0,
+    id: Value,
+    method: CallToolRequestMethod,
+    params: CallParams,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallParams {
+    name: String,
+    arguments: Option<Map<String, Value>>,
+    _meta: Option<RequestMetaObject>,
+}
+
+impl From<Call> for Request {
+    fn from(call: Call) -> Self {
+        let Call { id, method, params, .. } = call;
+        let CallParams { name, arguments, _meta } = params;
+        let mut request = CallToolRequest::new(CallToolRequestParams::new(name));
+        request.method = method;
+        if let Some(meta) = _meta {
+            request.extensions.insert(meta);
+        }
+        let request = ClientRequest::CallToolRequest(request);
+        Self { id, request, arguments: arguments.map(HiddenArguments) }
+    }
 }
 
 /// The complaint about a line that was too long to read.
@@ -296,6 +337,31 @@ mod tests {
         let ClientRequest::CallToolRequest(call) = request.request else { panic!("a call") };
         assert_eq!(call.params.name, "t");
         assert!(call.params.arguments.is_none());
+    }
+
+    /// What rmcp is given, and the arguments beside it.
+    fn call(line: &str) -> (Value, Value) {
+        let Incoming::Request(request) = of(line) else { panic!("a request: {line}") };
+        let arguments = request.arguments.map(|arguments| arguments.0);
+        (serde_json::to_value(&request.request).expect("JSON"), json!(arguments))
+    }
+
+    #[test]
+    fn a_plain_call_reads_as_any_other() {
+        for params in [
+            r#""name":"t""#,
+            r#""name":"t","arguments":null,"_meta":null"#,
+            r#""arguments":{"a":{"b":[1,"é"]},"a":2},"name":"t""#,
+            r#""name":"t","_meta":{"progressToken":7,"x":{}},"arguments":{}"#,
+        ] {
+            let line = |more: &str| {
+                format!(
+                    r#" {{"id":"a","jsonrpc":"2.0","method":"tools/call","params":{{{params}}}{more}}}"#
+                )
+            };
+            // A field that nobody knows is passed over, and takes the long way.
+            assert_eq!(call(&line("")), call(&line(r#","unknown":1"#)), "{params}");
+        }
     }
 
     #[test]

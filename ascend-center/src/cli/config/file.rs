@@ -27,6 +27,9 @@ const DIRECTORY: &str = "directory";
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) directory: Option<(PathBuf, usize)>,
+    /// The database, where it is not in the directory.
+    #[cfg(feature = "postgres")]
+    pub(super) database: Option<(String, usize)>,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -122,7 +125,13 @@ impl File {
             let offset = error.span().map_or(0, |span| span.start);
             FileError(vec![at(offset, error.message().trim())])
         })?;
-        let mut file = Self { path: path.to_owned(), directory: None, entries: Vec::new() };
+        let mut file = Self {
+            path: path.to_owned(),
+            directory: None,
+            #[cfg(feature = "postgres")]
+            database: None,
+            entries: Vec::new(),
+        };
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut mistakes = Vec::new();
         let mut settings: Vec<_> = table.into_inner().into_iter().collect();
@@ -141,6 +150,16 @@ impl File {
                          lies in the center's directory",
                     )),
                     other => mistakes.push(wrong(&name, Kind::Path, other, |message| {
+                        at(value.span().start, message)
+                    })),
+                }
+                continue;
+            }
+            #[cfg(feature = "postgres")]
+            if name == "database" {
+                match value.get_ref() {
+                    DeValue::String(url) => file.database = Some((url.to_string(), line)),
+                    other => mistakes.push(wrong(&name, Kind::Text, other, |message| {
                         at(value.span().start, message)
                     })),
                 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ascend_center::CenterConfig;
+use ascend_center::{Center, CenterConfig};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, parser::ValueSource};
 
 #[cfg(test)]
@@ -29,6 +29,8 @@ pub(crate) use settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Config {
     directory: Option<PathBuf>,
+    /// The database, where it is not in the directory.
+    database: Option<String>,
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
     pub(crate) settings: Settings,
@@ -120,11 +122,37 @@ impl Config {
             (file, _) => file,
         };
         let mut config = Self::resolve(command, flags, file.as_ref(), directory)?;
+        #[cfg(feature = "postgres")]
+        config.name_database(matches, &file);
         if let (Some((path, from)), Some(_)) = (config_file, &file) {
             let value = Some(path.display().to_string());
             config.told.insert(1, Told { name: "config".to_owned(), value, from });
         }
         Ok(config)
+    }
+
+    /// A flag or a variable names the database, or the file.
+    #[cfg(feature = "postgres")]
+    fn name_database(&mut self, matches: &ArgMatches, file: &Option<File>) {
+        let named = matches.get_one::<String>("database").cloned().map(|url| {
+            let by_variable = matches.value_source("database") == Some(ValueSource::EnvVariable);
+            let from = if by_variable {
+                From::Environment("ASCEND_CENTER_DATABASE".to_owned())
+            } else {
+                From::Flag("--database".to_owned())
+            };
+            (url, from)
+        });
+        let in_file = file.as_ref().and_then(|file| {
+            let (url, line) = file.database.clone()?;
+            Some((url, From::File(file.path.clone(), line)))
+        });
+        let (database, from) = named.or(in_file).unzip();
+        // A password can be in it.
+        let value = database.as_ref().map(|_| "(set)".to_owned());
+        let from = from.unwrap_or(From::Default);
+        self.told.insert(1, Told { name: "database".to_owned(), value, from });
+        self.database = database;
     }
 
     fn resolve(
@@ -178,7 +206,7 @@ impl Config {
         }
         let settings = Settings::from_arg_matches(&command.try_get_matches_from(all)?)?;
         let file = file.map(|file| file.path.clone());
-        Ok(Self { directory, file, settings, told })
+        Ok(Self { directory, database: None, file, settings, told })
     }
 
     /// An error that names every way in which the settings do not fit together.
@@ -195,6 +223,41 @@ impl Config {
     /// Whether nothing sets this setting.
     pub(crate) fn is_default(&self, name: &str) -> bool {
         self.told.iter().all(|told| told.name != name || told.from == From::Default)
+    }
+
+    /// The center, for what needs no policies.
+    pub(crate) fn store(&self) -> anyhow::Result<CenterConfig> {
+        let config = self.settings.store(self.directory()?);
+        #[cfg(feature = "postgres")]
+        let config = self.database.iter().cloned().fold(config, CenterConfig::database);
+        Ok(config)
+    }
+
+    /// The center, with the policies that it is to use.
+    pub(crate) fn center(&self) -> anyhow::Result<CenterConfig> {
+        Ok(self.settings.policies.clone().configure(self.store()?))
+    }
+
+    /// Whether a center is there.
+    pub(crate) fn is_there(&self) -> bool {
+        let sign = if self.database.is_some() { "audit.key" } else { "center.db" };
+        self.directory.as_ref().is_some_and(|directory| directory.join(sign).exists())
+    }
+
+    /// For all but `serve` and `init`, a new center would only hide that the
+    /// directory is wrong.
+    pub(crate) async fn existing(
+        &self,
+        configure: impl FnOnce(CenterConfig) -> CenterConfig,
+    ) -> anyhow::Result<Center> {
+        let directory = self.directory()?;
+        anyhow::ensure!(
+            self.is_there(),
+            "there is no center in {}; make one with `ascend-center init`, start a server that \
+             uses it, or name another with --directory",
+            directory.display()
+        );
+        Ok(Center::open(configure(self.store()?)).await?)
     }
 
     /// The center's directory.

@@ -60,6 +60,19 @@ pub(crate) struct Settings {
     /// created [default: the operating system's user]
     #[arg(long, env = "ASCEND_CENTER_APPROVER", value_name = "NAME")]
     pub(crate) approver: Option<String>,
+    /// Have the keys in the directory take the place of those that the database
+    /// knows; else a replica with other keys does not start
+    #[cfg(feature = "postgres")]
+    #[arg(
+        long,
+        env = "ASCEND_CENTER_ADOPT_KEYS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = false
+    )]
+    pub(crate) adopt_keys: bool,
     /// Remove what is older from the audit log once a day, and erase the
     /// arguments of actions that are over, such as 365d [default: never]
     #[arg(long, env = "ASCEND_CENTER_RETENTION", value_name = "TIME", value_parser = lifetime)]
@@ -128,17 +141,14 @@ pub(crate) enum Level {
 }
 
 impl Settings {
-    /// The center, with the policies that it is to use.
-    pub(crate) fn center(&self, directory: PathBuf) -> CenterConfig {
-        self.policies.clone().configure(self.store(directory))
-    }
-
     /// The center, for what needs no policies.
-    pub(crate) fn store(&self, directory: PathBuf) -> CenterConfig {
+    pub(super) fn store(&self, directory: PathBuf) -> CenterConfig {
         let config = CenterConfig::new(directory).durability(match self.durability {
             Level::Disk => Durability::Disk,
             Level::System => Durability::System,
         });
+        #[cfg(feature = "postgres")]
+        let config = config.adopt_keys(self.adopt_keys);
         match &self.approver {
             Some(name) => config.approver(name),
             None => config,

@@ -15,7 +15,7 @@ const NONE: u64 = 64 * 1024 * 1024;
 /// Whether there is a center in it.
 pub(super) fn directory(checks: &mut Checks, directory: &Path, config: &Config) -> bool {
     let shown = directory.display();
-    if !directory.join("center.db").exists() {
+    if !config.is_there() {
         checks.error(
             "directory",
             format!("there is no center in {shown}"),

@@ -99,7 +99,7 @@ pub(crate) async fn doctor(
     policies(&mut checks, config);
     let there = files::directory(&mut checks, &directory, config);
     if there {
-        match Center::open(config.settings.store(directory)).await {
+        match Center::open(config.store()?).await {
             Ok(center) => {
                 record::record(&mut checks, &center, arguments.full).await;
                 center.close().await;

@@ -2,9 +2,19 @@
 
 use ascend_center::PolicySet;
 
-use crate::{card::shown, say};
+use crate::{Here, card::shown, say};
 
-pub(super) fn check(set: &PolicySet) -> anyhow::Result<()> {
+/// Where there is a center, also by who is in its groups.
+pub(super) async fn check(set: &PolicySet, here: Here) -> anyhow::Result<()> {
+    if set.names_groups()
+        && let Ok(center) = here.existing(|config| config).await
+    {
+        let told = center.rules_of_without_people(set).await;
+        center.close().await;
+        for sentence in told? {
+            say(&format!("warning: {}", shown(&sentence)))?;
+        }
+    }
     let summary = set.summary();
     for warning in &summary.warnings {
         for line in warning.to_string().lines() {

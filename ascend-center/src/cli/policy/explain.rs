@@ -9,9 +9,10 @@ use ascend_center::{ActionExplanation, CallDescription, DecideError, PolicySet};
 
 use super::show;
 use crate::{
+    Here,
     card::{ascii_json, shown},
     config::Config,
-    existing, say,
+    say,
 };
 
 pub(super) async fn explain(
@@ -32,7 +33,7 @@ pub(super) async fn explain(
         }
         return Ok(());
     };
-    let center = existing(config).await?;
+    let center = config.existing(|config| config).await?;
     let explained = center.explain(id, set).await;
     center.close().await;
     let Some(explained) = explained? else { return Err(DecideError::Unknown(id).into()) };

@@ -103,6 +103,29 @@ impl Tools {
     }
 }
 
+/// The policies that a center uses, to check a grant by.
+#[derive(Args, Clone)]
+pub(crate) struct CheckedBy {
+    /// The policies in use, by which a condition is checked [default: the built-in ones]
+    #[arg(long, env = "ASCEND_CENTER_POLICIES", value_name = "FOLDER")]
+    policies: Option<PathBuf>,
+    #[command(flatten)]
+    tools: Tools,
+}
+
+impl CheckedBy {
+    pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
+        // Where it is misspelt, there is nothing to be made.
+        if let Some(folder) = self.policies.filter(|folder| folder.exists()) {
+            config = config.policies(folder);
+        }
+        match self.tools.tools {
+            Some(file) => config.tools_file(file),
+            None => config,
+        }
+    }
+}
+
 /// The policies that a center is to use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct InUse {
@@ -154,7 +177,9 @@ pub(crate) struct Otherwise(String);
 
 pub(crate) async fn run(command: PolicyCommand, config: &Config) -> anyhow::Result<()> {
     match command {
-        PolicyCommand::Check { path, tools } => check::check(&tools.read(path.as_deref())?),
+        PolicyCommand::Check { path, tools } => {
+            check::check(&tools.read(path.as_deref())?, here).await
+        }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
             let path = path.as_deref();
             test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)

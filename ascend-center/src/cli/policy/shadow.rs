@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::show;
-use crate::{card::ascii_json, config::Config, existing, say};
+use crate::{card::ascii_json, config::Config, say};
 
 pub(super) async fn shadow(config: &Config, last: u32, json: bool) -> anyhow::Result<()> {
-    let center = existing(config).await?;
+    let center = config.existing(|config| config).await?;
     let report = center.shadow_report(last).await;
     center.close().await;
     let report = report?;
@@ -31,6 +31,7 @@ pub(super) async fn shadow(config: &Config, last: u32, json: bool) -> anyhow::Re
             decision: shadow.decision,
             risk_score: shadow.risk_score,
             reason: &shadow.reason,
+            rules: &shadow.rules,
         };
         show::difference(&mut out, record, "shadow", said)?;
     }

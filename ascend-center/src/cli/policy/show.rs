@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ascend_center::{Effect, Explanation, Finding, Held, Part, Record};
+use ascend_center::{Effect, Explanation, Finding, Held, Part, Record, Rule};
 
 use ascend_sdk::Decision;
 
@@ -55,6 +55,14 @@ pub(super) fn explanation(out: &mut impl Write, found: &Explanation, all: bool) 
     for line in passes(found) {
         writeln!(out, "{line}")?;
     }
+    if !is_plain(&found.rules) {
+        writeln!(out)?;
+        writeln!(out, "Approval: all of")?;
+        for rule in &found.rules {
+            let policies = rule.policies.join(", ");
+            writeln!(out, "  {}", shown(&format!("{rule} (policy `{policies}`)")))?;
+        }
+    }
     writeln!(out)?;
     writeln!(out, "Risk: the highest of")?;
     for source in &found.risks {
@@ -71,6 +79,11 @@ pub(super) fn explanation(out: &mut impl Write, found: &Explanation, all: bool) 
         writeln!(out, "  {left_out} more are not about this action; --all shows them")?;
     }
     Ok(())
+}
+
+/// Whether any one approver will do.
+fn is_plain(rules: &[Rule]) -> bool {
+    rules.iter().all(|rule| rule.to_string() == Rule::default().to_string())
 }
 
 fn passes(found: &Explanation) -> Vec<String> {
@@ -109,6 +122,7 @@ pub(super) struct Said<'a> {
     pub(super) decision: Decision,
     pub(super) risk_score: u8,
     pub(super) reason: &'a str,
+    pub(super) rules: &'a [Rule],
 }
 
 /// What was decided of an action, and what others say.
@@ -121,10 +135,18 @@ pub(super) fn difference(
     let Record { id, namespace, verb, resource, server_id, .. } = record;
     let call = format!("{namespace}.{verb} on {resource} by {server_id}");
     writeln!(out, "Action {id}, {}: {}", record.created_at, shown(&call))?;
-    let decided =
-        Said { decision: record.decision, risk_score: record.risk_score, reason: &record.reason };
-    for (who, Said { decision, risk_score, reason }) in [("was", decided), (other, said)] {
+    let decided = Said {
+        decision: record.decision,
+        risk_score: record.risk_score,
+        reason: &record.reason,
+        rules: &record.rules,
+    };
+    let plain = is_plain(decided.rules) && is_plain(said.rules);
+    for (who, Said { decision, risk_score, reason, rules }) in [("was", decided), (other, said)] {
         writeln!(out, "  {who:<8}  {decision}, risk {risk_score}: {}", shown(reason))?;
+        for rule in rules.iter().filter(|_| !plain) {
+            writeln!(out, "            approved by {}", shown(&rule.to_string()))?;
+        }
     }
     writeln!(out)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use ascend_center::{PolicySet, Simulation};
 
 use super::{Otherwise, show};
-use crate::{card::ascii_json, config::Config, existing, say};
+use crate::{card::ascii_json, config::Config, say};
 
 pub(super) async fn simulate(
     config: &Config,
@@ -13,7 +13,7 @@ pub(super) async fn simulate(
     last: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let center = existing(config).await?;
+    let center = config.existing(|config| config).await?;
     let simulation = center.simulate(set, last).await;
     center.close().await;
     let simulation = simulation?;
@@ -26,6 +26,7 @@ pub(super) async fn simulate(
                 decision: difference.decision,
                 risk_score: difference.risk_score,
                 reason: &difference.reason,
+                rules: &difference.rules,
             };
             show::difference(&mut out, &difference.record, "would be", now)?;
         }
@@ -41,14 +42,19 @@ pub(super) async fn simulate(
 
 fn summary(simulation: &Simulation) -> String {
     let (stricter, milder) = (simulation.stricter(), simulation.milder());
-    let at_another_risk = simulation.differences.len() - stricter - milder;
+    let otherwise = simulation.otherwise();
+    let at_another_risk = simulation.differences.len() - stricter - milder - otherwise;
+    let otherwise = match otherwise {
+        0 => String::new(),
+        count => format!(", {count} approved by others"),
+    };
     let left_out = match simulation.left_out {
         0 => String::new(),
         count => format!("; {count} that the kill switch had denied are left out"),
     };
     format!(
         "{} replayed: {stricter} would be decided more strictly, {milder} more mildly, \
-         {at_another_risk} alike at another risk{left_out}",
+         {at_another_risk} alike at another risk{otherwise}{left_out}",
         simulation.replayed
     )
 }

@@ -5,7 +5,7 @@ mod events;
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use ascend_center::Record;
+use ascend_center::{Grant, Progress, Record};
 use jiff::Timestamp;
 use reqwest::{
     Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url, redirect::Policy,
@@ -13,7 +13,10 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::desk::Raised;
+use crate::{
+    desk::{Approved, Raised},
+    grants::{Bounds, Terms},
+};
 pub(crate) use events::Events;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,16 +99,42 @@ impl Remote {
         Ok(Some(Raised { reason, at, by }))
     }
 
-    pub(crate) async fn decide(
+    pub(crate) async fn approve(
         &self,
         id: i64,
-        approve: bool,
+        comment: Option<String>,
+        also: Option<Bounds>,
+    ) -> Result<Approved, RemoteError> {
+        let path = format!("api/v1/actions/{id}/approve");
+        let body = json!({ "comment": comment, "also_for": also.as_ref().map(Bounds::to_json) });
+        approved(self.send(Method::POST, &path, Some(body)).await?)
+    }
+
+    pub(crate) async fn take_back(&self, id: i64) -> Result<Approved, RemoteError> {
+        approved(self.send(Method::DELETE, &format!("api/v1/actions/{id}/approve"), None).await?)
+    }
+
+    pub(crate) async fn reject(
+        &self,
+        id: i64,
         comment: Option<String>,
     ) -> Result<String, RemoteError> {
-        let verb = if approve { "approve" } else { "reject" };
-        let path = format!("api/v1/actions/{id}/{verb}");
+        let path = format!("api/v1/actions/{id}/reject");
         let body = json!({ "comment": comment });
         read(self.send(Method::POST, &path, Some(body)).await?["reviewed_by"].take())
+    }
+
+    pub(crate) async fn grants(&self) -> Result<Vec<Grant>, RemoteError> {
+        read(self.send(Method::GET, "api/v1/grants", None).await?["grants"].take())
+    }
+
+    pub(crate) async fn grant(&self, terms: &Terms) -> Result<Grant, RemoteError> {
+        read(self.send(Method::POST, "api/v1/grants", Some(terms.to_json())).await?)
+    }
+
+    pub(crate) async fn revoke_grant(&self, id: i64) -> Result<bool, RemoteError> {
+        let path = format!("api/v1/grants/{id}");
+        read(self.send(Method::DELETE, &path, None).await?["revoked"].take())
     }
 
     pub(crate) async fn kill(&self, reason: String) -> Result<(), RemoteError> {
@@ -170,6 +199,18 @@ impl RemoteError {
     fn unreachable(error: reqwest::Error) -> Self {
         Self::Unreachable(anyhow::Error::new(error))
     }
+}
+
+fn approved(mut answer: Value) -> Result<Approved, RemoteError> {
+    let is_approved = answer["state"] == "approved";
+    let by: Option<String> = read(answer["reviewed_by"].take())?;
+    let progress: Vec<Progress> = read(answer["approvals"].take())?;
+    let told: Vec<String> = progress.iter().map(ToString::to_string).collect();
+    let grant = match answer["grant"].take() {
+        Value::Null => None,
+        grant => Some(read(grant)?),
+    };
+    Ok(Approved { by: by.filter(|_| is_approved), approvals: told.join(", "), grant })
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, RemoteError> {

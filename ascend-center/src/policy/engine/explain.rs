@@ -15,6 +15,7 @@ use crate::{
         load::CheckedPolicy,
         problem::Place,
     },
+    quorum::Rule,
     record::{Effect, Matched},
 };
 
@@ -42,6 +43,8 @@ pub struct Explanation {
     pub raised_by_the_tool: bool,
     /// The risks of which the highest counts, the highest first.
     pub risks: Vec<RiskSource>,
+    /// What its approval takes, where a person must decide: all of these.
+    pub rules: Vec<Rule>,
     /// Each policy, in the order in which they are written.
     pub policies: Vec<Finding>,
 }
@@ -172,6 +175,7 @@ impl Engine {
             risk_level: verdict.risk_level,
             passes,
             risks,
+            rules: verdict.rules,
             policies,
         }
     }

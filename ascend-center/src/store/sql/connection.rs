@@ -9,7 +9,7 @@ use std::{
 
 use ascend_sdk::BoxFuture;
 #[cfg(feature = "postgres")]
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnectOptions, Postgres};
 use sqlx::{
     ConnectOptions, Connection as _, Executor, Transaction,
     pool::PoolConnection,
@@ -21,7 +21,7 @@ use sqlx::{
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::query_scalar;
-use crate::center::Durability;
+use crate::{center::Durability, store::StoreError};
 
 /// How long SQLite waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +67,12 @@ impl Database {
         )
     }
 
+    /// The server at this URL.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn server(url: &str, durability: Durability) -> Result<Self, sqlx::Error> {
+        Ok(Self::Postgres(Box::new(postgres::options(url)?), durability))
+    }
+
     /// A connection that can write.
     pub(in crate::store) async fn connect(&self) -> Result<Connection, sqlx::Error> {
         match self {
@@ -78,6 +84,15 @@ impl Database {
                 let connection = postgres::connect(options, *durability).await?;
                 Ok(Connection::Postgres(Held::Alone(Box::new(connection))))
             }
+        }
+    }
+
+    /// How long a transaction may take: a server can fall silent.
+    pub(in crate::store) fn patience(&self) -> Duration {
+        match self {
+            Self::Sqlite(_) => Duration::MAX,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(..) => postgres::PATIENCE,
         }
     }
 
@@ -183,6 +198,37 @@ impl Connection {
         .await
     }
 
+    /// Commits the transaction, and tells other processes when there `is_news`.
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "SQLite is asked"))]
+    pub(in crate::store) async fn commit(&mut self, is_news: bool) -> Result<(), sqlx::Error> {
+        self.run(match self {
+            Self::Sqlite(_) => "COMMIT",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) if is_news => postgres::TELL_AND_COMMIT,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => postgres::COMMIT,
+        })
+        .await
+    }
+
+    /// Leaves a transaction that failed; whether the connection is still good.
+    pub(in crate::store) async fn recover(&mut self, error: &StoreError) -> bool {
+        match self {
+            Self::Sqlite(_) => {
+                // Without a transaction under way this fails, which tells the same.
+                let _ = self.run("ROLLBACK").await;
+                self.run("SELECT 1").await.is_ok()
+            }
+            // But for what the server said, it was left in the middle of a sentence.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => {
+                let is_said =
+                    matches!(error, StoreError::Database(error) if !postgres::is_goodbye(error));
+                is_said && self.run("ROLLBACK").await.is_ok()
+            }
+        }
+    }
+
     /// Brings the schema up to date. Boxed, since the compiler cannot see that
     /// sqlx's own future is `Send`.
     pub(in crate::store) fn migrate(
@@ -246,7 +292,7 @@ impl Connection {
 }
 
 /// Connections that read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Pool {
     Sqlite(sqlx::Pool<Sqlite>),
     #[cfg(feature = "postgres")]
@@ -272,6 +318,14 @@ impl Pool {
                 Connection::Postgres(Held::Reading(pool.begin_with(begin).await?))
             }
         })
+    }
+
+    pub(in crate::store) fn is_closed(&self) -> bool {
+        match self {
+            Self::Sqlite(pool) => pool.is_closed(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(pool) => pool.is_closed(),
+        }
     }
 
     pub(in crate::store) async fn close(&self) {

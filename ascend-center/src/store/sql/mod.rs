@@ -6,6 +6,7 @@ mod connection;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod value;
+mod watch;
 
 use std::marker::PhantomData;
 
@@ -18,6 +19,7 @@ use sqlx::{
 
 pub(super) use connection::{Connection, Database, On, Pool};
 pub(crate) use value::Value;
+pub(super) use watch::Watch;
 
 /// What each database can decode from a column.
 #[cfg(feature = "postgres")]
@@ -121,6 +123,24 @@ impl<'r> Decode<'r, Postgres> for Raw {
         value: <Postgres as sqlx::Database>::ValueRef<'r>,
     ) -> Result<Self, sqlx::error::BoxDynError> {
         Decode::<Postgres>::decode(value).map(Self)
+    }
+}
+
+/// Whether the database cannot be reached at present.
+pub(super) fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // Of PostgreSQL: connection exceptions, insufficient resources, operator
+        // intervention, a lock that was not given. SQLite has short numbers.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.len() == 5
+                && ["08", "53", "57P", "55P03"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
     }
 }
 

@@ -5,17 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::{
     Method, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::{
     answer::Fields,
     breaker::{Breaker, Health},
-    config::{AscendBuilder, ConfigError, Timing, is_loopback},
+    carrier::{BODY_LIMIT, BodyError, Carrier, Message, Silence},
+    config::{AscendBuilder, ConfigError, Timing},
     problem::{self, Problem},
     signature,
     text::{ERROR_LIMIT, Quoter},
@@ -23,8 +24,6 @@ use super::{
 };
 use crate::{AuthorityError, TraceContext, observe::Asking};
 
-/// The most bytes of an answer that are read.
-const BODY_LIMIT: usize = 1 << 20;
 /// The longest that a `Retry-After` is obeyed: ASCEND's SDK's number.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is sent: nobody waits for it.
@@ -145,11 +144,20 @@ impl Trouble {
     }
 }
 
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+static SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
+static TIMESTAMP: HeaderName = HeaderName::from_static("x-request-timestamp");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 pub(super) struct Client {
-    http: reqwest::Client,
+    carrier: Carrier,
     base: String,
     origin: Url,
-    api_key: SecretString,
+    /// Those of every request, the API key among them.
+    headers: HeaderMap,
     signing_secret: Option<SecretString>,
     pub(super) timing: Timing,
     pub(super) quoter: Quoter,
@@ -159,35 +167,24 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: &AscendBuilder, base: &Url) -> Result<Self, ConfigError> {
         let timing = config.timing.clone();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("ascend-sdk/", env!("CARGO_PKG_VERSION"), " Rust"))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(timing.connect)
-            .https_only(base.scheme() == "https");
-        if is_loopback(base) {
-            // A proxy would read what is meant for this machine. Away from it
-            // there is TLS, and the environment's proxy only sees the host.
-            let local = [
-                (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-                (std::net::Ipv6Addr::LOCALHOST, 0).into(),
-            ];
-            builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
+        let carrier = Carrier::new(base, timing.connect)?;
+        let mut headers = carrier.headers(base);
+        let key = config.api_key.expose_secret();
+        // Some versions read the one, some the other (row 9).
+        for (name, value) in [(&AUTHORIZATION, format!("Bearer {key}")), (&API_KEY, key.to_owned())]
+        {
+            let mut value = HeaderValue::try_from(value).map_err(|_| ConfigError::Key)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
-        if base.scheme() == "http" {
-            // No TLS, no root certificates: there may be none, and they take time to read.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder.build().map_err(|error| ConfigError::Client(innermost(&error)))?;
         let secrets =
             std::iter::once(&config.api_key).chain(&config.signing_secret).cloned().collect();
         let (failures, pause) = timing.breaker;
         Ok(Self {
-            http,
             origin: base.clone(),
+            carrier,
             base: base.as_str().trim_end_matches('/').to_owned(),
-            api_key: config.api_key.clone(),
+            headers,
             signing_secret: config.signing_secret.clone(),
             timing,
             quoter: Quoter::new(secrets),
@@ -292,32 +289,31 @@ impl Client {
         asking: &Asking,
         deadline: Instant,
     ) -> Result<Answer, Trouble> {
-        let request = self.request(question, asking).map_err(Trouble::lasting)?;
-        let mut response = timeout_at(deadline, self.http.execute(request))
-            .await
-            .map_err(|_| {
-                Trouble::passing(AuthorityError::Unreachable("no answer in time".to_owned()))
-            })?
-            .map_err(|error| Trouble::passing(AuthorityError::Unreachable(self.unsent(&error))))?;
-
-        let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
-        let waited = response
-            .headers()
+        let message = self.message(question, asking).map_err(Trouble::lasting)?;
+        let reply = self.carrier.send(message, deadline).await.map_err(|silence| {
+            let text = match silence {
+                Silence::Late => "no answer in time".to_owned(),
+                Silence::Unsent(text) => self.quoter.quote(&text, ERROR_LIMIT),
+            };
+            Trouble::passing(AuthorityError::Unreachable(text))
+        })?;
+        let (status, body) = (reply.status, reply.body);
+        let retry_after = retry_after(&reply.headers);
+        let waited = reply
+            .headers
             .get(WAIT_HEADER)
             .and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
             .is_some_and(|seconds| seconds > 0);
-        let body = timeout_at(deadline, read_bounded(&mut response)).await;
 
         if status == 429 {
-            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            let body = body.unwrap_or_default();
             let retry_after = retry_after.or_else(|| retry_after_in(&body));
             let error = AuthorityError::RateLimited(retry_after);
             return Err(Trouble { retry_after, ..Trouble::passing(error) });
         }
         // 408: a server or gateway that did not get the request in time.
         if status >= 500 || status == 408 {
-            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            let body = body.unwrap_or_default();
             let value = serde_json::from_slice(&body).unwrap_or_default();
             let error = AuthorityError::Failed(problem::describe(status, &value, &self.quoter));
             return Err(Trouble { retry_after, ..Trouble::passing(error) });
@@ -326,14 +322,14 @@ impl Client {
         // which an open fail mode would pass over.
         let failed = |text: &str| Trouble::passing(AuthorityError::Failed(text.to_owned()));
         let body = match body {
-            Err(_) => return Err(failed("its answer did not end in time")),
-            Ok(Err(BodyError::Broken)) => return Err(failed("its answer broke off")),
-            Ok(Err(BodyError::TooLong)) => {
+            Err(BodyError::Late) => return Err(failed("its answer did not end in time")),
+            Err(BodyError::Broken) => return Err(failed("its answer broke off")),
+            Err(BodyError::TooLong) => {
                 return Err(Trouble::lasting(AuthorityError::Malformed(format!(
                     "it is longer than {BODY_LIMIT} bytes"
                 ))));
             }
-            Ok(Ok(body)) => body,
+            Ok(body) => body,
         };
         Ok(Answer { status, body, waited })
     }
@@ -356,28 +352,18 @@ impl Client {
         }
     }
 
-    fn request(
-        &self,
-        question: &Question,
-        asking: &Asking,
-    ) -> Result<reqwest::Request, AuthorityError> {
+    fn message(&self, question: &Question, asking: &Asking) -> Result<Message, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
         let mut url = Url::parse(&format!("{}{}", self.base, question.path))
             .map_err(|_| invalid("the path"))?;
-        url.set_query(question.query.as_deref());
-
-        let mut headers = HeaderMap::new();
-        let mut insert = |name: &'static str, value: String, sensitive: bool| {
-            let mut value = HeaderValue::try_from(value).map_err(|_| invalid(name))?;
-            value.set_sensitive(sensitive);
-            headers.insert(name, value);
-            Ok(())
+        if question.query.is_some() {
+            url.set_query(question.query.as_deref());
+        }
+        let value = |name: &HeaderName, value: String| {
+            HeaderValue::try_from(value).map_err(|_| invalid(name.as_str()))
         };
-        let key = self.api_key.expose_secret();
-        // Some versions read the one, some the other (row 9).
-        insert(AUTHORIZATION.as_str(), format!("Bearer {key}"), true)?;
-        insert("x-api-key", key.to_owned(), true)?;
-        insert("x-correlation-id", question.correlation.clone(), false)?;
+        let mut headers = self.headers.clone();
+        headers.insert(&CORRELATION, value(&CORRELATION, question.correlation.clone())?);
         let timestamp = wire::timestamp();
         if let Some(secret) = &self.signing_secret {
             // The bytes sent are what is signed, of every request, also of those
@@ -386,65 +372,26 @@ impl Client {
             // its way.
             let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", &question.body];
             let signature = signature::sign(secret, &parts);
-            insert("x-signature", format!("v1={signature}"), true)?;
+            let mut signature = value(&SIGNATURE, format!("v1={signature}"))?;
+            signature.set_sensitive(true);
+            headers.insert(&SIGNATURE, signature);
         }
-        insert("x-request-timestamp", timestamp, false)?;
+        headers.insert(&TIMESTAMP, value(&TIMESTAMP, timestamp)?);
         if let Some(key) = &question.idempotency_key {
-            insert("idempotency-key", key.clone(), false)?;
+            headers.insert(&IDEMPOTENCY_KEY, value(&IDEMPOTENCY_KEY, key.clone())?);
         }
         if let Some(trace) = asking.trace() {
-            insert("traceparent", trace.parent().to_string(), false)?;
+            headers.insert(&TRACEPARENT, value(&TRACEPARENT, trace.parent().to_string())?);
             if let Some(state) = trace.state() {
-                insert("tracestate", state.to_owned(), false)?;
+                headers.insert(&TRACESTATE, value(&TRACESTATE, state.to_owned())?);
             }
         }
         if question.method == Method::POST {
-            insert(CONTENT_TYPE.as_str(), "application/json".to_owned(), false)?;
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-
-        let mut request = reqwest::Request::new(question.method.clone(), url);
-        *request.headers_mut() = headers;
-        if question.method == Method::POST {
-            *request.body_mut() = Some(question.body.clone().into());
-        }
-        Ok(request)
+        let (method, body) = (question.method.clone(), question.body.clone());
+        Ok(Message { method, url, headers, body })
     }
-
-    /// Why a request got no answer at all.
-    fn unsent(&self, error: &reqwest::Error) -> String {
-        if error.is_timeout() {
-            return "no connection in time".to_owned();
-        }
-        self.quoter.quote(&innermost(error), ERROR_LIMIT)
-    }
-}
-
-/// The text of the error at the bottom, which is the telling one. The ones
-/// above it name the URL.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    let mut text = None;
-    while let Some(error) = source {
-        text = Some(error.to_string());
-        source = error.source();
-    }
-    text.unwrap_or_else(|| "the request failed".to_owned())
-}
-
-enum BodyError {
-    Broken,
-    TooLong,
-}
-
-async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, BodyError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| BodyError::Broken)? {
-        if body.len() + chunk.len() > BODY_LIMIT {
-            return Err(BodyError::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.into())
 }
 
 /// Seconds, or a date.

@@ -5,9 +5,11 @@
 
 mod answer;
 mod breaker;
+mod carrier;
 mod client;
 mod config;
 mod memory;
+mod near;
 mod problem;
 mod signature;
 mod standing;
@@ -110,8 +112,13 @@ impl Ascend {
         })
     }
 
-    async fn evaluate_action(&self, action: &Action) -> Result<Evaluation, AuthorityError> {
-        let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent))
+    async fn evaluate_action(
+        &self,
+        action: &Action,
+        runs_at_once: bool,
+    ) -> Result<(Evaluation, Option<Claim>), AuthorityError> {
+        let claims = runs_at_once && !self.checks_kill_switch;
+        let body = serde_json::to_vec(&EvaluateRequest::new(action, &self.agent, claims))
             .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
         let question = Question::post(
             "evaluate",
@@ -127,23 +134,30 @@ impl Ascend {
         if !answer.is_success() {
             return match self.core.client.problem(&answer) {
                 Problem::Governance { reason, correlation: named } => {
-                    Ok(denial(named.unwrap_or(correlation), reason, None))
+                    Ok((denial(named.unwrap_or(correlation), reason, None), None))
                 }
                 Problem::Error(error) => Err(error),
             };
         }
         let fields = self.core.client.fields(&answer)?;
-        let Evaluated { evaluation, claim, passed } =
+        let Evaluated { evaluation, claim, passed, claimed } =
             verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
         if evaluation.decision != Decision::Deny {
             let entry = Entry::new(action.digest, claim, passed)
                 .in_trace(action.trace.as_ref().map(TraceContext::parent));
             if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
-                return Ok(denial(evaluation.action_id, Some(reason), Some(kind)));
+                return Ok((denial(evaluation.action_id, Some(reason), Some(kind)), None));
             }
         }
-        Ok(evaluation)
+        // What nobody asked for counts for nothing.
+        let claim = (claims && claimed).then(|| {
+            match self.core.memory.claim(&evaluation.action_id, &action.digest) {
+                Ok(_) => Claim::Granted,
+                Err(kind) => Claim::Refused(rejection(kind, None)),
+            }
+        });
+        Ok((evaluation, claim))
     }
 
     async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
@@ -311,7 +325,14 @@ impl Authority for Ascend {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
-        Box::pin(self.evaluate_action(action))
+        Box::pin(async { Ok(self.evaluate_action(action, false).await?.0) })
+    }
+
+    fn evaluate_and_claim<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
+        Box::pin(self.evaluate_action(action, true))
     }
 
     fn await_review<'a>(

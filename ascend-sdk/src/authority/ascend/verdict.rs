@@ -155,6 +155,8 @@ pub(super) struct Evaluated {
     pub(super) claim: ClaimMode,
     /// Whether a word let it pass without a person.
     pub(super) passed: bool,
+    /// Whether the server claimed it for this very call.
+    pub(super) claimed: bool,
 }
 
 /// Reads the answer to an evaluation of the call with `digest`. A denial that
@@ -242,6 +244,10 @@ pub(super) fn evaluation(
         passed: spoken
             .iter()
             .any(|says| matches!(says, Says::Allow | Says::Approved | Says::AutoApproved)),
+        claimed: claim == ClaimMode::Server
+            && decision == Decision::Allow
+            && fields.field("claimed") == Some(&Value::Bool(true))
+            && fields.field("digest").is_some(),
     })
 }
 

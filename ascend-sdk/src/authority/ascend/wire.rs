@@ -49,6 +49,9 @@ pub(super) struct EvaluateRequest<'a> {
     digest: Digest,
     idempotency_key: &'a str,
     approval_timeout_seconds: u64,
+    /// An allowed call is run at once: its decision may be claimed with this.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    claim: bool,
 }
 
 #[derive(Serialize)]
@@ -57,7 +60,7 @@ struct RequestContext {
 }
 
 impl<'a> EvaluateRequest<'a> {
-    pub(super) fn new(action: &'a Action, agent: &'a Agent) -> Self {
+    pub(super) fn new(action: &'a Action, agent: &'a Agent, claim: bool) -> Self {
         let session = &action.session_context;
         let agent_id = agent.id.as_deref().unwrap_or(&action.server_id);
         let required = action.floor.require_human_approval;
@@ -92,6 +95,7 @@ impl<'a> EvaluateRequest<'a> {
             digest: action.digest,
             idempotency_key: &action.idempotency_key,
             approval_timeout_seconds: whole_seconds(action.approval_timeout),
+            claim,
         }
     }
 }

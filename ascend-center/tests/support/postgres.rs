@@ -1,0 +1,166 @@
+//! A private PostgreSQL server, gone with the process that started it.
+//!
+//! `ASCEND_TEST_DATABASE=postgres cargo test -p ascend-center` runs the tests of
+//! the center over it, but for those that look into SQLite's file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+pub(crate) struct Server {
+    programs: PathBuf,
+    directory: PathBuf,
+    /// The user that it runs as, where this process is root: it refuses to.
+    user: Option<&'static str>,
+    made: AtomicUsize,
+}
+
+/// Of tests alone, which name it.
+static ALL: LazyLock<bool> =
+    LazyLock::new(|| std::env::var("ASCEND_TEST_DATABASE").is_ok_and(|name| name == "postgres"));
+/// The databases of the centers in these directories.
+static CENTERS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+
+fn centers() -> MutexGuard<'static, BTreeMap<PathBuf, String>> {
+    CENTERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the center in this directory use a database of its own.
+pub(crate) fn choose(directory: &Path) {
+    SERVER.choose(directory);
+}
+
+/// Has the center in `other` be a replica of that in `first`.
+pub(crate) fn share(first: &Path, other: &Path) {
+    let url = of(first).unwrap();
+    centers().insert(other.to_owned(), url);
+}
+
+/// The database of the center in this directory; `None` where it is SQLite's.
+pub(crate) fn of(directory: &Path) -> Option<String> {
+    if *ALL && !centers().contains_key(directory) {
+        choose(directory);
+    }
+    centers().get(directory).cloned()
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Where a server is installed with all of its programs.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let of_debian = versions.map(|version| version.unwrap().path().join("bin"));
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    let is_whole = |programs: &PathBuf| {
+        ["initdb", "pg_ctl", "postgres", "createdb"].iter().all(|name| programs.join(name).exists())
+    };
+    of_debian
+        .chain(std::env::split_paths(&in_path))
+        .find(is_whole)
+        .expect("the tests need PostgreSQL 14 or newer (Debian: postgresql)")
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let is_root = output(Command::new("id").arg("-u")).trim() == "0";
+        let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
+        let user = is_root.then_some("postgres");
+        if let Some(user) = user {
+            output(Command::new("chown").arg(user).arg(&directory));
+        }
+        let server = Self { programs: programs(), directory, user, made: AtomicUsize::new(0) };
+        // It lives as long as this process holds its end of the pipe.
+        let mut guard = server.command("sh");
+        guard
+            .args(["-c", "trap '' INT TERM; read -r _; \"$1\" -D \"$2/data\" -m immediate stop; rm -rf \"$2\"", "sh"])
+            .arg(server.programs.join("pg_ctl"))
+            .arg(&server.directory);
+        let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        std::mem::forget(guard);
+        let data = server.directory.join("data");
+        output(
+            server
+                .program("initdb")
+                .args(["--username=center", "--auth=trust", "--no-sync", "--encoding=UTF8"])
+                .args(["--locale=C.UTF-8", "--pgdata"])
+                .arg(&data),
+        );
+        server.pg_ctl(&["start", "--options", &server.options()]);
+        server
+    }
+
+    /// Only a socket, and no wait for the disk: what is killed is processes.
+    fn options(&self) -> String {
+        let socket = self.directory.display();
+        format!(
+            "-c listen_addresses= -c unix_socket_directories={socket} -c fsync=off -c max_connections=300"
+        )
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = match self.user {
+            None => Command::new(program),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--regid", user, "--clear-groups"]).arg(program);
+                command
+            }
+        };
+        command.current_dir("/");
+        command
+    }
+
+    fn program(&self, name: &str) -> Command {
+        self.command(self.programs.join(name))
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) {
+        let log = self.directory.join("log");
+        let mut command = self.program("pg_ctl");
+        command
+            .arg("--pgdata")
+            .arg(self.directory.join("data"))
+            .arg("--wait")
+            .arg("--log")
+            .arg(log);
+        // The server would keep a pipe open.
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.status().unwrap();
+        let log = || std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        assert!(status.success(), "{command:?}: {}", log());
+    }
+
+    /// As after a crash of the server: nothing is finished, nobody is told.
+    pub(crate) fn restart(&self) {
+        self.pg_ctl(&["--mode", "immediate", "restart"]);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.pg_ctl(&["--mode", "immediate", "stop"]);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.pg_ctl(&["start", "--options", &self.options()]);
+    }
+
+    /// Has the center in this directory use a database of its own.
+    pub(crate) fn choose(&self, directory: &Path) {
+        let name = format!("center_{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let mut create = self.program("createdb");
+        output(create.arg("--host").arg(&self.directory).args(["--username=center", &name]));
+        let url = format!("postgres://center@localhost/{name}?host={}", self.directory.display());
+        centers().insert(directory.to_owned(), url);
+    }
+}
