@@ -210,7 +210,7 @@ async fn all_mistakes_are_told_before_anything_is_served() {
             Mistake::UnknownTool {
                 list: "allow_tools",
                 name: "lenght".to_owned(),
-                suggestion: Some("length"),
+                suggestion: Some("length".to_owned()),
             },
             Mistake::UnknownTool {
                 list: "block_tools",

@@ -1,5 +1,6 @@
 //! The center: policy, database and waiting, behind one handle.
 
+mod follow;
 #[cfg(feature = "http")]
 mod several;
 
@@ -7,7 +8,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ascend_sdk::{
@@ -18,6 +19,8 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::Span;
 
+pub use follow::Follow;
+
 #[cfg(feature = "http")]
 use crate::identity::Gate;
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     grants::GrantLimits,
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
+    metrics::Metrics,
     policy::{
         self, Engine, Origin, Policies, PolicyError, PolicyStatus, PolicySummary, Recent,
         ToolSchema,
@@ -34,8 +38,8 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        Claimed, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened, PoliciesUsed,
-        ReportError, Storage, Store, StoreError, SubmitError, SwitchError, Waiter,
+        Claimed, Condition, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened,
+        PoliciesUsed, ReportError, Storage, Store, StoreError, SubmitError, SwitchError, Waiter,
     },
     submission::Submission,
     trace,
@@ -334,7 +338,7 @@ impl Center {
         drop(lock);
 
         let store = Arc::new(store);
-        let policies = Arc::new(policies);
+        let policies = Arc::new(policies.counted(store.metrics().reloads()));
         let clock = Clock::start(&store);
         if policies.is_watched() {
             tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
@@ -418,8 +422,22 @@ impl Center {
         approver: &Approver,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let by = Decider::Person(approver.person().clone());
-        self.0.store.decide(id, Event::Reject, by, comment).await
+        self.decide(id, Event::Reject, Decider::Person(approver.person().clone()), comment).await
+    }
+
+    async fn decide(
+        &self,
+        id: i64,
+        event: Event,
+        by: Decider,
+        comment: Option<String>,
+    ) -> Result<Record, DecideError> {
+        let record = self.0.store.decide(id, event, by, comment).await?;
+        if let Some(at) = record.reviewed_at {
+            let waited = Duration::try_from(at.duration_since(record.created_at));
+            self.metrics().waited(waited.unwrap_or_default());
+        }
+        Ok(record)
     }
 
     /// The action as it stands now; `None` when there is none.
@@ -504,6 +522,15 @@ impl Center {
         self.0.shadow.as_ref().map(Shadow::status)
     }
 
+    /// How the database stands; reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub async fn condition(&self) -> Result<Condition, StoreError> {
+        self.0.store.condition().await
+    }
+
     /// Finishes what is being written and closes the database. Everything that
     /// was answered is durable without this too.
     pub async fn close(&self) {
@@ -512,6 +539,11 @@ impl Center {
             shadow.close().await;
         }
         self.0.store.close().await;
+    }
+
+    /// What this process counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.0.store.metrics()
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -562,8 +594,10 @@ impl Center {
             count: engine.len(),
             source: self.0.policies.source(),
         };
+        let begun = Instant::now();
         let covers = covers(engine.clone());
         let judged = judged(engine, &submission);
+        self.metrics().evaluated(begun.elapsed());
         let for_shadow = self.0.shadow.as_ref().map(|shadow| (shadow, submission.clone()));
         let asked = submission.traceparent;
         let new = NewAction { submission, judged, policies, claims, covers };
@@ -670,7 +704,7 @@ impl Center {
         let comment = format!("told by `{by}`, session {}", shown(session));
         let event = Event::Confirm(confirmation.answer);
         let by = Decider::Client(confirmation.reviewer());
-        self.0.store.decide(id, event, by, Some(comment)).await
+        self.decide(id, event, by, Some(comment)).await
     }
 
     pub(crate) async fn report_for(

@@ -13,6 +13,7 @@ mod grants;
 mod http;
 mod identity;
 mod life;
+mod metrics;
 mod policy;
 mod quorum;
 mod record;
@@ -31,7 +32,7 @@ pub use audit::{
     Broken, Checkpoint, EntryHash, Head, NotAHead, NotHex, Pruned, PublicKey, Signature,
     SignedHead, Tampering, VerifyAudit, verify_audit_file,
 };
-pub use center::{Center, CenterConfig, Changes, Durability, OpenError};
+pub use center::{Center, CenterConfig, Changes, Durability, Follow, OpenError};
 #[cfg(feature = "http")]
 pub use http::{InvalidProxyNetwork, ProxyNetwork, ServeConfig};
 #[cfg(feature = "oidc")]
@@ -50,7 +51,7 @@ pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};
 pub use replay::{ActionExplanation, Difference, Simulation};
 pub use store::{
-    AuditQuery, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
+    AuditQuery, Condition, DecideError, Grant, GrantError, GrantStanding, KillSwitch, NewGrant,
     ShadowDecision, ShadowReport, StoreError, SwitchError,
 };
 pub use time::{moment, span};

@@ -17,7 +17,9 @@ use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Decode, Either,
     Executor as _, Row as _, SqlSafeStr as _, SqliteConnection, Statement as _, TypeInfo as _,
     ValueRef as _,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow},
+    sqlite::{
+        Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    },
 };
 
 use crate::samples::Sample;
@@ -347,15 +349,15 @@ fn values(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
             }
             let kind = value.type_info().name().to_owned();
             let decoded = match kind.as_str() {
-                "INTEGER" => i64::decode(value).map(Value::from),
-                "REAL" => f64::decode(value).map(|real| {
+                "INTEGER" => <i64 as Decode<Sqlite>>::decode(value).map(Value::from),
+                "REAL" => <f64 as Decode<Sqlite>>::decode(value).map(|real| {
                     // JSON has no infinities.
                     serde_json::Number::from_f64(real)
                         .map_or_else(|| Value::from(real.to_string()), Value::Number)
                 }),
-                "TEXT" => <&[u8]>::decode(value)
+                "TEXT" => <&[u8] as Decode<Sqlite>>::decode(value)
                     .map(|bytes| Value::from(String::from_utf8_lossy(bytes).into_owned())),
-                _ => <&[u8]>::decode(value).map(|bytes| {
+                _ => <&[u8] as Decode<Sqlite>>::decode(value).map(|bytes| {
                     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                     Value::from(format!("x'{hex}'"))
                 }),

@@ -1,12 +1,12 @@
 //! Where an approver sits: at the center's directory, as its owner, or at
 //! another machine, with a personal token.
 
-use ascend_center::{ActionState, Center, Changes, Grant, Record};
+use ascend_center::{ActionState, AuditEntry, Center, Follow, Grant, Record};
 use jiff::Timestamp;
 
 use crate::{
     grants::{Bounds, Terms},
-    remote::Remote,
+    remote::{Events, Remote},
 };
 
 /// The most actions shown at once.
@@ -22,6 +22,21 @@ pub(crate) struct Raised {
     pub(crate) reason: String,
     pub(crate) at: Timestamp,
     pub(crate) by: String,
+}
+
+/// What happens, as it happens.
+pub(crate) enum Following<'a> {
+    Here(Box<Follow>),
+    There(Events<'a>),
+}
+
+impl Following<'_> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<AuditEntry> {
+        match self {
+            Self::Here(follow) => Ok(follow.next().await?),
+            Self::There(events) => Ok(events.next().await?),
+        }
+    }
 }
 
 /// What came of an approval.
@@ -57,12 +72,12 @@ impl Desk {
         }
     }
 
-    /// Tells of changes; elsewhere somebody has to look.
-    pub(crate) fn changes(&self) -> Option<Changes> {
-        match self {
-            Self::Here(center) => Some(center.changes()),
-            Self::There(_) => None,
-        }
+    /// What happens after entry `after` of the log, or from now on.
+    pub(crate) async fn follow(&self, after: Option<i64>) -> anyhow::Result<Following<'_>> {
+        Ok(match self {
+            Self::Here(center) => Following::Here(Box::new(center.follow(after).await?)),
+            Self::There(remote) => Following::There(remote.follow(after).await?),
+        })
     }
 
     pub(crate) async fn pending(&self) -> anyhow::Result<Vec<Record>> {

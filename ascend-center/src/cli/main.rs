@@ -7,15 +7,20 @@
 
 mod audit;
 mod card;
+mod config;
 mod desk;
+mod doctor;
 mod grants;
+mod init;
 mod keys;
+mod logging;
 mod pending;
 mod policy;
 mod remote;
 mod serve;
 mod table;
 mod users;
+mod watch;
 
 use std::{
     io::{self, Write},
@@ -23,37 +28,23 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
-use ascend_center::{AuditError, Center, CenterConfig, DecideError};
-#[cfg(feature = "opentelemetry")]
-use ascend_sdk::telemetry::Telemetry;
-use clap::{Parser, Subcommand};
+use ascend_center::{AuditError, CenterConfig, DecideError};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use config::{Config, Settings};
 use desk::Desk;
 use remote::{Remote, RemoteError};
-use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 /// The authorization center: who may do what, and who approved it
 #[derive(Parser)]
 #[command(name = "ascend-center", version, max_term_width = 100)]
 struct Arguments {
-    #[command(flatten)]
-    here: Here,
-
-    #[command(flatten)]
-    elsewhere: Elsewhere,
-
-    #[command(subcommand)]
-    command: Command,
-}
-
-/// Where the center is.
-#[derive(Debug, clap::Args)]
-struct Here {
     /// The center's directory [default: ascend-center in the user's data folder]
     #[arg(long, short = 'd', global = true, env = "ASCEND_CENTER_DIR")]
     directory: Option<PathBuf>,
+
+    /// The configuration file [default: ascend-center.toml in the center's directory]
+    #[arg(long, global = true, env = "ASCEND_CENTER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// The center's PostgreSQL database, as postgres://user@host/database, where it
     /// is not SQLite in the directory; a password is better in PGPASSWORD or the
@@ -67,37 +58,15 @@ struct Here {
         value_name = "URL"
     )]
     database: Option<String>,
+
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+
+    #[command(subcommand)]
+    command: Command,
 }
 
-impl Here {
-    fn config(self) -> anyhow::Result<CenterConfig> {
-        let directory = chosen(self.directory)?;
-        let config = CenterConfig::new(directory);
-        #[cfg(feature = "postgres")]
-        let config = self.database.into_iter().fold(config, CenterConfig::database);
-        Ok(config)
-    }
-
-    /// For all but `serve`, a new center would only hide that the directory is wrong.
-    async fn existing(
-        self,
-        configure: impl FnOnce(CenterConfig) -> CenterConfig,
-    ) -> anyhow::Result<Center> {
-        #[cfg(feature = "postgres")]
-        let sign = if self.database.is_some() { "audit.key" } else { "center.db" };
-        #[cfg(not(feature = "postgres"))]
-        let sign = "center.db";
-        let directory = chosen(self.directory.clone())?;
-        anyhow::ensure!(
-            directory.join(sign).exists(),
-            "there is no center in {}; start a server that uses it, or name another with --directory",
-            directory.display()
-        );
-        Ok(Center::open(configure(self.config()?)).await?)
-    }
-}
-
-/// For pending, approve, reject, kill and release.
+/// For watch, pending, approve, reject, kill and release.
 #[derive(clap::Args)]
 struct Elsewhere {
     /// A center elsewhere, instead of a directory here
@@ -114,7 +83,24 @@ struct Elsewhere {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the center over HTTP, with ASCEND's API
-    Serve(Box<serve::ServeArguments>),
+    Serve(Box<Settings>),
+    /// Make a center ready: its directory, keys, policies, first account and configuration
+    ///
+    /// What is there already is left as it is, and said.
+    Init(init::InitArguments),
+    /// Look a center over: what is set and by what, and whether all is well
+    ///
+    /// Takes the flags of `serve` too. Exits with 1 when something is wrong.
+    Doctor(Box<doctor::DoctorArguments>),
+    /// Show everything that happens, as it happens: a line each
+    Watch {
+        /// Begin after this entry of the audit log [default: with what is new]
+        #[arg(long, value_name = "N")]
+        after: Option<i64>,
+        /// As JSON: an entry of the audit log a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -175,23 +161,27 @@ const NOT_PENDING: u8 = 4;
 const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    // Of one command the terminal tells already.
-    let level = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(filter);
-    #[cfg(feature = "opentelemetry")]
-    let telemetry = match Telemetry::from_env("ascend-center") {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
+    let matches = Arguments::command().get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
     };
-    let subscriber = tracing_subscriber::registry();
-    #[cfg(feature = "opentelemetry")]
-    let subscriber = subscriber.with(telemetry.as_ref().map(Telemetry::layer));
-    subscriber.with(logs).init();
+    let flags = match matches.subcommand() {
+        Some(("serve" | "doctor", flags)) => Some(flags),
+        _ => None,
+    };
+    let started = Config::load(&matches, flags).and_then(|config| {
+        // Of one command the terminal tells already.
+        let level = if matches.subcommand_name() == Some("serve") { "info" } else { "warn" };
+        let level = config.settings.log_level.as_deref().unwrap_or(level);
+        let log = logging::start(config.settings.log_format, level)?;
+        Ok((config, log))
+    });
+    // What is exported is sent when the log ends.
+    let (config, _log) = match started {
+        Ok(started) => started,
+        Err(error) => return told(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -199,21 +189,28 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments)) {
+    match runtime.block_on(run(arguments, &config)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Errors can quote what agents and approvers wrote.
-            let text = format!("{error:#}");
-            for (index, line) in text.lines().enumerate() {
-                let line = card::shown(line);
-                eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
-            }
-            exit_code(&error)
-        }
+        Err(error) => told(&error),
     }
 }
+
+fn told(error: &anyhow::Error) -> ExitCode {
+    // Errors can quote what agents and approvers wrote.
+    let text = format!("{error:#}");
+    for (index, line) in text.lines().enumerate() {
+        let line = card::shown(line);
+        eprintln!("{}{line}", if index == 0 { "error: " } else { "" });
+    }
+    exit_code(error)
+}
+
+/// Something is wrong with the center.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unwell(String);
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     match (error.downcast_ref::<DecideError>(), error.downcast_ref::<RemoteError>()) {
@@ -242,11 +239,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(json) == Some(io::ErrorKind::BrokenPipe)
 }
 
-async fn run(Arguments { here, elsewhere, command }: Arguments) -> anyhow::Result<()> {
+async fn run(
+    Arguments { elsewhere, command, .. }: Arguments,
+    config: &Config,
+) -> anyhow::Result<()> {
     let command = match command {
-        Command::Policy(command) => return policy::run(command, here).await,
+        Command::Policy(command) => return policy::run(command, config).await,
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
-        Command::Serve(arguments) => return serve::serve(here, *arguments).await,
+        Command::Serve(_) => return serve::serve(config).await,
+        Command::Init(arguments) => return init::init(config, arguments).await,
+        Command::Doctor(arguments) => {
+            return doctor::doctor(config, &arguments, elsewhere.ca_cert.as_deref()).await;
+        }
         command => command,
     };
     let desk = match elsewhere.url {
@@ -254,7 +258,7 @@ async fn run(Arguments { here, elsewhere, command }: Arguments) -> anyhow::Resul
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(here.existing(command.configuration()).await?),
+        None => Desk::Here(config.existing(command.configuration()).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -270,6 +274,7 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         )),
     };
     match command {
+        Command::Watch { after, json } => watch::watch(desk, after, json).await?,
         Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
         Command::Approve { id, take_back: true, .. } => {
             let missing = desk.take_back(id).await?.approvals;
@@ -301,15 +306,9 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         Command::Audit(command) => command.run(here()?).await?,
         Command::Keys(command) => keys::run(here()?, command).await?,
         Command::Users(command) => users::run(here()?, command).await?,
-        Command::Serve(_) | Command::Policy(_) => {}
+        Command::Serve(_) | Command::Init(_) | Command::Doctor(_) | Command::Policy(_) => {}
     }
     Ok(())
-}
-
-fn chosen(directory: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    directory
-        .or_else(CenterConfig::default_directory)
-        .context("there is no data folder for this user; name one with --directory")
 }
 
 impl Command {
@@ -330,7 +329,7 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_arguments_fit_together() {

@@ -3,25 +3,19 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    time::Duration,
 };
 
-use ascend_center::{Changes, Record};
+use ascend_center::Record;
 use jiff::Timestamp;
 
 use crate::{card, desk::Desk};
 
-/// How often expiries are looked for, which are no news by themselves; and news
-/// of a center elsewhere.
-const EXPIRIES: Duration = Duration::from_secs(1);
-
 pub(crate) async fn show(desk: &Desk, watch: bool, json: bool) -> anyhow::Result<()> {
-    let changes = desk.changes();
+    let mut following = if watch { Some(desk.follow(None).await?) } else { None };
     let command = card::shown(&desk.command());
     let mut shown = BTreeSet::new();
     let mut first = true;
     loop {
-        let change = changes.as_ref().map(Changes::next);
         let pending = desk.pending().await?;
         let listed: BTreeSet<i64> = pending.iter().map(|record| record.id).collect();
         let fresh: Vec<&Record> =
@@ -57,20 +51,9 @@ pub(crate) async fn show(desk: &Desk, watch: bool, json: bool) -> anyhow::Result
         }
         out.flush()?;
         drop(out);
-        if !watch {
-            return Ok(());
-        }
+        let Some(following) = &mut following else { return Ok(()) };
         shown = listed;
         first = false;
-        let change = async {
-            match change {
-                Some(change) => change.await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = change => {}
-            () = tokio::time::sleep(EXPIRIES) => {}
-        }
+        following.next().await?;
     }
 }

@@ -1,135 +1,29 @@
 //! `ascend-center serve`
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use ascend_center::{Center, ProxyNetwork, ServeConfig};
+use ascend_center::Center;
 use tokio::net::TcpListener;
 
-use crate::{Here, card::shown, policy::InUse, say};
+use crate::{
+    card::shown,
+    config::{Config, Settings},
+    say,
+};
 
-#[derive(clap::Args)]
-pub(crate) struct ServeArguments {
-    /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1:8787")]
-    listen: SocketAddr,
-    #[command(flatten)]
-    policies: InUse,
-    /// A further host name by which the center may be addressed
-    #[arg(long = "allow-host", value_name = "HOST")]
-    hosts: Vec<String>,
-    /// How often each agent may ask in a minute; 0 for as often as it likes
-    #[arg(long, value_name = "N", default_value_t = 100, env = "ASCEND_CENTER_AGENT_RATE")]
-    agent_rate: u32,
-    /// How often all agents together may ask in a minute; 0 for as often as they like
-    #[arg(long, value_name = "N", default_value_t = 1000, env = "ASCEND_CENTER_TENANT_RATE")]
-    tenant_rate: u32,
-    /// A host to which webhooks may lead, whatever its address is
-    #[arg(long = "allow-webhook-host", value_name = "HOST")]
-    webhook_hosts: Vec<String>,
-    /// A certificate chain as PEM, to serve with TLS
-    #[arg(long, requires = "tls_key", value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-    /// The certificate's private key as PEM
-    #[arg(long, requires = "tls_cert", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-    /// Serve behind a proxy that has TLS, at this address or network; what it
-    /// says in X-Forwarded-* is believed
-    #[arg(long = "behind-proxy", value_name = "ADDRESS", conflicts_with = "tls_cert")]
-    proxies: Vec<ProxyNetwork>,
-    /// Have the keys in the directory take the place of those that the database
-    /// knows; else a replica with other keys does not start
-    #[cfg(feature = "postgres")]
-    #[arg(long)]
-    adopt_keys: bool,
-    #[cfg(feature = "oidc")]
-    #[command(flatten)]
-    oidc: OidcArguments,
-}
-
-/// Logins by a company's identity provider.
-#[cfg(feature = "oidc")]
-#[derive(clap::Args)]
-struct OidcArguments {
-    /// The issuer of an OpenID Connect provider, for logins by it
-    #[arg(long, requires_all = ["oidc_client_id", "oidc_public_url", "oidc_roles"], value_name = "URL")]
-    oidc_issuer: Option<String>,
-    /// The center's client id at the provider
-    #[arg(long, requires = "oidc_issuer", value_name = "ID")]
-    oidc_client_id: Option<String>,
-    /// The center's client secret at the provider
-    #[arg(
-        env = "ASCEND_CENTER_OIDC_SECRET",
-        long,
-        requires = "oidc_issuer",
-        hide_env_values = true
-    )]
-    oidc_client_secret: Option<String>,
-    /// The address at which browsers reach the center; register
-    /// `/api/v1/oidc/callback` there at the provider
-    #[arg(long, requires = "oidc_issuer", value_name = "URL")]
-    oidc_public_url: Option<String>,
-    /// The claim of the ID token that names a person's groups
-    #[arg(long, default_value = "groups", value_name = "CLAIM")]
-    oidc_claim: String,
-    /// The role of a group, such as `ops=approver`
-    #[arg(long = "oidc-role", requires = "oidc_issuer", value_name = "GROUP=ROLE", value_parser = group_role)]
-    oidc_roles: Vec<(String, ascend_center::Role)>,
-}
-
-#[cfg(feature = "oidc")]
-fn group_role(text: &str) -> Result<(String, ascend_center::Role), String> {
-    let (group, role) =
-        text.rsplit_once('=').ok_or("expected a group and its role: ops=approver")?;
-    let role = role.parse().map_err(|error: ascend_center::UnknownRole| error.to_string())?;
-    Ok((group.to_owned(), role))
-}
-
-#[cfg(feature = "oidc")]
-impl OidcArguments {
-    fn config(self) -> Option<ascend_center::OidcConfig> {
-        let (issuer, id, url) = (self.oidc_issuer?, self.oidc_client_id?, self.oidc_public_url?);
-        let mut config = ascend_center::OidcConfig::new(issuer, id, url).claim(self.oidc_claim);
-        if let Some(secret) = self.oidc_client_secret {
-            config = config.secret(secret.into());
-        }
-        Some(
-            self.oidc_roles
-                .into_iter()
-                .fold(config, |config, (group, role)| config.role(group, role)),
-        )
-    }
-}
-
-pub(crate) async fn serve(here: Here, arguments: ServeArguments) -> anyhow::Result<()> {
-    let ServeArguments { listen, policies, hosts, tls_cert, tls_key, proxies, .. } = arguments;
-    let tls = tls_cert.zip(tls_key);
-    anyhow::ensure!(
-        listen.ip().is_loopback() || tls.is_some() || !proxies.is_empty(),
-        "{listen} is open to other machines: give --tls-cert and --tls-key, or name the proxy in \
-         front that has TLS with --behind-proxy, or listen on 127.0.0.1"
-    );
-    anyhow::ensure!(
-        listen.ip().is_loopback() || !hosts.is_empty(),
-        "name the host by which other machines address the center with --allow-host"
-    );
+pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    config.check()?;
+    let settings = &config.settings;
     // Before anybody is told that it serves, and may stop it.
-    let stop = stop_signal()?;
-    let config = policies.configure(here.config()?);
-    #[cfg(feature = "postgres")]
-    let config = config.adopt_keys(arguments.adopt_keys);
-    let center = Center::open(config).await?;
+    let mut signals = Signals::new()?;
+    let center = Center::open(config.center()?).await?;
+    let listen = settings.listen;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let reached = match hosts.first() {
-        Some(host) if !proxies.is_empty() => format!("https://{host}"),
-        Some(host) if !address.ip().is_loopback() => {
-            format!("{scheme}://{host}:{}", address.port())
-        }
-        _ => format!("{scheme}://{address}"),
-    };
+    let scheme = scheme(settings);
+    let reached = reached(settings, address);
     let approver = center.local_approver().await?;
     let key = center.directory().join("agent.key").display().to_string();
     let lines = [
@@ -154,45 +48,84 @@ pub(crate) async fn serve(here: Here, arguments: ServeArguments) -> anyhow::Resu
             break;
         }
     }
-
-    let serving =
-        ServeConfig::new().agent_rate(arguments.agent_rate).tenant_rate(arguments.tenant_rate);
-    let serving = hosts.into_iter().fold(serving, ServeConfig::allow_host);
-    let serving =
-        arguments.webhook_hosts.into_iter().fold(serving, ServeConfig::allow_webhook_host);
-    let mut serving = proxies.into_iter().fold(serving, ServeConfig::behind_proxy);
-    if let Some((certificates, key)) = tls {
-        serving = serving.tls(certificates, key);
-    }
-    #[cfg(feature = "oidc")]
-    if let Some(provider) = arguments.oidc.config() {
-        serving = serving.oidc(provider);
-    }
-    center.serve(listener, serving, stop).await?;
+    tell_systemd("READY=1");
+    let stop = async move {
+        signals.next().await;
+        tell_systemd("STOPPING=1");
+        tracing::info!("told to stop: finishing what is under way; once more ends at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    };
+    let served = center.serve(listener, settings.serving()?, stop).await;
     center.close().await;
-    Ok(())
+    Ok(served?)
 }
 
+/// Where systemd started this process, it waits for this.
+fn tell_systemd(state: &str) {
+    #[cfg(unix)]
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Custom(state)]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+    #[cfg(not(unix))]
+    let _ = state;
+}
+
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls_cert.is_some() { "https" } else { "http" }
+}
+
+/// The URL by which agents reach a center that listens at `address`.
+pub(crate) fn reached(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = scheme(settings);
+    match settings.allow_host.first() {
+        Some(host) if !settings.behind_proxy.is_empty() => format!("https://{host}"),
+        Some(host) if !address.ip().is_loopback() => {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+        _ => format!("{scheme}://{address}"),
+    }
+}
+
+/// What tells a process to stop.
 #[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    Ok(async move {
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt, hang_up] = &mut self.0;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hang_up.recv() => {}
         }
-    })
+    }
 }
 
 #[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    Ok(async {
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    })
+    }
 }

@@ -246,13 +246,7 @@ impl PasswordArguments {
         }
         let mut input = std::io::stdin();
         let password = if input.is_terminal() {
-            let password: SecretString = rpassword::prompt_password("password: ")?.into();
-            let again: SecretString = rpassword::prompt_password("again: ")?.into();
-            anyhow::ensure!(
-                password.expose_secret() == again.expose_secret(),
-                "the two are not the same"
-            );
-            password
+            asked_password("password: ")?
         } else {
             let mut text = String::new();
             input.read_to_string(&mut text).context("no password on standard input")?;
@@ -260,6 +254,14 @@ impl PasswordArguments {
         };
         Ok(Chosen { password, made: false })
     }
+}
+
+/// Asks on the terminal, twice.
+pub(crate) fn asked_password(prompt: &str) -> anyhow::Result<SecretString> {
+    let password: SecretString = rpassword::prompt_password(prompt)?.into();
+    let again: SecretString = rpassword::prompt_password("again: ")?.into();
+    anyhow::ensure!(password.expose_secret() == again.expose_secret(), "the two are not the same");
+    Ok(password)
 }
 
 impl Chosen {

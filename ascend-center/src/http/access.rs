@@ -32,6 +32,7 @@ use Permission::{Administer, Decide, Release, See, Stop};
 
 pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/health", Anyone),
+    (Method::GET, "/metrics", Person(See)),
     (Method::POST, "/mcp/governance/evaluate", Agent),
     (Method::GET, "/api/v1/actions", Person(See)),
     (Method::GET, "/api/v1/actions/status", AgentOr(See)),
@@ -58,6 +59,7 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/api/sdk/approval/{id}", AgentOr(See)),
     (Method::GET, "/api/agent-activity", AgentOr(See)),
     (Method::GET, "/audit/logs", AgentOr(See)),
+    (Method::GET, "/api/v1/events", Person(See)),
     (Method::POST, "/api/registry/agents", Agent),
     (Method::DELETE, "/api/registry/agents/{agent_id}", AgentOr(Administer)),
     (Method::GET, "/api/registry/agents/{agent_id}/commands", AgentOr(See)),

@@ -58,6 +58,19 @@ struct Admitted {
     session: Option<(SecretString, Session)>,
 }
 
+/// Who sent a request, for the log: their kind and name.
+#[derive(Debug, Clone)]
+pub(super) struct Principal(pub(super) String);
+
+impl Principal {
+    fn of(identity: &Identity) -> Self {
+        Self(match identity {
+            Identity::Agent(agent) => format!("agent {}", agent.name),
+            Identity::Person(person) => format!("{} {}", person.role, person.name),
+        })
+    }
+}
+
 /// What a caller may know of: agents know only what is their own.
 pub(super) trait Scope {
     /// The agent, when it is one.
@@ -88,11 +101,13 @@ pub(super) async fn admit(State(face): State<Face>, request: Request, next: Next
     };
     let (mut parts, body) = request.into_parts();
     match check(&face, &parts).await {
-        Ok(admitted) => {
-            if let Some(admitted) = admitted {
-                parts.extensions.insert(admitted);
-            }
-            next.run(Request::from_parts(parts, body)).await
+        Ok(None) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Some(admitted)) => {
+            let principal = Principal::of(&admitted.identity);
+            parts.extensions.insert(admitted);
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            response.extensions_mut().insert(principal);
+            response
         }
         #[cfg(feature = "page")]
         Err(problem) if super::page::is_page(&parts) => super::page::turned_away(problem, &parts),

@@ -169,6 +169,9 @@ impl<T: Caller + Send> FromRequestParts<Face> for Limited<T> {
             if let Some(Slot(slot)) = parts.extensions.get() {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
             }
+            if let Err(exceeded) = &taken {
+                face.center.metrics().limited(exceeded.limit_type);
+            }
             taken?;
         }
         Ok(Self(caller))

@@ -16,10 +16,12 @@ mod commands;
 mod confirm;
 mod correlation;
 mod evaluate;
+mod events;
 mod fields;
 mod grants;
 mod limits;
 mod mcp_servers;
+mod metrics;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod openapi;
@@ -30,6 +32,7 @@ mod page;
 mod policies;
 mod problem;
 mod registry;
+mod retention;
 mod serve;
 mod session;
 mod statuses;
@@ -63,8 +66,6 @@ pub use origin::{InvalidProxyNetwork, ProxyNetwork};
 use problem::Problem;
 pub use serve::ServeConfig;
 
-/// The largest request body, in bytes.
-const BODY_LIMIT: usize = 1024 * 1024;
 /// The most actions in one list.
 const LIST_LIMIT: u32 = 1000;
 
@@ -84,15 +85,17 @@ struct Face {
     closing: CancellationToken,
 }
 
-fn router(face: Face) -> Router {
+fn router(face: Face, body_limit: u32) -> Router {
+    let body_limit = usize::try_from(body_limit).unwrap_or(usize::MAX);
     let (router, document) = openapi::described(routes());
     for_people(openapi::serve(router, document))
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(body_limit))
         .layer(middleware::from_fn(limits::tell))
         .layer(middleware::from_fn_with_state(face.clone(), auth::admit))
         .layer(middleware::from_fn_with_state(face.clone(), origin::check_host))
+        .layer(middleware::from_fn_with_state(face.clone(), metrics::observe))
         .layer(middleware::from_fn(correlation::correlate))
         .with_state(face)
 }
@@ -137,6 +140,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(activity::details))
         .routes(routes!(activity::agent_activity))
         .routes(routes!(activity::audit_logs))
+        .routes(routes!(events::events))
         .routes(routes!(commands::kill_switch))
         .routes(routes!(commands::list))
         .routes(routes!(commands::acknowledge))
@@ -154,6 +158,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(webhooks::change, webhooks::delete))
         .routes(routes!(webhooks::test))
         .routes(routes!(health))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(deployment_info))
 }
 
@@ -202,11 +207,17 @@ struct Health {
 }
 
 /// Tells whether the center works, and the policies in use; a credential that is sent must be valid.
-#[utoipa::path(get, path = "/health", tag = "center", responses((status = 200, body = Health)))]
+#[utoipa::path(
+    get, path = "/health", tag = "center",
+    responses((status = 200, body = Health), (status = 503, description = "It is stopping"))
+)]
 async fn health(
     State(face): State<Face>,
     MaybeCaller(caller): MaybeCaller,
 ) -> Result<Json<Health>, Problem> {
+    if face.closing.is_cancelled() {
+        return Err(Problem::draining());
+    }
     face.center.ping().await?;
     let detailed = matches!(
         caller,

@@ -54,6 +54,13 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// The center is stopping.
+    pub(super) fn draining() -> Self {
+        let wait = Some(Duration::from_secs(1));
+        let detail = "the center is stopping; ask another, or again in a moment";
+        Self { retry_after: wait, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// The status, and what is told: a text, or each field that does not fit.
     #[cfg(feature = "page")]
     pub(super) fn told(&self) -> (StatusCode, String) {
@@ -151,7 +158,7 @@ impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         let detail = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("a request body has at most {} bytes", super::BODY_LIMIT)
+                "the request body is larger than this center takes".to_owned()
             }
             _ => "the request body could not be read".to_owned(),
         };

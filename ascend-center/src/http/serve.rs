@@ -1,17 +1,18 @@
 //! How a center is served: on loopback as it is, elsewhere with TLS or behind
 //! a proxy that has it.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Face,
     limits::Limits,
+    metrics,
     origin::{Door, ProxyNetwork},
-    router,
+    retention, router,
     tls::{TlsFiles, TlsListener},
 };
 use crate::{
@@ -26,6 +27,11 @@ pub struct ServeConfig {
     hosts: Vec<String>,
     agent_rate: u32,
     tenant_rate: u32,
+    body_limit: u32,
+    shutdown_timeout: Duration,
+    retention: Option<Duration>,
+    metrics: Option<SocketAddr>,
+    name_agents: bool,
     webhook_hosts: Vec<String>,
     webhook_attempts: u32,
     proxies: Vec<ProxyNetwork>,
@@ -41,13 +47,18 @@ impl Default for ServeConfig {
 }
 
 impl ServeConfig {
-    /// To requests for this machine by its loopback names alone, with ASCEND's
-    /// limits: an agent may ask 100 times a minute, all together 1000 times.
+    /// To requests for this machine by its loopback names alone. An agent may ask
+    /// 6,000 times a minute, all together 60,000 times.
     pub const fn new() -> Self {
         Self {
             hosts: Vec::new(),
-            agent_rate: 100,
-            tenant_rate: 1000,
+            agent_rate: 6000,
+            tenant_rate: 60_000,
+            body_limit: 1024 * 1024,
+            shutdown_timeout: Duration::from_secs(20),
+            retention: None,
+            metrics: None,
+            name_agents: false,
             webhook_hosts: Vec::new(),
             webhook_attempts: webhook::ATTEMPTS,
             proxies: Vec::new(),
@@ -68,6 +79,39 @@ impl ServeConfig {
     /// they like.
     pub const fn tenant_rate(mut self, per_minute: u32) -> Self {
         self.tenant_rate = per_minute;
+        self
+    }
+
+    /// The most bytes of a request's body. Default: 1 MiB.
+    pub const fn body_limit(mut self, bytes: u32) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// How long requests and deliveries under way may take after the shutdown
+    /// began. Default: 20 seconds.
+    pub const fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Removes what is older from the audit log, as [`Center::prune_audit`] does,
+    /// when serving begins and once a day. Default: all is kept.
+    pub const fn retention(mut self, age: Duration) -> Self {
+        self.retention = Some(age);
+        self
+    }
+
+    /// Serves the metrics for Prometheus at this address too, as `/metrics`, to
+    /// everybody who reaches it. At the center's own address they are for people.
+    pub const fn metrics_address(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// Whether the metrics count decisions for each agent. Default: no.
+    pub const fn name_agents_in_metrics(mut self, name: bool) -> Self {
+        self.name_agents = name;
         self
     }
 
@@ -116,8 +160,11 @@ impl ServeConfig {
 }
 
 impl Center {
-    /// Serves the center over HTTP on `listener` until `shutdown` resolves;
-    /// requests under way are answered first.
+    /// Serves the center over HTTP on `listener` until `shutdown` resolves. Then
+    /// no connection is taken any more, questions that are held are answered with
+    /// what is known, and all that is under way is finished, within
+    /// [`ServeConfig::shutdown_timeout`]. Messages to webhooks that were not
+    /// delivered by then are kept. [Close](Self::close) the center after it.
     ///
     /// ```no_run
     /// # async fn example(center: ascend_center::Center) -> std::io::Result<()> {
@@ -176,7 +223,8 @@ impl Center {
                 closing.cancel();
             }
         };
-        let app = router(face).into_make_service_with_connect_info::<SocketAddr>();
+        let app =
+            router(face, config.body_limit).into_make_service_with_connect_info::<SocketAddr>();
         let serving = async {
             let served = match acceptor {
                 None => axum::serve(listener, app).with_graceful_shutdown(shutdown).await,
@@ -189,8 +237,30 @@ impl Center {
             closing.cancel();
             served
         };
-        let (served, ()) = tokio::join!(serving, courier.run(&closing));
-        served
+        let mut beside = JoinSet::new();
+        if let Some(age) = config.retention {
+            beside.spawn(retention::keep(self.clone(), age));
+        }
+        self.metrics().name_agents(config.name_agents);
+        let counts = async {
+            match config.metrics {
+                Some(address) => metrics::serve(self.clone(), address).await,
+                None => std::future::pending().await,
+            }
+        };
+        let out_of_time = async {
+            closing.cancelled().await;
+            tokio::time::sleep(config.shutdown_timeout).await;
+        };
+        let work = async { tokio::join!(serving, courier.run(&closing)).0 };
+        tokio::select! {
+            served = work => served,
+            served = counts => served,
+            () = out_of_time => {
+                tracing::warn!("the time to stop is over; what is still under way is cut off");
+                Ok(())
+            }
+        }
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) async fn lift_token(request: Request) -> Result<Request, Problem> {
     if !lifts {
         return Ok(Request::from_parts(parts, body));
     }
-    let body = axum::body::to_bytes(body, super::BODY_LIMIT)
+    let body = axum::body::to_bytes(body, 1024 * 1024)
         .await
         .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large"))?;
     let token = Form::parse(&body).text("csrf_token").and_then(|token| token.parse().ok());

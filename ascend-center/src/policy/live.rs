@@ -9,12 +9,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::{
     Engine, PolicyError, PolicySet, PolicySummary,
     load::{self, SCHEMA_FILE, TOOLS_FILE},
     tools::ToolSchema,
 };
+use crate::metrics::ResultLabels;
 
 /// How often the files are looked at. A change is used when they have stood
 /// still for as long.
@@ -37,6 +39,8 @@ pub(crate) struct Policies {
     origin: Origin,
     engine: ArcSwap<Engine>,
     files: Mutex<Seen>,
+    /// How often changed files were used or refused.
+    reloads: Family<ResultLabels, Counter>,
 }
 
 #[derive(Debug)]
@@ -112,7 +116,12 @@ impl Policies {
             refused: None,
         };
         let files = Mutex::new(Seen { read, status });
-        Ok(Self { origin, engine: ArcSwap::from_pointee(set.engine), files })
+        Ok(Self {
+            origin,
+            engine: ArcSwap::from_pointee(set.engine),
+            files,
+            reloads: Family::default(),
+        })
     }
 
     /// As [`open`](Self::open); where that fails, there are no policies until
@@ -125,7 +134,13 @@ impl Policies {
         let status = PolicyStatus { policies: 0, loaded_at: None, refused: Some(refused) };
         let read = origin.fingerprint();
         let files = Mutex::new(Seen { read, status });
-        Some(Self { origin, engine: ArcSwap::from_pointee(Engine::empty()?), files })
+        let engine = ArcSwap::from_pointee(Engine::empty()?);
+        Some(Self { origin, engine, files, reloads: Family::default() })
+    }
+
+    /// Counts what becomes of changed files.
+    pub(crate) fn counted(self, reloads: Family<ResultLabels, Counter>) -> Self {
+        Self { reloads, ..self }
     }
 
     /// Whether there are files that can change.
@@ -165,10 +180,12 @@ impl Policies {
                     refused: None,
                 };
                 self.engine.store(Arc::new(set.engine));
+                self.reloads.get_or_create(&ResultLabels::OK).inc();
                 Ok(summary)
             }
             Err(error) => {
                 files.status.refused = Some(error.clone());
+                self.reloads.get_or_create(&ResultLabels::FAILED).inc();
                 Err(error)
             }
         }

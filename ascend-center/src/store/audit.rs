@@ -59,6 +59,8 @@ pub(super) struct Log {
     kept: Option<Tail>,
     /// The policy set that this process used last.
     policies: Option<EntryHash>,
+    /// What this transaction noted.
+    noted: Vec<AuditEvent>,
 }
 
 /// What a piece of work that fails goes back to.
@@ -66,27 +68,35 @@ pub(super) struct Log {
 pub(super) struct Mark {
     tail: Option<Tail>,
     policies: Option<EntryHash>,
+    noted: usize,
 }
 
 impl Log {
     pub(super) fn new(key: Arc<AuditKey>) -> Self {
-        Self { key, tail: None, kept: None, policies: None }
+        Self { key, tail: None, kept: None, policies: None, noted: Vec::new() }
     }
 
     /// At the begin of a transaction.
     pub(super) fn begin(&mut self) {
         self.tail = None;
         self.kept = None;
+        self.noted.clear();
+    }
+
+    /// What this transaction noted.
+    pub(super) fn noted(&self) -> &[AuditEvent] {
+        &self.noted
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { tail: self.tail, policies: self.policies }
+        Mark { tail: self.tail, policies: self.policies, noted: self.noted.len() }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
         // What was read is still so.
         self.tail = mark.tail.or(self.kept);
         self.policies = mark.policies;
+        self.noted.truncate(mark.noted);
     }
 
     /// After a transaction that did not come about.
@@ -111,6 +121,7 @@ impl Transaction {
         let tail = self.tail().await?;
         let action = event.action;
         let seq = tail.seq + 1;
+        self.log.noted.push(event.clone());
         let text = audit::canonical(&AuditEntry::new(seq, time(at)?, event.bounded()))?;
         let hash = EntryHash::of_entry(&tail.hash, text.as_bytes());
         sql::query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")

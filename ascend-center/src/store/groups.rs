@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, sql, users::exists, votes, word,
+    Store, StoreError, identity_event::IdentityEvent, sql, users::is_disabled, votes, word,
     writer::Transaction,
 };
 use crate::{
@@ -94,7 +94,7 @@ async fn known(transaction: &mut Transaction, name: &str) -> Result<(), Identity
     if votes::is_owner(transaction, name).await? {
         return Ok(());
     }
-    exists(transaction, name).await.map(drop)
+    is_disabled(transaction, name).await.map(drop)
 }
 
 pub(super) async fn join(

@@ -3,7 +3,7 @@
 use ascend_sdk::BoxFuture;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, moment, sql, users::exists, word,
+    Store, StoreError, identity_event::IdentityEvent, moment, sql, users::is_disabled, word,
     writer::Transaction,
 };
 use crate::identity::{
@@ -86,7 +86,7 @@ impl Store {
             move |transaction, by| {
                 Box::pin(async move {
                     if let Some(owner) = &key.owner {
-                        exists(transaction, owner).await?;
+                        is_disabled(transaction, owner).await?;
                     }
                     let taken: Option<i64> = sql::query_scalar(
                     "SELECT id FROM agent_keys WHERE agent = $1 AND name = $2 AND revoked_at IS NULL \

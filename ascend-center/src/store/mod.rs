@@ -9,6 +9,7 @@ mod agents;
 mod audit;
 mod audit_proof;
 mod audit_prune;
+mod condition;
 mod credentials;
 mod evaluations;
 mod grants;
@@ -50,8 +51,11 @@ pub(crate) use activity::Wanted;
 #[cfg(feature = "http")]
 pub(crate) use agents::{RegisterError, RegisteredAgent};
 pub use audit::AuditQuery;
+use audit::Log;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
+pub use condition::Condition;
+pub(crate) use condition::Levels;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;
 pub use evaluations::{ShadowDecision, ShadowReport};
@@ -75,7 +79,7 @@ pub(crate) use terms::ServerState;
 pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
 use writer::{Transaction, Writer};
 
-use crate::{audit::AuditKey, center::Durability};
+use crate::{audit::AuditKey, center::Durability, metrics::Metrics};
 
 /// Why the database could not be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -140,6 +144,7 @@ pub(crate) struct Store {
     news: Arc<News>,
     database: Database,
     key: Arc<AuditKey>,
+    metrics: Arc<Metrics>,
     keys: Keys,
 }
 
@@ -181,10 +186,18 @@ impl Store {
         connection.migrate().await.map_err(|error| StoreError::Migration(Arc::new(error)))?;
         let readers = database.readers().await?;
         let news = Arc::new(News::new(database.clone(), readers.clone(), Handle::current()));
-        let writer = Writer::start(connection, database.clone(), key.clone(), news.clone());
-        let store = Self { readers, writer, news, database, key, keys };
+        let metrics = Arc::new(Metrics::default());
+        let log = Log::new(key.clone());
+        let (news_of, counts) = (news.clone(), metrics.clone());
+        let writer = Writer::start(connection, database.clone(), log, news_of, counts);
+        let store = Self { readers, writer, news, database, key, metrics, keys };
         store.begin_audit().await?;
         Ok(store)
+    }
+
+    /// What this process counts.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The key that signs the audit log.

@@ -73,6 +73,11 @@ impl News {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.board().waiting.values().map(|(_, count)| count).sum()
+    }
+
     pub(super) fn waiter(news: &Arc<Self>, id: i64) -> Waiter {
         let mut board = news.board();
         let (notify, count) = board.waiting.entry(id).or_default();

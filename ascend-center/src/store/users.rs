@@ -114,7 +114,7 @@ impl Store {
             |_| Permission::Administer,
             move |transaction, by| {
                 Box::pin(async move {
-                    exists(transaction, &name).await?;
+                    is_disabled(transaction, &name).await?;
                     sql::query("UPDATE users SET role = $1 WHERE name = $2")
                         .bind(role.as_str())
                         .bind(&name)
@@ -140,7 +140,7 @@ impl Store {
     ) -> Result<(), IdentityError> {
         self.permitted(by, |_| Permission::Administer, move |transaction, by| {
             Box::pin(async move {
-                exists(transaction, &name).await?;
+                is_disabled(transaction, &name).await?;
                 let at = disabled.then_some(transaction.now);
                 sql::query(
                     "UPDATE users SET disabled_at = $1 WHERE name = $2 AND \
@@ -184,7 +184,7 @@ impl Store {
             move |by| needs(by, &user),
             move |transaction, by| {
                 Box::pin(async move {
-                    exists(transaction, &name).await?;
+                    is_disabled(transaction, &name).await?;
                     let changed = sql::query(
                         "UPDATE users SET password = $1 WHERE name = $2 AND \
                      ($3 IS NULL OR password = $3)",
@@ -223,7 +223,7 @@ impl Store {
             move |by| needs(by, &whose),
             move |transaction, by| {
                 Box::pin(async move {
-                    if exists(transaction, &user).await? {
+                    if is_disabled(transaction, &user).await? {
                         return Err(NotAllowed::Disabled { name: user }.into());
                     }
                     let id: i64 = sql::query_scalar(
@@ -313,8 +313,8 @@ impl Store {
     }
 }
 
-/// Whether the account is disabled.
-pub(super) async fn exists(
+/// Whether the account is disabled; an error where there is none.
+pub(super) async fn is_disabled(
     transaction: &mut Transaction,
     name: &str,
 ) -> Result<bool, IdentityError> {

@@ -19,7 +19,7 @@ use super::{
     now,
     sql::{Connection, Database},
 };
-use crate::audit::AuditKey;
+use crate::metrics::Metrics;
 
 /// The most pieces of work in one transaction.
 const BATCH: usize = 256;
@@ -95,11 +95,12 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         database: Database,
-        key: Arc<AuditKey>,
+        log: Log,
         news: Arc<News>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let (queue, work) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write(connection, database, key, work, news));
+        let task = tokio::spawn(write(connection, database, log, work, news, metrics));
         Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
     }
 
@@ -129,6 +130,12 @@ impl Writer {
         answered.await.map_err(|_| StoreError::NotWritten)?
     }
 
+    /// How much waits to be written.
+    pub(super) fn queued(&self) -> usize {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Finishes what is queued.
     pub(super) async fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -144,11 +151,11 @@ impl Writer {
 async fn write(
     connection: Connection,
     database: Database,
-    key: Arc<AuditKey>,
+    log: Log,
     mut queue: mpsc::Receiver<Work>,
     news: Arc<News>,
+    metrics: Arc<Metrics>,
 ) {
-    let log = Log::new(key);
     let mut transaction =
         Transaction { connection, now: now(), log, is_lost: false, touched: Vec::new() };
     let mut batch = Vec::new();
@@ -166,11 +173,15 @@ async fn write(
         }
         let sign = closed || sign_at.is_some_and(|at| at <= Instant::now());
         let mut delivered = Vec::with_capacity(batch.len());
+        let (begun, size) = (Instant::now(), batch.len());
         let committing = commit(&mut transaction, &database, &mut batch, &mut delivered, sign);
         let committed = timeout(database.patience(), committing).await;
         let committed = committed.unwrap_or(Err(StoreError::NotWritten));
         match &committed {
-            Ok(()) => news.tell(transaction.touched.drain(..)),
+            Ok(()) => {
+                metrics.committed(transaction.log.noted(), size, begun.elapsed());
+                news.tell(transaction.touched.drain(..));
+            }
             Err(error) => {
                 tracing::error!(%error, "the center could not write");
                 transaction.touched.clear();

@@ -173,6 +173,11 @@ impl Courier {
                 Attempt::Dead(problem.to_string())
             }
         };
+        self.center.metrics().delivered(match &attempt {
+            Attempt::Delivered => "delivered",
+            Attempt::Again(..) => "failed",
+            Attempt::Dead(_) => "dead",
+        });
         store.attempted(due.id, attempt).await
     }
 

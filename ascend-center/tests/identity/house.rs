@@ -104,7 +104,9 @@ impl House {
         }
         let answer = request.send().await.unwrap();
         let status = answer.status();
-        (status, answer.json().await.unwrap_or_default())
+        // A stream does not end.
+        let streams = answer.headers()[header::CONTENT_TYPE] == "text/event-stream";
+        (status, if streams { Value::Null } else { answer.json().await.unwrap_or_default() })
     }
 
     /// A pending action of the agent whose key it is.

@@ -28,8 +28,9 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 54] = [
+static ENDPOINTS: [Endpoint; 56] = [
     (Method::GET, "/health", Anyone),
+    (Method::GET, "/metrics", Person(Viewer)),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
     (Method::GET, "/api/v1/actions", Person(Viewer)),
     (Method::GET, "/api/v1/actions/{id}", OwnAgentOr(Viewer)),
@@ -58,6 +59,7 @@ static ENDPOINTS: [Endpoint; 54] = [
     (Method::GET, "/api/sdk/approval/{id}", OwnAgentOr(Viewer)),
     (Method::GET, "/api/agent-activity", AnyAgentOr(Viewer)),
     (Method::GET, "/audit/logs", AnyAgentOr(Viewer)),
+    (Method::GET, "/api/v1/events", Person(Viewer)),
     (Method::POST, "/api/registry/agents", AnyAgent),
     (Method::DELETE, "/api/registry/agents/nowhere", AnyAgentOr(Admin)),
     (Method::GET, "/api/registry/agents/nowhere/commands", AnyAgentOr(Viewer)),

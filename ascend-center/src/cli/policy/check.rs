@@ -3,13 +3,17 @@
 use ascend_center::PolicySet;
 
 use super::Otherwise;
-use crate::{Here, card::shown, say};
+use crate::{card::shown, config::Config, say};
 
 /// Where there is a center, also by who is in its groups.
-pub(super) async fn check(set: &PolicySet, here: Here, deny_warnings: bool) -> anyhow::Result<()> {
+pub(super) async fn check(
+    set: &PolicySet,
+    config: &Config,
+    deny_warnings: bool,
+) -> anyhow::Result<()> {
     let mut warnings = 0;
     if set.names_groups()
-        && let Ok(center) = here.existing(|config| config).await
+        && let Ok(center) = config.existing(|center| center).await
     {
         let told = center.rules_of_without_people(set).await;
         center.close().await;

@@ -9,13 +9,13 @@ use ascend_center::{ActionExplanation, CallDescription, DecideError, PolicySet};
 
 use super::show;
 use crate::{
-    Here,
     card::{ascii_json, shown},
+    config::Config,
     say,
 };
 
 pub(super) async fn explain(
-    here: Here,
+    config: &Config,
     action: &str,
     set: &PolicySet,
     all: bool,
@@ -32,7 +32,7 @@ pub(super) async fn explain(
         }
         return Ok(());
     };
-    let center = here.existing(|config| config).await?;
+    let center = config.existing(|config| config).await?;
     let explained = center.explain(id, set).await;
     center.close().await;
     let Some(explained) = explained? else { return Err(DecideError::Unknown(id).into()) };

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use ascend_center::{CenterConfig, Manifest, PolicyError, PolicySet, ToolSchema};
 use clap::{Args, Subcommand};
 
-use crate::Here;
+use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -98,7 +98,7 @@ pub(crate) enum PolicyCommand {
 }
 
 /// The tools whose arguments policies can name.
-#[derive(Args, Clone)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Tools {
     /// A JSON file of the tools, as a server lists them, beside any `tools.json` of the policies
     #[arg(long, env = "ASCEND_CENTER_TOOLS", value_name = "FILE")]
@@ -151,7 +151,7 @@ impl CheckedBy {
 }
 
 /// The policies that a center is to use.
-#[derive(Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct InUse {
     /// A folder of policies to use; created with the built-in ones when it is not there
     #[arg(long, env = "ASCEND_CENTER_POLICIES")]
@@ -164,6 +164,21 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
+    /// Where the policies that are obeyed lie; `None` for the built-in ones.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.policies.as_deref()
+    }
+
+    /// The policies that are obeyed.
+    pub(crate) fn enforced(&self) -> Result<PolicySet, PolicyError> {
+        self.tools.read(self.policies.as_deref())
+    }
+
+    /// The policies that are only asked.
+    pub(crate) fn shadow(&self) -> Option<Result<PolicySet, PolicyError>> {
+        self.shadow_policies.as_deref().map(|path| self.tools.read(Some(path)))
+    }
+
     pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
         let Self { policies, shadow_policies, tools: Tools { tools } } = self;
         if let Some(folder) = policies {
@@ -194,10 +209,10 @@ impl Otherwise {
     }
 }
 
-pub(crate) async fn run(command: PolicyCommand, here: Here) -> anyhow::Result<()> {
+pub(crate) async fn run(command: PolicyCommand, config: &Config) -> anyhow::Result<()> {
     match command {
         PolicyCommand::Check { path, tools, manifest: None, deny_warnings, json: _ } => {
-            check::check(&tools.read(path.as_deref())?, here, deny_warnings).await
+            check::check(&tools.read(path.as_deref())?, config, deny_warnings).await
         }
         PolicyCommand::Check { path, tools, manifest: Some(file), deny_warnings, json } => {
             let manifest = Manifest::read(&file)?;
@@ -211,11 +226,11 @@ pub(crate) async fn run(command: PolicyCommand, here: Here) -> anyhow::Result<()
         }
         PolicyCommand::Explain { action, policies, tools, all, json } => {
             let set = tools.read(policies.as_deref())?;
-            explain::explain(here, &action, &set, all, json).await
+            explain::explain(config, &action, &set, all, json).await
         }
         PolicyCommand::Simulate { path, tools, last, json } => {
-            simulate::simulate(here, &tools.read(Some(&path))?, last, json).await
+            simulate::simulate(config, &tools.read(Some(&path))?, last, json).await
         }
-        PolicyCommand::Shadow { last, json } => shadow::shadow(here, last, json).await,
+        PolicyCommand::Shadow { last, json } => shadow::shadow(config, last, json).await,
     }
 }

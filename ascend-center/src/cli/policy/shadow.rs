@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::show;
-use crate::{Here, card::ascii_json, say};
+use crate::{card::ascii_json, config::Config, say};
 
-pub(super) async fn shadow(here: Here, last: u32, json: bool) -> anyhow::Result<()> {
-    let center = here.existing(|config| config).await?;
+pub(super) async fn shadow(config: &Config, last: u32, json: bool) -> anyhow::Result<()> {
+    let center = config.existing(|config| config).await?;
     let report = center.shadow_report(last).await;
     center.close().await;
     let report = report?;

@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use ascend_center::{PolicySet, Simulation};
 
 use super::{Otherwise, show};
-use crate::{Here, card::ascii_json, say};
+use crate::{card::ascii_json, config::Config, say};
 
 pub(super) async fn simulate(
-    here: Here,
+    config: &Config,
     set: &PolicySet,
     last: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let center = here.existing(|config| config).await?;
+    let center = config.existing(|config| config).await?;
     let simulation = center.simulate(set, last).await;
     center.close().await;
     let simulation = simulation?;

@@ -261,6 +261,16 @@ impl Connection {
         query_scalar(known).bind(name).fetch_one(self).await
     }
 
+    /// What the database finds damaged in itself; PostgreSQL looks as it reads.
+    pub(in crate::store) async fn damage(&mut self) -> Result<Vec<String>, sqlx::Error> {
+        if !matches!(self, Self::Sqlite(_)) {
+            return Ok(Vec::new());
+        }
+        let found: Vec<(String,)> =
+            super::query_as("PRAGMA quick_check(10)").fetch_all(self).await?;
+        Ok(found.into_iter().map(|(line,)| line).filter(|line| line != "ok").collect())
+    }
+
     /// Has what was erased overwritten where the database keeps copies.
     pub(in crate::store) async fn forget_erased(&mut self) -> Result<(), sqlx::Error> {
         self.run(match self {

@@ -1,11 +1,15 @@
 //! A center elsewhere, over its HTTP API.
 
+mod events;
+
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use ascend_center::{Grant, Progress, Record};
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, Method, StatusCode, Url, redirect::Policy};
+use reqwest::{
+    Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url, redirect::Policy,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -13,6 +17,7 @@ use crate::{
     desk::{Approved, Raised},
     grants::{Bounds, Terms},
 };
+pub(crate) use events::Events;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -148,32 +153,51 @@ impl Remote {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value, RemoteError> {
-        let base = self.url.as_str().trim_end_matches('/');
-        let mut request = self
-            .http
-            .request(method, format!("{base}/{path}"))
-            .bearer_auth(self.token.expose_secret());
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let unreachable = |error| RemoteError::Unreachable(anyhow::Error::new(error));
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let bytes = answer.bytes().await.map_err(unreachable)?;
-        let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| RemoteError::Unreadable(format!("{status}, and no JSON")))?;
-        if status.is_success() {
-            return Ok(answer);
+        let answer = request.send().await.map_err(RemoteError::unreachable)?;
+        if !answer.status().is_success() {
+            return Err(Self::refusal(answer).await);
         }
+        Self::json(answer).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let base = self.url.as_str().trim_end_matches('/');
+        let request = self.http.request(method, format!("{base}/{path}"));
+        request.bearer_auth(self.token.expose_secret())
+    }
+
+    async fn json(answer: Response) -> Result<Value, RemoteError> {
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(RemoteError::unreachable)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| RemoteError::Unreadable(format!("{status}, and no JSON")))
+    }
+
+    async fn refusal(answer: Response) -> RemoteError {
+        let status = answer.status();
+        let answer = match Self::json(answer).await {
+            Ok(answer) => answer,
+            Err(error) => return error,
+        };
         let detail = match &answer["detail"] {
             Value::String(detail) => detail.clone(),
             other => other.to_string(),
         };
-        Err(match status {
+        match status {
             StatusCode::NOT_FOUND => RemoteError::NotFound(detail),
             StatusCode::CONFLICT => RemoteError::NotPending(detail),
             status => RemoteError::Refused { status, detail },
-        })
+        }
+    }
+}
+
+impl RemoteError {
+    fn unreachable(error: reqwest::Error) -> Self {
+        Self::Unreachable(anyhow::Error::new(error))
     }
 }
 
