@@ -397,7 +397,7 @@ impl Center {
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
         let person = approver.person().clone();
-        Ok(self.0.store.vote(id, person, comment, None).await?.0)
+        Ok(self.decided(self.0.store.vote(id, person, comment, None).await?.0))
     }
 
     /// Takes an approver's own approval of a pending action back.
@@ -432,12 +432,16 @@ impl Center {
         by: Decider,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let record = self.0.store.decide(id, event, by, comment).await?;
+        Ok(self.decided(self.0.store.decide(id, event, by, comment).await?))
+    }
+
+    /// Counts how long the action waited, where it is decided now.
+    pub(crate) fn decided(&self, record: Record) -> Record {
         if let Some(at) = record.reviewed_at {
             let waited = Duration::try_from(at.duration_since(record.created_at));
             self.metrics().waited(waited.unwrap_or_default());
         }
-        Ok(record)
+        record
     }
 
     /// The action as it stands now; `None` when there is none.

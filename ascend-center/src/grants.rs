@@ -93,6 +93,7 @@ impl Center {
         let new = self.checked(new)?;
         let person = approver.person().clone();
         let (record, grant) = self.store().vote(id, person, comment, Some(new)).await?;
+        let record = self.decided(record);
         Ok((record, grant.ok_or(GrantError::Unbounded)?))
     }
 

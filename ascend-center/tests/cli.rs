@@ -33,7 +33,8 @@ async fn pending(center: &Center) -> i64 {
     number(&center.evaluate(&delete()).await.unwrap().action_id)
 }
 
-#[tokio::test]
+// The center's own work goes on while a program runs.
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approval_by_the_cli_reaches_the_waiting_call() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -64,7 +65,7 @@ async fn an_approval_by_the_cli_reaches_the_waiting_call() {
     assert_eq!(center.claim(&id, &digest(1)).await.unwrap(), Claim::Granted);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_by_the_cli_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -76,7 +77,7 @@ async fn a_rejection_by_the_cli_is_one() {
     assert_eq!(record.comments.as_deref(), Some("too broad"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_decided_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -112,7 +113,7 @@ async fn what_cannot_be_decided_says_why() {
     assert_eq!(run(directory.path(), &["approve", "x"]).status.code(), Some(2));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn pending_shows_all_and_nothing_hidden() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -162,7 +163,7 @@ async fn pending_shows_all_and_nothing_hidden() {
     assert_eq!(listed[0]["state"], "pending");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn pending_watch_shows_what_comes_and_goes() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -193,7 +194,7 @@ async fn pending_watch_shows_what_comes_and_goes() {
     watching.wait().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_kill_switch_works_from_the_cli() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;

@@ -1,6 +1,9 @@
 //! The log: on stderr alone, since stdout is for what commands answer.
 
-use std::{fmt, io};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+};
 
 #[cfg(feature = "opentelemetry")]
 use ascend_sdk::telemetry::Telemetry;
@@ -57,7 +60,9 @@ fn written<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),

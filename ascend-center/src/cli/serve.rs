@@ -41,7 +41,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         ),
     ];
     // Beside what programs read.
-    eprintln!("approve in a browser: {}/queue", shown(&reached));
+    tracing::info!("approve in a browser: {}/queue", shown(&reached));
     for line in lines {
         if say(&line).is_err() {
             // Nobody reads it; that is no reason not to serve.

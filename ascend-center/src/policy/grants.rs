@@ -62,6 +62,9 @@ impl Engine {
     fn covers(&self, asked: &Asked<'_>, granted: &Granted) -> Result<bool, String> {
         let policy = self.policy(granted)?;
         let needs = Needs::of(&policy.to_json().map_err(|error| error.to_string())?);
+        if !needs.counts_nothing() {
+            return Err("it reads `context.recent`, which is not counted for grants".to_owned());
+        }
         let doing = self.doing(asked);
         let (request, entities) =
             self.request(asked, &doing, &needs).map_err(|error| error.to_string())?;

@@ -105,7 +105,8 @@ impl House {
         let answer = request.send().await.unwrap();
         let status = answer.status();
         // A stream does not end.
-        let streams = answer.headers()[header::CONTENT_TYPE] == "text/event-stream";
+        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let streams = kind.is_some_and(|kind| kind == "text/event-stream");
         (status, if streams { Value::Null } else { answer.json().await.unwrap_or_default() })
     }
 
