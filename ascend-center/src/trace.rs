@@ -3,15 +3,29 @@
 use ascend_sdk::TraceParent;
 #[cfg(feature = "http")]
 use axum::{extract::Request, http::StatusCode};
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
-/// In which a person decides about an action.
-pub(crate) fn of_decision(id: i64) -> Span {
-    tracing::debug_span!(
+use crate::{record::Record, store::DecideError};
+
+/// Runs `deciding`, by which somebody decides about action `id`, in a span of its
+/// own. What comes of it has the action's `record`.
+pub(crate) async fn decision<T>(
+    id: i64,
+    deciding: impl Future<Output = Result<T, DecideError>>,
+    record: impl FnOnce(&T) -> &Record,
+) -> Result<T, DecideError> {
+    let span = tracing::debug_span!(
         "ascend.decide",
         ascend.action.id = id,
         ascend.state = tracing::field::Empty
-    )
+    );
+    let decided = deciding.instrument(span.clone()).await;
+    if let Ok(decided) = &decided {
+        let record = record(decided);
+        link(&span, record.traceparent);
+        span.record("ascend.state", record.state.as_str());
+    }
+    decided
 }
 
 /// Links a span to that in which the action was asked, of another trace.

@@ -8,7 +8,6 @@ use std::{
 
 use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
-use tracing::Instrument as _;
 
 use super::{
     Store, StoreError, evaluations,
@@ -325,13 +324,8 @@ impl Store {
         by: Decider,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let span = trace::of_decision(id);
-        let decided = self.decided(id, event, by, comment).instrument(span.clone()).await;
-        if let Ok(record) = &decided {
-            trace::link(&span, record.traceparent);
-            span.record("ascend.state", record.state.as_str());
-        }
-        decided
+        let deciding = self.decided(id, event, by, comment);
+        trace::decision(id, deciding, |record| record).await
     }
 
     async fn decided(

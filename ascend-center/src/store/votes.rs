@@ -21,6 +21,7 @@ use crate::{
     quorum::{self, Rule, Vote, Voter},
     record::Record,
     submission::Submission,
+    trace,
 };
 
 /// On what terms an action is opened.
@@ -64,7 +65,11 @@ impl Store {
         comment: Option<String>,
         grant: Option<NewGrant>,
     ) -> Result<(Record, Option<Grant>), DecideError> {
-        self.write(move |transaction| Box::pin(vote(transaction, id, by, comment, grant))).await?
+        let voting = async move {
+            self.write(move |transaction| Box::pin(vote(transaction, id, by, comment, grant)))
+                .await?
+        };
+        trace::decision(id, voting, |(record, _)| record).await
     }
 
     /// Takes a person's approval of a pending action back.

@@ -27,11 +27,14 @@ use super::{
     in_client::Asking,
     legs::{Brought, Leg},
     message::{HiddenArguments, fault_of_request},
+    rmcp_server::RmcpTool,
     session,
     status_tool::StatusTool,
     tasks::{self, Tasks},
 };
-use crate::{ActionId, Refusal, RefusalKind, TraceContext, context::Wish, observe::Served};
+use crate::{
+    ActionId, BoxFuture, Refusal, RefusalKind, TraceContext, context::Wish, observe::Served,
+};
 
 /// One client's view of a server.
 #[derive(Clone)]
@@ -61,10 +64,7 @@ impl Handler {
                 if self.is_busy() {
                     return Err(busy());
                 }
-                request.arguments = Some(arguments(&mut context, request.arguments.take()));
-                let _in_flight = server.calls.token();
-                let governor = server.governor.clone();
-                return Box::pin(tool.call(governor, request, context)).await;
+                return self.call_rmcp(tool, request, context).await;
             }
             Entry::StatusTool => {
                 return Ok(Box::pin(self.approval_status(request, context)).await.into());
@@ -173,6 +173,20 @@ impl Handler {
         if let Some(tool) = &self.server.status_tool {
             tool.remember(id, offer.route.governor().as_ref().unwrap_or(&self.server.governor));
         }
+    }
+
+    /// On the heap, as all that is rarely used.
+    fn call_rmcp<'a>(
+        &'a self,
+        tool: &'a RmcpTool,
+        mut request: CallToolRequestParams,
+        mut context: RequestContext<RoleServer>,
+    ) -> BoxFuture<'a, Result<CallToolResponse, ErrorData>> {
+        Box::pin(async move {
+            request.arguments = Some(arguments(&mut context, request.arguments.take()));
+            let _in_flight = self.server.calls.token();
+            tool.call(self.server.governor.clone(), request, context).await
+        })
     }
 
     fn is_busy(&self) -> bool {
@@ -403,14 +417,17 @@ mod tests {
         type Asked<T> = (&'static Handler, T, RequestContext<RoleServer>);
         let call =
             size(|(handler, request, context): Asked<_>| handler.call(request, context, None));
-        assert!(call <= 2_624, "{call} bytes");
+        // With OpenTelemetry also what is measured of it.
+        let bounds =
+            if cfg!(feature = "opentelemetry") { [3_072, 4_352, 896] } else { [2_624, 3_584, 896] };
+        assert!(call <= bounds[0], "{call} bytes");
         let task = size(|(handler, request, context): Asked<_>| {
             rmcp::Service::handle_request(handler, request, context)
         });
-        assert!(task <= 3_584, "{task} bytes");
+        assert!(task <= bounds[1], "{task} bytes");
         type Governed = (&'static Governor, Action, &'static CallContext);
         let authorize =
             size(|(governor, action, context): Governed| governor.authorize(action, context));
-        assert!(authorize <= 896, "{authorize} bytes");
+        assert!(authorize <= bounds[2], "{authorize} bytes");
     }
 }
