@@ -582,6 +582,7 @@ impl Center {
         &self.0.gate
     }
 
+    #[cfg(feature = "http")]
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
         Ok(self.open_action(submission, false).await?.record)
     }

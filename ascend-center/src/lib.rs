@@ -13,6 +13,7 @@ mod grants;
 mod http;
 mod identity;
 mod life;
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only HTTP shows it"))]
 mod metrics;
 mod policy;
 mod quorum;

@@ -9,12 +9,14 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::{AuditEvent, AuditKind, store::Levels};
+#[cfg(feature = "http")]
+use crate::store::Levels;
+use crate::{AuditEvent, AuditKind};
 
 /// The most namespaces, or agents, that are told apart; the rest are `other`.
 const NAMES: usize = 200;
@@ -291,6 +293,7 @@ impl Metrics {
     }
 
     /// All counts as OpenMetrics text, with what there is at this moment.
+    #[cfg(feature = "http")]
     pub(crate) fn written(&self, levels: &Levels, policies: usize) -> Result<String, fmt::Error> {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.pending.set(levels.pending);
@@ -301,7 +304,7 @@ impl Metrics {
         self.waiting.set(whole(levels.waiting));
         self.policies.set(whole(policies));
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
 }

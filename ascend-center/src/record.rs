@@ -189,6 +189,7 @@ impl Record {
     }
 
     /// Whether grants alone approved it, when it was asked.
+    #[cfg(feature = "http")]
     pub(crate) fn is_granted(&self) -> bool {
         self.reviewed_at == Some(self.created_at)
             && self.votes.iter().any(|vote| vote.grant.is_some())

@@ -1,6 +1,6 @@
 //! Whether the database is sound, and how much waits in it.
 
-use super::{Store, StoreError, now, sql};
+use super::{Store, StoreError, sql};
 
 /// How a center's database stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub struct Condition {
 }
 
 /// What there is at this moment, for those who watch numbers.
+#[cfg(feature = "http")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Levels {
     pub(crate) pending: i64,
@@ -41,10 +42,11 @@ impl Store {
         Ok(sql::query_scalar(dead).fetch_one(&self.readers).await?)
     }
 
+    #[cfg(feature = "http")]
     pub(crate) async fn levels(&self) -> Result<Levels, StoreError> {
         let pending = "SELECT count(*) FROM actions WHERE state = 'pending' AND expires_at > $1";
         Ok(Levels {
-            pending: sql::query_scalar(pending).bind(now()).fetch_one(&self.readers).await?,
+            pending: sql::query_scalar(pending).bind(super::now()).fetch_one(&self.readers).await?,
             unsigned: sql::query_scalar("SELECT seq - signed FROM audit_state")
                 .fetch_one(&self.readers)
                 .await?,

@@ -55,6 +55,7 @@ use audit::Log;
 pub(crate) use audit::Tail;
 pub(crate) use audit_proof::Proof;
 pub use condition::Condition;
+#[cfg(feature = "http")]
 pub(crate) use condition::Levels;
 pub(crate) use credentials::TokenRow;
 pub(crate) use evaluations::Recorded;

@@ -74,6 +74,7 @@ impl News {
     }
 
     /// Who waits.
+    #[cfg(feature = "http")]
     pub(super) fn waiting(&self) -> usize {
         self.board().waiting.values().map(|(_, count)| count).sum()
     }

@@ -131,6 +131,7 @@ impl Writer {
     }
 
     /// How much waits to be written.
+    #[cfg(feature = "http")]
     pub(super) fn queued(&self) -> usize {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())

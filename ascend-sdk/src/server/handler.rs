@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "streamable-http")]
 use futures_util::FutureExt as _;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
