@@ -9,12 +9,11 @@ use ascend_sdk::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sqlx::FromRow;
 
 use crate::{
     life::{ActionState, Life},
     quorum::{self, Progress, Rule, Vote},
-    store::{Columns, Objection},
+    store::{FromRow, Objection, Row},
 };
 
 /// One action: what was asked, what was answered, and what became of it.
@@ -325,8 +324,8 @@ impl Record {
     }
 }
 
-impl<R: Columns> FromRow<'_, R> for Record {
-    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+impl FromRow for Record {
+    fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
         let decision = json_word(row, "decision")?;
         let mut rules: Vec<Rule> = json(row, "rules")?;
         if rules.is_empty() && decision == Decision::RequireApproval {
@@ -378,7 +377,7 @@ fn unreadable(column: &str, error: impl std::error::Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(error) }
 }
 
-pub(crate) fn word<T>(row: &impl Columns, column: &str) -> Result<T, sqlx::Error>
+pub(crate) fn word<T>(row: &Row<'_>, column: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
@@ -387,7 +386,7 @@ where
 }
 
 pub(crate) fn json<T: serde::de::DeserializeOwned>(
-    row: &impl Columns,
+    row: &Row<'_>,
     column: &str,
 ) -> Result<T, sqlx::Error> {
     let text: &str = row.read(column)?;
@@ -395,23 +394,23 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
 }
 
 pub(crate) fn json_word<T: serde::de::DeserializeOwned>(
-    row: &impl Columns,
+    row: &Row<'_>,
     column: &str,
 ) -> Result<T, sqlx::Error> {
     let text: String = row.read(column)?;
     serde_json::from_value(Value::String(text)).map_err(|error| unreadable(column, error))
 }
 
-pub(crate) fn risk_score(row: &impl Columns) -> Result<u8, sqlx::Error> {
+pub(crate) fn risk_score(row: &Row<'_>) -> Result<u8, sqlx::Error> {
     let score: i64 = row.read("risk_score")?;
     u8::try_from(score).map_err(|error| unreadable("risk_score", error))
 }
 
-pub(crate) fn time(row: &impl Columns, column: &str) -> Result<Timestamp, sqlx::Error> {
+pub(crate) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, sqlx::Error> {
     timestamp(column, row.read(column)?)
 }
 
-fn optional_time(row: &impl Columns, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+fn optional_time(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
     row.read::<Option<i64>>(column)?.map(|at| timestamp(column, at)).transpose()
 }
 

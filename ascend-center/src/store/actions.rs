@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
+use ascend_sdk::{
+    BoxFuture, Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel,
+};
 use jiff::Timestamp;
 
 use super::{
@@ -97,13 +99,16 @@ type Judge = Box<dyn FnOnce(&Submission, Timestamp, &Recent) -> Verdict + Send>;
 
 /// What a question about many has to know of one that is pending.
 #[cfg(feature = "http")]
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 pub(crate) struct PendingAction {
     pub(crate) id: i64,
     pub(crate) requested_by: String,
     /// Milliseconds since 1970, UTC.
     pub(crate) expires_at: i64,
 }
+
+#[cfg(feature = "http")]
+sql::from_row!(PendingAction { id, requested_by, expires_at });
 
 /// Who decides.
 #[derive(Debug, Clone)]
@@ -413,7 +418,12 @@ impl Store {
         outcome: Outcome,
         by: String,
     ) -> Result<Record, ReportError> {
-        self.write(move |transaction| Box::pin(report(transaction, id, outcome, by))).await?
+        let has_ended = matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. });
+        let work = move |transaction: &mut Transaction| -> BoxFuture<'_, _> {
+            Box::pin(report(transaction, id, outcome, by))
+        };
+        // A body that ran is not run again, whenever that is written down.
+        if has_ended { self.write_later(work).await? } else { self.write(work).await? }
     }
 
     /// Writes down that the action expired, when it did.

@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sqlx::FromRow;
 
 use super::{Store, StoreError, moment, sql};
 use crate::{
@@ -38,13 +37,14 @@ pub(crate) enum RegisterError {
     Store(#[from] StoreError),
 }
 
-#[derive(FromRow)]
 struct Row {
     agent_id: String,
     about: String,
     registered_by: String,
     registered_at: i64,
 }
+
+sql::from_row!(Row { agent_id, about, registered_by, registered_at });
 
 impl TryFrom<Row> for RegisteredAgent {
     type Error = StoreError;

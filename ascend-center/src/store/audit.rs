@@ -458,7 +458,7 @@ async fn tell_of_a_new_key(transaction: &mut Transaction, keys: Keys) -> Result<
 }
 
 /// An event from before the log was chained.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct Earlier {
     action_id: Option<i64>,
     kind: String,
@@ -466,6 +466,8 @@ struct Earlier {
     by: String,
     detail: Option<String>,
 }
+
+sql::from_row!(Earlier { action_id, kind, at, by, detail });
 
 impl Earlier {
     fn taken_over(self) -> AuditEvent {

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use ascend_sdk::{Decision, Digest};
-use sqlx::FromRow;
 
 use super::{
     Store, StoreError, Tail,
     actions::{content_hash, outcome_hash},
-    sql::{self, Columns, Connection, Raw},
+    sql::{self, Connection, FromRow, Raw},
 };
 use crate::{
     audit::{
@@ -273,7 +272,7 @@ impl Told {
     ) -> Result<(), AuditError> {
         let mut after = 0;
         loop {
-            let rows: Vec<Row> = sql::query_as(
+            let rows: Vec<Kept> = sql::query_as(
                 "SELECT id, state, decision, expires_at, digest, requested_by, reviewed_by, \
                  outcome, erased_at, server_id, tool, namespace, verb, resource, summary, \
                  parameters, user_context, session_id, client, reason, matched, request, rules \
@@ -319,7 +318,7 @@ impl Told {
 
 impl Action {
     /// What of the row is not as it was told.
-    fn differs(&self, row: &Row) -> Option<&'static str> {
+    fn differs(&self, row: &Kept) -> Option<&'static str> {
         if self.state.is_some_and(|state| row.state.as_deref() != Some(state.as_str())) {
             return Some("its state");
         }
@@ -357,7 +356,7 @@ impl Action {
 }
 
 /// An action as it stands in its table.
-struct Row {
+struct Kept {
     id: i64,
     expires_at: i64,
     is_erased: bool,
@@ -374,8 +373,8 @@ struct Row {
     rules: Option<Vec<Rule>>,
 }
 
-impl<R: Columns> FromRow<'_, R> for Row {
-    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+impl FromRow for Kept {
+    fn from_row(row: &sql::Row<'_>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.read("id")?,
             expires_at: row.read("expires_at")?,
@@ -392,7 +391,7 @@ impl<R: Columns> FromRow<'_, R> for Row {
     }
 }
 
-fn content(row: &impl Columns) -> Option<EntryHash> {
+fn content(row: &sql::Row<'_>) -> Option<EntryHash> {
     let column = |name: &str| row.read::<Option<&str>>(name).ok();
     Some(content_hash([
         column("server_id")?,

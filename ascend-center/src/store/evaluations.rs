@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use ascend_sdk::{Decision, Facts, Floor, SessionContext};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 
 use super::{
     Store, StoreError,
     actions::select,
-    sql::{self, Columns},
+    sql::{self, FromRow, Row},
     writer::Transaction,
 };
 use crate::{
@@ -87,8 +86,8 @@ pub struct ShadowDecision {
     pub differs: bool,
 }
 
-impl<R: Columns> FromRow<'_, R> for ShadowDecision {
-    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+impl FromRow for ShadowDecision {
+    fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             action_id: row.read("action_id")?,
             at: time(row, "at")?,

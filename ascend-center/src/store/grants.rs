@@ -8,7 +8,6 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
 
 use super::{
     Store, StoreError,
@@ -258,7 +257,6 @@ pub(crate) struct Granted {
 /// Which of these grants cover a submission.
 pub(crate) type Covers = Box<dyn FnOnce(&Submission, Timestamp, &[Granted]) -> Vec<i64> + Send>;
 
-#[derive(FromRow)]
 struct Row {
     id: i64,
     granter: String,
@@ -276,6 +274,24 @@ struct Row {
     revoked_at: Option<i64>,
     revoked_by: Option<String>,
 }
+
+sql::from_row!(Row {
+    id,
+    granter,
+    is_owner,
+    tool,
+    action,
+    resource,
+    agent,
+    condition,
+    comment,
+    created_at,
+    expires_at,
+    calls,
+    used,
+    revoked_at,
+    revoked_by,
+});
 
 impl TryFrom<Row> for Grant {
     type Error = StoreError;

@@ -1,7 +1,6 @@
 //! What happened, in order, by the audit log.
 
 use jiff::Timestamp;
-use sqlx::FromRow;
 
 use super::{
     Store, StoreError,
@@ -32,7 +31,6 @@ pub(crate) struct ActionName {
     pub(crate) resource: String,
 }
 
-#[derive(FromRow)]
 struct Row {
     id: i64,
     action_id: Option<i64>,
@@ -44,6 +42,8 @@ struct Row {
     detail: Option<String>,
     grant_id: Option<i64>,
 }
+
+sql::from_row!(Row { id, action_id, name, resource, kind, at, by, detail, grant_id });
 
 impl TryFrom<Row> for Entry {
     type Error = StoreError;

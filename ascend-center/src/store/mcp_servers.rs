@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use sqlx::FromRow;
 
 use super::{
     ServerState, Store, StoreError,
@@ -56,7 +55,6 @@ pub(crate) enum ServerError {
     Store(#[from] StoreError),
 }
 
-#[derive(FromRow)]
 struct Row {
     id: i64,
     name: String,
@@ -68,6 +66,18 @@ struct Row {
     changed_by: String,
     changed_at: i64,
 }
+
+sql::from_row!(Row {
+    id,
+    name,
+    state,
+    about,
+    reason,
+    registered_by,
+    registered_at,
+    changed_by,
+    changed_at,
+});
 
 impl TryFrom<Row> for McpServer {
     type Error = StoreError;

@@ -71,8 +71,8 @@ use news::News;
 pub(crate) use news::Waiter;
 #[cfg(feature = "page")]
 pub(crate) use page::{Past, Search, Waiting};
-pub(crate) use sql::Columns;
 use sql::{Database, Pool};
+pub(crate) use sql::{FromRow, Row};
 pub(crate) use terms::Objection;
 #[cfg(feature = "http")]
 pub(crate) use terms::ServerState;
@@ -186,11 +186,12 @@ impl Store {
         let mut connection = database.connect().await?;
         connection.migrate().await.map_err(|error| StoreError::Migration(Arc::new(error)))?;
         let readers = database.readers().await?;
-        let news = Arc::new(News::new(database.clone(), readers.clone(), Handle::current()));
+        let news = Arc::new(News::new(readers.clone(), Handle::current()));
         let metrics = Arc::new(Metrics::default());
         let log = Log::new(key.clone());
         let (news_of, counts) = (news.clone(), metrics.clone());
-        let writer = Writer::start(connection, database.clone(), log, news_of, counts);
+        let writer = Writer::start(connection, database.clone(), log, news_of, counts)
+            .map_err(sqlx::Error::Io)?;
         let store = Self { readers, writer, news, database, key, metrics, keys };
         store.begin_audit().await?;
         Ok(store)
@@ -216,6 +217,17 @@ impl Store {
             + 'static,
     {
         self.writer.run(work).await
+    }
+
+    /// The same for what nobody is held up by.
+    async fn write_later<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.writer.run_later(work).await
     }
 
     /// A place to wait for news of action `id`.

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     StoreError,
-    sql::{self, Database, Pool, Watch},
+    sql::{self, Pool, Watch},
 };
 
 /// How soon after a failure it is tried again.
@@ -25,7 +25,6 @@ pub(super) const ANYTHING: i64 = 0;
 
 #[derive(Debug)]
 pub(super) struct News {
-    database: Database,
     readers: Pool,
     runtime: Handle,
     board: Mutex<Board>,
@@ -65,8 +64,8 @@ impl Drop for Waiter {
 }
 
 impl News {
-    pub(super) fn new(database: Database, readers: Pool, runtime: Handle) -> Self {
-        Self { database, readers, runtime, board: Mutex::default() }
+    pub(super) fn new(readers: Pool, runtime: Handle) -> Self {
+        Self { readers, runtime, board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -131,7 +130,7 @@ async fn poll(news: Arc<News>) {
 
 /// Returns once nobody waits.
 async fn follow(news: &News) -> Result<(), StoreError> {
-    let mut watch = Watch::start(&news.database, &news.readers).await?;
+    let mut watch = Watch::start(&news.readers).await?;
     let mut last: i64 = sql::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
         .fetch_one(&news.readers)
         .await?;

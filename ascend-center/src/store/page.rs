@@ -2,11 +2,11 @@
 
 use ascend_sdk::RiskLevel;
 use jiff::Timestamp;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
 
 use super::{
     Store, StoreError,
-    sql::{self, Columns, QueryAs, Value},
+    sql::{self, FromRow, QueryAs, Row, Value},
 };
 use crate::{
     life::ActionState,
@@ -15,16 +15,17 @@ use crate::{
 };
 
 /// An action that waits for a person.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) id: i64,
-    #[sqlx(try_from = "i64")]
     pub(crate) risk_score: u8,
     /// Milliseconds since 1970, UTC.
     pub(crate) expires_at: i64,
     /// Who has approved so far, as JSON.
     votes: String,
 }
+
+sql::from_row!(Waiting { id, risk_score, expires_at, votes });
 
 impl Waiting {
     pub(crate) fn votes(&self) -> Result<Vec<Vote>, StoreError> {
@@ -74,8 +75,8 @@ pub(crate) struct Matches {
     pub(crate) matched: Vec<Matched>,
 }
 
-impl<R: Columns> FromRow<'_, R> for Past {
-    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+impl FromRow for Past {
+    fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.read("id")?,
             state: word(row, "state")?,
@@ -93,8 +94,8 @@ impl<R: Columns> FromRow<'_, R> for Past {
     }
 }
 
-impl<R: Columns> FromRow<'_, R> for Matches {
-    fn from_row(row: &R) -> Result<Self, sqlx::Error> {
+impl FromRow for Matches {
+    fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             action: row.read("id")?,
             at: time(row, "created_at")?,

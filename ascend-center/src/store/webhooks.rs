@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::FromRow;
 
 use super::{
     Store, StoreError,
@@ -64,16 +63,17 @@ pub(crate) struct Happened {
 }
 
 /// A message that is due.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) id: i64,
     pub(crate) webhook_id: i64,
     pub(crate) kind: String,
     pub(crate) body: String,
     /// How often it was tried before.
-    #[sqlx(try_from = "i64")]
     pub(crate) attempts: u32,
 }
+
+sql::from_row!(Due { id, webhook_id, kind, body, attempts });
 
 /// A message, for people.
 #[derive(Debug)]
@@ -97,7 +97,6 @@ pub(crate) enum Attempt {
     Dead(String),
 }
 
-#[derive(FromRow)]
 struct Row {
     id: i64,
     url: String,
@@ -107,6 +106,8 @@ struct Row {
     of_agent: Option<String>,
     created_at: i64,
 }
+
+sql::from_row!(Row { id, url, events, agent_id, secret, of_agent, created_at });
 
 impl TryFrom<Row> for Webhook {
     type Error = StoreError;
@@ -366,18 +367,17 @@ impl Store {
         state: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Delivery>, StoreError> {
-        #[derive(FromRow)]
         struct Row {
             id: i64,
             webhook_id: i64,
             kind: String,
             state: String,
-            #[sqlx(try_from = "i64")]
             attempts: u32,
             due_at: i64,
             problem: Option<String>,
             created_at: i64,
         }
+        sql::from_row!(Row { id, webhook_id, kind, state, attempts, due_at, problem, created_at });
         let rows: Vec<Row> = sql::query_as(
             "SELECT d.id, webhook_id, kind, state, attempts, due_at, problem, d.created_at \
              FROM webhook_deliveries d JOIN webhooks w ON w.id = webhook_id \

@@ -2,15 +2,17 @@
 //! next one together, so that many decisions share one `fsync`.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
 use ascend_sdk::BoxFuture;
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -25,6 +27,9 @@ use crate::metrics::Metrics;
 const BATCH: usize = 256;
 /// The most pieces of work that wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
+
+/// How long work that nobody waits for may wait for other work to come with.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// How long an entry of the audit log waits for a signature, at most.
 const SIGN_WITHIN: Duration = Duration::from_secs(30);
@@ -85,10 +90,19 @@ struct Done {
     keep: bool,
 }
 
-#[derive(Debug)]
 pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Work>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    later: Later,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// What goes into the next transaction, whatever begins it.
+type Later = Arc<Mutex<Vec<Work>>>;
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
 }
 
 impl Writer {
@@ -98,10 +112,41 @@ impl Writer {
         log: Log,
         news: Arc<News>,
         metrics: Arc<Metrics>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (queue, work) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write(connection, database, log, work, news, metrics));
-        Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
+        let (ends, ended) = oneshot::channel();
+        let later = Later::default();
+        let is_file = matches!(database, Database::Sqlite(_));
+        let writing = Writing {
+            transaction: Transaction {
+                connection: connection.on_own_thread(),
+                now: now(),
+                log,
+                is_lost: false,
+                touched: Vec::new(),
+            },
+            database,
+            queue: queue.downgrade(),
+            later: later.clone(),
+            news,
+            metrics,
+        };
+        let writing = async move {
+            writing.serve(work).await;
+            // Whoever waits for it may be gone.
+            let _ = ends.send(());
+        };
+        let runtime = Handle::current();
+        if is_file {
+            // It blocks, and waits for nothing but work.
+            thread::Builder::new().name("center-writer".to_owned()).spawn(move || {
+                let _context = runtime.enter();
+                futures_executor::block_on(writing);
+            })?;
+        } else {
+            runtime.spawn(writing);
+        }
+        Ok(Self { queue: Mutex::new(Some(queue)), later, ended: Mutex::new(Some(ended)) })
     }
 
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -111,77 +156,168 @@ impl Writer {
             + Send
             + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |transaction| {
-            Box::pin(async move {
-                let result = work(transaction).await;
-                let keep = result.is_ok();
-                // Nobody may be waiting any more; what was written stays written.
-                let deliver: Deliver = Box::new(move |committed| {
-                    let _ = answer.send(committed.and(result));
-                });
-                Done { deliver, keep }
-            })
-        });
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(queue) = queue else { return Err(StoreError::Closed) };
-        queue.send(work).await.map_err(|_| StoreError::Closed)?;
-        drop(queue);
+        let (work, answered) = answering(work);
+        self.queue()?.send(work).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::NotWritten)?
+    }
+
+    /// The same for work whose end nobody is held up by: where no other work comes
+    /// soon, it begins a transaction by itself.
+    pub(super) async fn run_later<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        let (work, answered) = answering(work);
+        let queue = self.queue()?;
+        let is_first = {
+            let mut later = lock(&self.later);
+            later.push(work);
+            later.len() == 1
+        };
+        if is_first {
+            tokio::spawn(async move {
+                sleep(LINGER).await;
+                // A queue that is closed takes it along at its end.
+                let _ = queue.send(nothing()).await;
+            });
+        }
+        answered.await.map_err(|_| StoreError::NotWritten)?
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<Work>, StoreError> {
+        lock(&self.queue).clone().ok_or(StoreError::Closed)
     }
 
     /// How much waits to be written.
     #[cfg(feature = "http")]
     pub(super) fn queued(&self) -> usize {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = lock(&self.queue);
         queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     /// Finishes what is queued.
     pub(super) async fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
+        lock(&self.queue).take();
+        let ended = lock(&self.ended).take();
+        if let Some(ended) = ended
+            && ended.await.is_err()
         {
-            tracing::error!(%error, "the center's writer ended badly");
+            tracing::error!("the center's writer ended badly");
         }
     }
 }
 
-async fn write(
-    connection: Connection,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Work that tells what became of it.
+fn answering<T, F>(work: F) -> (Work, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let work: Work = Box::new(move |transaction| {
+        Box::pin(async move {
+            let result = work(transaction).await;
+            let keep = result.is_ok();
+            // Nobody may be waiting any more; what was written stays written.
+            let deliver: Deliver = Box::new(move |committed| {
+                let _ = answer.send(committed.and(result));
+            });
+            Done { deliver, keep }
+        })
+    });
+    (work, answered)
+}
+
+/// Work that only begins a transaction.
+fn nothing() -> Work {
+    Box::new(|_| Box::pin(async { Done { deliver: Box::new(|_| ()), keep: true } }))
+}
+
+/// What writes.
+struct Writing {
+    transaction: Transaction,
     database: Database,
-    log: Log,
-    mut queue: mpsc::Receiver<Work>,
+    /// To ask itself for a signature; not held, so that the queue can end.
+    queue: mpsc::WeakSender<Work>,
+    later: Later,
     news: Arc<News>,
     metrics: Arc<Metrics>,
-) {
-    let mut transaction =
-        Transaction { connection, now: now(), log, is_lost: false, touched: Vec::new() };
-    let mut batch = Vec::new();
-    // When what this process wrote must be signed.
-    let mut sign_at: Option<Instant> = None;
-    loop {
-        let receive = queue.recv_many(&mut batch, BATCH);
-        let received = match sign_at {
-            None => Ok(receive.await),
-            Some(at) => timeout_at(at, receive).await,
-        };
-        let closed = received == Ok(0);
-        if closed && sign_at.is_none() {
-            break;
+}
+
+impl Writing {
+    /// Without a timer of its own: over SQLite the runtime may end before it.
+    async fn serve(mut self, mut queue: mpsc::Receiver<Work>) {
+        let mut batch = Vec::new();
+        // When what this process wrote must be signed.
+        let mut sign_at: Option<Instant> = None;
+        loop {
+            let closed = queue.recv_many(&mut batch, BATCH).await == 0;
+            batch.append(&mut lock(&self.later));
+            if closed && batch.is_empty() && sign_at.is_none() {
+                break;
+            }
+            let sign = closed || sign_at.is_some_and(|at| at <= Instant::now());
+            let committed = self.commit(&mut batch, sign).await;
+            if closed {
+                break;
+            }
+            let earlier = sign_at;
+            sign_at = match committed {
+                Ok(()) if self.transaction.log.is_unsigned() => {
+                    sign_at.or_else(|| Some(Instant::now() + SIGN_WITHIN))
+                }
+                Ok(()) if sign => None,
+                Err(_) if sign => Some(Instant::now() + SIGN_WITHIN),
+                _ => sign_at,
+            };
+            if let Some(at) = sign_at
+                && sign_at != earlier
+            {
+                self.ask_to_sign(at);
+            }
         }
-        let sign = closed || sign_at.is_some_and(|at| at <= Instant::now());
+        if !self.transaction.is_lost
+            && let Err(error) = self.transaction.connection.close().await
+        {
+            tracing::warn!(%error, "the center's database was not closed cleanly");
+        }
+    }
+
+    /// Queues work that changes nothing, so that what is due gets its signature.
+    fn ask_to_sign(&self, at: Instant) {
+        let queue = self.queue.clone();
+        Handle::current().spawn(async move {
+            sleep_until(at).await;
+            if let Some(queue) = queue.upgrade() {
+                // Once the queue is closed, the end of it signs.
+                let _ = queue.send(nothing()).await;
+            }
+        });
+    }
+
+    /// Writes what was queued, and tells whoever waits for it.
+    async fn commit(&mut self, batch: &mut Vec<Work>, sign: bool) -> Result<(), StoreError> {
+        let Self { transaction, database, .. } = self;
         let mut delivered = Vec::with_capacity(batch.len());
         let (begun, size) = (Instant::now(), batch.len());
-        let committing = commit(&mut transaction, &database, &mut batch, &mut delivered, sign);
-        let committed = timeout(database.patience(), committing).await;
-        let committed = committed.unwrap_or(Err(StoreError::NotWritten));
+        let committing = commit(transaction, database, batch, &mut delivered, sign);
+        let committed = match database.patience() {
+            None => committing.await,
+            Some(patience) => {
+                timeout(patience, committing).await.unwrap_or(Err(StoreError::NotWritten))
+            }
+        };
         match &committed {
             Ok(()) => {
-                metrics.committed(transaction.log.noted(), size, begun.elapsed());
-                news.tell(transaction.touched.drain(..));
+                self.metrics.committed(transaction.log.noted(), size, begun.elapsed());
+                self.news.tell(transaction.touched.drain(..));
             }
             Err(error) => {
                 tracing::error!(%error, "the center could not write");
@@ -195,22 +331,7 @@ async fn write(
         }
         // Work that did not get its turn: dropped, it answers `NotWritten`.
         batch.clear();
-        if closed {
-            break;
-        }
-        sign_at = match committed {
-            Ok(()) if transaction.log.is_unsigned() => {
-                sign_at.or_else(|| Some(Instant::now() + SIGN_WITHIN))
-            }
-            Ok(()) if sign => None,
-            Err(_) if sign => Some(Instant::now() + SIGN_WITHIN),
-            _ => sign_at,
-        };
-    }
-    if !transaction.is_lost
-        && let Err(error) = transaction.connection.close().await
-    {
-        tracing::warn!(%error, "the center's database was not closed cleanly");
+        committed
     }
 }
 
@@ -222,8 +343,7 @@ async fn commit(
     sign: bool,
 ) -> Result<(), StoreError> {
     transaction.begin(database).await?;
-    // Alone, it needs no place to go back to but the beginning: each statement
-    // is a way to another thread and back.
+    // Alone, it needs no place to go back to but the beginning.
     if batch.len() == 1
         && let Some(work) = batch.pop()
     {

@@ -1,37 +1,23 @@
 //! How the database is reached, and connections to it.
 
-use std::{
-    fmt,
-    ops::{Deref, DerefMut},
-    path::Path,
-    time::Duration,
-};
+use std::{fmt, path::Path, time::Duration};
 
 use ascend_sdk::BoxFuture;
 #[cfg(feature = "postgres")]
-use sqlx::postgres::{PgConnectOptions, Postgres};
-use sqlx::{
-    ConnectOptions, Connection as _, Executor, Transaction,
-    pool::PoolConnection,
-    sqlite::{
-        Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-    },
-};
+use sqlx::{Executor, postgres::PgConnectOptions};
 
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::query_scalar;
+use super::{
+    query, query_scalar,
+    sqlite::{self, Access, Place},
+};
 use crate::{center::Durability, store::StoreError};
-
-/// How long SQLite waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many connections read.
-const READERS: u32 = 4;
 
 /// How the database is reached.
 #[derive(Clone)]
 pub(in crate::store) enum Database {
-    Sqlite(Box<SqliteConnectOptions>),
+    Sqlite(sqlite::Options),
     #[cfg(feature = "postgres")]
     Postgres(Box<PgConnectOptions>, Durability),
 }
@@ -50,20 +36,7 @@ impl fmt::Debug for Database {
 impl Database {
     /// The file at `path`.
     pub(in crate::store) fn file(path: &Path, durability: Durability) -> Self {
-        let synchronous = match durability {
-            Durability::Disk => SqliteSynchronous::Full,
-            Durability::System => SqliteSynchronous::Normal,
-        };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            // What retention erases is not to be found in the file any more.
-            .pragma("secure_delete", "ON")
-            .disable_statement_logging();
-        Self::Sqlite(Box::new(options))
+        Self::Sqlite(sqlite::Options::new(path, durability))
     }
 
     /// The server at this URL.
@@ -74,102 +47,44 @@ impl Database {
 
     /// A connection that can write.
     pub(in crate::store) async fn connect(&self) -> Result<Connection, sqlx::Error> {
-        match self {
+        Ok(match self {
             Self::Sqlite(options) => {
-                Ok(Connection::Sqlite(Held::Alone(Box::new(options.connect().await?))))
+                Connection::Sqlite(options.connect(Access::Write, Place::Aside).await?)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(options, durability) => {
                 let connection = postgres::connect(options, *durability).await?;
-                Ok(Connection::Postgres(Held::Alone(Box::new(connection))))
+                Connection::Postgres(postgres::Held::Alone(Box::new(connection)))
             }
-        }
+        })
     }
 
     /// How long a transaction may take: a server can fall silent.
-    pub(in crate::store) fn patience(&self) -> Duration {
+    pub(in crate::store) fn patience(&self) -> Option<Duration> {
         match self {
-            Self::Sqlite(_) => Duration::MAX,
+            Self::Sqlite(_) => None,
             #[cfg(feature = "postgres")]
-            Self::Postgres(..) => postgres::PATIENCE,
-        }
-    }
-
-    /// A connection that can only read.
-    pub(in crate::store) async fn connect_to_read(&self) -> Result<Connection, sqlx::Error> {
-        match self {
-            Self::Sqlite(options) => Self::Sqlite(Box::new(read_only(options))).connect().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(options, _) => {
-                let connection = postgres::connect_to_read(options).await?;
-                Ok(Connection::Postgres(Held::Alone(Box::new(connection))))
-            }
+            Self::Postgres(..) => Some(postgres::PATIENCE),
         }
     }
 
     /// Connections that can only read.
     pub(in crate::store) async fn readers(&self) -> Result<Pool, sqlx::Error> {
-        match self {
-            Self::Sqlite(options) => {
-                let pool = SqlitePoolOptions::new().max_connections(READERS);
-                Ok(Pool::Sqlite(pool.connect_with(read_only(options)).await?))
-            }
+        Ok(match self {
+            Self::Sqlite(options) => Pool::Sqlite(sqlite::Pool::new(options.clone())),
             #[cfg(feature = "postgres")]
             Self::Postgres(options, _) => {
-                Ok(Pool::Postgres(postgres::readers(options.as_ref().clone()).await?))
+                Pool::Postgres(postgres::readers(options.as_ref().clone()).await?)
             }
-        }
-    }
-}
-
-fn read_only(options: &SqliteConnectOptions) -> SqliteConnectOptions {
-    options.clone().pragma("query_only", "ON")
-}
-
-/// A connection, by itself, of a pool, or with a transaction that ends with it.
-pub(crate) enum Held<D: sqlx::Database> {
-    Alone(Box<D::Connection>),
-    OfPool(PoolConnection<D>),
-    Reading(Transaction<'static, D>),
-}
-
-impl<D: sqlx::Database> Deref for Held<D> {
-    type Target = D::Connection;
-
-    fn deref(&self) -> &D::Connection {
-        match self {
-            Self::Alone(connection) => connection,
-            Self::OfPool(connection) => connection,
-            Self::Reading(transaction) => transaction,
-        }
-    }
-}
-
-impl<D: sqlx::Database> DerefMut for Held<D> {
-    fn deref_mut(&mut self) -> &mut D::Connection {
-        match self {
-            Self::Alone(connection) => connection,
-            Self::OfPool(connection) => connection,
-            Self::Reading(transaction) => transaction,
-        }
-    }
-}
-
-impl<D: sqlx::Database> Held<D> {
-    async fn close(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Alone(connection) => connection.close().await,
-            Self::OfPool(connection) => connection.close().await,
-            Self::Reading(transaction) => transaction.rollback().await,
-        }
+        })
     }
 }
 
 /// A connection to the database.
 pub(crate) enum Connection {
-    Sqlite(Held<Sqlite>),
+    Sqlite(sqlite::Connection),
     #[cfg(feature = "postgres")]
-    Postgres(Held<Postgres>),
+    Postgres(postgres::Held),
 }
 
 impl Connection {
@@ -179,7 +94,8 @@ impl Connection {
         statement: &'static str,
     ) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(connection) => (**connection).execute(statement).await.map(drop),
+            Self::Sqlite(_) => query(statement).execute(self).await.map(drop),
+            // Without values, PostgreSQL takes several statements at once.
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => (**connection).execute(statement).await.map(drop),
         }
@@ -237,9 +153,7 @@ impl Connection {
         Box::pin(async move {
             match self {
                 Self::Sqlite(connection) => {
-                    sqlx::migrate!("migrations/sqlite")
-                        .run_direct(None, &mut **connection, false)
-                        .await
+                    connection.migrate(sqlx::migrate!("migrations/sqlite")).await
                 }
                 #[cfg(feature = "postgres")]
                 Self::Postgres(connection) => {
@@ -259,6 +173,16 @@ impl Connection {
             Self::Postgres(_) => "SELECT to_regclass($1) IS NOT NULL",
         };
         query_scalar(known).bind(name).fetch_one(self).await
+    }
+
+    /// Has statements of SQLite run on the thread that asks for them: for who has
+    /// one to itself.
+    pub(in crate::store) fn on_own_thread(self) -> Self {
+        match self {
+            Self::Sqlite(connection) => Self::Sqlite(connection.at(Place::Here)),
+            #[cfg(feature = "postgres")]
+            other => other,
+        }
     }
 
     /// What the database finds damaged in itself; PostgreSQL looks as it reads.
@@ -294,30 +218,37 @@ impl Connection {
 /// Connections that read.
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    Sqlite(sqlx::Pool<Sqlite>),
+    Sqlite(sqlite::Pool),
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::Pool<Postgres>),
+    Postgres(sqlx::PgPool),
 }
 
 impl Pool {
     pub(in crate::store) async fn acquire(&self) -> Result<Connection, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool) => Connection::Sqlite(Held::OfPool(pool.acquire().await?)),
+            Self::Sqlite(pool) => Connection::Sqlite(pool.acquire().await?),
             #[cfg(feature = "postgres")]
-            Self::Postgres(pool) => Connection::Postgres(Held::OfPool(pool.acquire().await?)),
+            Self::Postgres(pool) => {
+                Connection::Postgres(postgres::Held::OfPool(pool.acquire().await?))
+            }
         })
     }
 
     /// A connection for which nothing changes any more.
     pub(in crate::store) async fn snapshot(&self) -> Result<Connection, sqlx::Error> {
-        Ok(match self {
-            Self::Sqlite(pool) => Connection::Sqlite(Held::Reading(pool.begin().await?)),
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = self.acquire().await?;
+                connection.run("BEGIN").await?;
+                Ok(connection)
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(pool) => {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                Connection::Postgres(Held::Reading(pool.begin_with(begin).await?))
+                let reading = pool.begin_with(begin).await?;
+                Ok(Connection::Postgres(postgres::Held::Reading(reading)))
             }
-        })
+        }
     }
 
     pub(in crate::store) fn is_closed(&self) -> bool {

@@ -5,126 +5,20 @@
 mod connection;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod row;
+mod sqlite;
 mod value;
 mod watch;
 
 use std::marker::PhantomData;
 
-#[cfg(feature = "postgres")]
-use sqlx::postgres::{PgRow, Postgres};
-use sqlx::{
-    ColumnIndex, Decode, FromRow, Row, SqlSafeStr, SqlStr, Type,
-    sqlite::{Sqlite, SqliteRow},
-};
+use sqlx::{SqlSafeStr, SqlStr};
 
 pub(super) use connection::{Connection, Database, On, Pool};
+pub(super) use row::Raw;
+pub(crate) use row::{FromRow, Row, from_row};
 pub(crate) use value::Value;
 pub(super) use watch::Watch;
-
-/// What each database can decode from a column.
-#[cfg(feature = "postgres")]
-pub(crate) trait Column<'r>:
-    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
-{
-}
-#[cfg(feature = "postgres")]
-impl<'r, T> Column<'r> for T where
-    T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
-{
-}
-/// What each database can decode from a column.
-#[cfg(not(feature = "postgres"))]
-pub(crate) trait Column<'r>: Decode<'r, Sqlite> + Type<Sqlite> {}
-#[cfg(not(feature = "postgres"))]
-impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> {}
-
-/// A row of either database, for `FromRow` that is written by hand.
-pub(crate) trait Columns: Row {
-    /// The column of this name.
-    fn read<'r, T: Column<'r>>(&'r self, name: &str) -> Result<T, sqlx::Error>;
-
-    /// A column that is 0 or 1.
-    fn flag(&self, name: &str) -> Result<bool, sqlx::Error> {
-        Ok(self.read::<i64>(name)? != 0)
-    }
-}
-
-impl Columns for SqliteRow {
-    fn read<'r, T: Column<'r>>(&'r self, name: &str) -> Result<T, sqlx::Error> {
-        read(self, name)
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Columns for PgRow {
-    fn read<'r, T: Column<'r>>(&'r self, name: &str) -> Result<T, sqlx::Error> {
-        read(self, name)
-    }
-}
-
-fn read<'r, R, T>(row: &'r R, name: &str) -> Result<T, sqlx::Error>
-where
-    R: Row,
-    T: Decode<'r, R::Database> + Type<R::Database>,
-    for<'n> &'n str: ColumnIndex<R>,
-{
-    row.try_get(name)
-}
-
-/// What can be made of a row of each database.
-#[cfg(feature = "postgres")]
-pub(crate) trait Readable:
-    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
-{
-}
-#[cfg(feature = "postgres")]
-impl<T> Readable for T where
-    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
-{
-}
-/// What can be made of a row of each database.
-#[cfg(not(feature = "postgres"))]
-pub(crate) trait Readable: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
-#[cfg(not(feature = "postgres"))]
-impl<T> Readable for T where T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
-
-/// Text that is read as it is kept, whatever it is.
-#[derive(Debug)]
-pub(crate) struct Raw(pub(crate) Vec<u8>);
-
-impl Type<Sqlite> for Raw {
-    fn type_info() -> <Sqlite as sqlx::Database>::TypeInfo {
-        <String as Type<Sqlite>>::type_info()
-    }
-
-    fn compatible(_: &<Sqlite as sqlx::Database>::TypeInfo) -> bool {
-        true
-    }
-}
-
-impl<'r> Decode<'r, Sqlite> for Raw {
-    fn decode(
-        value: <Sqlite as sqlx::Database>::ValueRef<'r>,
-    ) -> Result<Self, sqlx::error::BoxDynError> {
-        Decode::<Sqlite>::decode(value).map(Self)
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Type<Postgres> for Raw {
-    fn type_info() -> <Postgres as sqlx::Database>::TypeInfo {
-        <String as Type<Postgres>>::type_info()
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl<'r> Decode<'r, Postgres> for Raw {
-    fn decode(
-        value: <Postgres as sqlx::Database>::ValueRef<'r>,
-    ) -> Result<Self, sqlx::error::BoxDynError> {
-        Decode::<Postgres>::decode(value).map(Self)
-    }
-}
 
 /// Whether the database cannot be reached at present.
 pub(super) fn is_outage(error: &sqlx::Error) -> bool {
@@ -150,14 +44,14 @@ pub(crate) fn query<'q>(text: impl SqlSafeStr) -> Query<'q> {
 }
 
 /// A query whose rows are read as `T`.
-pub(crate) fn query_as<'q, T: Readable>(text: impl SqlSafeStr) -> QueryAs<'q, T> {
+pub(crate) fn query_as<'q, T: FromRow>(text: impl SqlSafeStr) -> QueryAs<'q, T> {
     QueryAs { query: query(text), of: PhantomData }
 }
 
 /// A query with one column.
 pub(crate) fn query_scalar<'q, T>(text: impl SqlSafeStr) -> QueryScalar<'q, T>
 where
-    (T,): Readable,
+    (T,): FromRow + Send + 'static,
 {
     QueryScalar(query_as(text))
 }
@@ -187,22 +81,28 @@ impl<'q> Query<'q> {
     pub(crate) async fn execute(self, on: impl Into<On<'_>>) -> Result<Executed, sqlx::Error> {
         let mut place = None;
         Ok(Executed(match on.into().connection(&mut place).await? {
-            Connection::Sqlite(connection) => {
-                let values = value::arguments::<Sqlite>(self.values)?;
-                sqlx::query_with(self.text, values)
-                    .execute(&mut **connection)
-                    .await?
-                    .rows_affected()
-            }
+            Connection::Sqlite(connection) => connection.execute(self.text, self.values).await?,
             #[cfg(feature = "postgres")]
             Connection::Postgres(connection) => {
-                let values = value::arguments::<Postgres>(self.values)?;
-                sqlx::query_with(self.text, values)
-                    .execute(&mut **connection)
-                    .await?
-                    .rows_affected()
+                postgres::execute(connection, self.text, self.values).await?
             }
         }))
+    }
+
+    /// The first `limit` rows.
+    async fn fetch<T: FromRow + Send + 'static>(
+        self,
+        on: impl Into<On<'_>>,
+        limit: usize,
+    ) -> Result<Vec<T>, sqlx::Error> {
+        let mut place = None;
+        match on.into().connection(&mut place).await? {
+            Connection::Sqlite(connection) => connection.fetch(self.text, self.values, limit).await,
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(connection) => {
+                postgres::fetch(connection, self.text, self.values, limit).await
+            }
+        }
     }
 }
 
@@ -212,48 +112,29 @@ pub(crate) struct QueryAs<'q, T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Each `fetch_…` is the same but for how many rows it wants.
-macro_rules! fetch {
-    ($(#[$doc:meta])* $name:ident, $result:ty) => {
-        $(#[$doc])*
-        pub(crate) async fn $name(self, on: impl Into<On<'_>>) -> Result<$result, sqlx::Error> {
-            let Query { text, values } = self.query;
-            let mut place = None;
-            match on.into().connection(&mut place).await? {
-                Connection::Sqlite(connection) => {
-                    sqlx::query_as_with(text, value::arguments::<Sqlite>(values)?)
-                        .$name(&mut **connection)
-                        .await
-                }
-                #[cfg(feature = "postgres")]
-                Connection::Postgres(connection) => {
-                    sqlx::query_as_with(text, value::arguments::<Postgres>(values)?)
-                        .$name(&mut **connection)
-                        .await
-                }
-            }
-        }
-    };
-}
-
-impl<'q, T: Readable> QueryAs<'q, T> {
+impl<'q, T: FromRow + Send + 'static> QueryAs<'q, T> {
     pub(crate) fn bind(mut self, value: impl Into<Value<'q>>) -> Self {
         self.query = self.query.bind(value);
         self
     }
 
-    fetch!(
-        /// The first row; an error when there is none.
-        fetch_one, T
-    );
-    fetch!(
-        /// The first row, if there is one.
-        fetch_optional, Option<T>
-    );
-    fetch!(
-        /// All rows.
-        fetch_all, Vec<T>
-    );
+    /// The first row; an error when there is none.
+    pub(crate) async fn fetch_one(self, on: impl Into<On<'_>>) -> Result<T, sqlx::Error> {
+        self.fetch_optional(on).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// The first row, if there is one.
+    pub(crate) async fn fetch_optional(
+        self,
+        on: impl Into<On<'_>>,
+    ) -> Result<Option<T>, sqlx::Error> {
+        Ok(self.query.fetch(on, 1).await?.pop())
+    }
+
+    /// All rows.
+    pub(crate) async fn fetch_all(self, on: impl Into<On<'_>>) -> Result<Vec<T>, sqlx::Error> {
+        self.query.fetch(on, usize::MAX).await
+    }
 }
 
 #[must_use = "nothing runs before one of `fetch_…`"]
@@ -261,7 +142,7 @@ pub(crate) struct QueryScalar<'q, T>(QueryAs<'q, (T,)>);
 
 impl<'q, T> QueryScalar<'q, T>
 where
-    (T,): Readable,
+    (T,): FromRow + Send + 'static,
 {
     pub(crate) fn bind(self, value: impl Into<Value<'q>>) -> Self {
         Self(self.0.bind(value))

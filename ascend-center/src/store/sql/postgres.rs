@@ -1,13 +1,22 @@
 //! How a center's sessions on PostgreSQL are set up.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
+use futures_util::TryStreamExt;
 use sqlx::{
-    ConnectOptions, Executor,
-    postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode},
+    Arguments, ConnectOptions, Connection as _, Executor, SqlStr, Transaction,
+    pool::PoolConnection,
+    postgres::{
+        PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode, Postgres,
+    },
 };
 use tokio::time::timeout;
 
+use super::{FromRow, Row, Value};
 use crate::center::Durability;
 
 /// How long a connection may take to come about.
@@ -91,18 +100,6 @@ pub(super) async fn connect(
     .await
 }
 
-/// A session that reads.
-pub(super) async fn connect_to_read(
-    options: &PgConnectOptions,
-) -> Result<PgConnection, sqlx::Error> {
-    within(async {
-        let mut connection = options.connect().await?;
-        connection.execute(READER).await?;
-        Ok(connection)
-    })
-    .await
-}
-
 /// Sessions that read.
 pub(super) async fn readers(options: PgConnectOptions) -> Result<PgPool, sqlx::Error> {
     PgPoolOptions::new()
@@ -113,4 +110,83 @@ pub(super) async fn readers(options: PgConnectOptions) -> Result<PgPool, sqlx::E
         })
         .connect_with(options)
         .await
+}
+
+/// A connection, by itself, of a pool, or with a transaction that ends with it.
+pub(crate) enum Held {
+    Alone(Box<PgConnection>),
+    OfPool(PoolConnection<Postgres>),
+    Reading(Transaction<'static, Postgres>),
+}
+
+impl Deref for Held {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Alone(connection) => connection,
+            Self::OfPool(connection) => connection,
+            Self::Reading(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Alone(connection) => connection,
+            Self::OfPool(connection) => connection,
+            Self::Reading(transaction) => transaction,
+        }
+    }
+}
+
+impl Held {
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Alone(connection) => connection.close().await,
+            Self::OfPool(connection) => connection.close().await,
+            Self::Reading(transaction) => transaction.rollback().await,
+        }
+    }
+}
+
+/// Runs a statement; how many rows it changed.
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    text: SqlStr,
+    values: Vec<Value<'_>>,
+) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query_with(text, arguments(values)?);
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// The first `limit` rows.
+pub(super) async fn fetch<T: FromRow>(
+    connection: &mut PgConnection,
+    text: SqlStr,
+    values: Vec<Value<'_>>,
+    limit: usize,
+) -> Result<Vec<T>, sqlx::Error> {
+    let mut rows = sqlx::query_with(text, arguments(values)?).fetch(connection);
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.try_next().await?
+    {
+        found.push(T::from_row(&Row::from(&row))?);
+    }
+    Ok(found)
+}
+
+fn arguments(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Integer(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+            Value::Bytes(value) => arguments.add(value.map(std::borrow::Cow::into_owned)),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
 }

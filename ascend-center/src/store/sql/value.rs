@@ -1,8 +1,8 @@
-//! What is bound to a query.
+//! What is bound to a query, and what is read from a row.
 
 use std::borrow::Cow;
 
-use sqlx::{Arguments, Database, Encode, Type};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 /// A value that both databases know. A flag is an integer, 0 or 1.
 #[derive(Debug, Clone)]
@@ -10,6 +10,27 @@ pub(crate) enum Value<'q> {
     Integer(Option<i64>),
     Text(Option<Cow<'q, str>>),
     Bytes(Option<Cow<'q, [u8]>>),
+}
+
+impl Value<'_> {
+    /// The same, by itself.
+    pub(super) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Integer(value) => Value::Integer(value),
+            Self::Text(value) => Value::Text(value.map(|text| text.into_owned().into())),
+            Self::Bytes(value) => Value::Bytes(value.map(|bytes| bytes.into_owned().into())),
+        }
+    }
+
+    /// What it is, for a message.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Integer(None) | Self::Text(None) | Self::Bytes(None) => "nothing",
+            Self::Integer(Some(_)) => "a number",
+            Self::Text(Some(_)) => "text",
+            Self::Bytes(Some(_)) => "bytes",
+        }
+    }
 }
 
 macro_rules! integers {
@@ -77,21 +98,13 @@ impl From<Vec<u8>> for Value<'_> {
     }
 }
 
-/// The values as a database takes them.
-pub(super) fn arguments<D: Database>(values: Vec<Value<'_>>) -> Result<D::Arguments, sqlx::Error>
-where
-    Option<i64>: for<'t> Encode<'t, D> + Type<D>,
-    Option<String>: for<'t> Encode<'t, D> + Type<D>,
-    Option<Vec<u8>>: for<'t> Encode<'t, D> + Type<D>,
-{
-    let mut arguments = D::Arguments::default();
-    for value in values {
-        match value {
-            Value::Integer(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value.map(Cow::into_owned)),
-            Value::Bytes(value) => arguments.add(value.map(Cow::into_owned)),
-        }
-        .map_err(sqlx::Error::Encode)?;
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Integer(Some(value)) => ValueRef::Integer(*value),
+            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(Some(bytes)) => ValueRef::Blob(bytes),
+            Self::Integer(None) | Self::Text(None) | Self::Bytes(None) => ValueRef::Null,
+        }))
     }
-    Ok(arguments)
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgListener;
 use tokio::time::timeout;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Connection, Database, Pool, query_scalar};
+use super::{Connection, Pool, query_scalar, sqlite::Place};
 
 /// How often SQLite is asked.
 const POLL: Duration = Duration::from_millis(25);
@@ -27,13 +27,10 @@ pub(in crate::store) enum Watch {
 }
 
 impl Watch {
-    pub(in crate::store) async fn start(
-        database: &Database,
-        readers: &Pool,
-    ) -> Result<Self, sqlx::Error> {
+    pub(in crate::store) async fn start(readers: &Pool) -> Result<Self, sqlx::Error> {
         match readers {
-            Pool::Sqlite(_) => {
-                let mut connection = database.connect_to_read().await?;
+            Pool::Sqlite(pool) => {
+                let mut connection = Connection::Sqlite(pool.connect(Place::Here).await?);
                 let version = data_version(&mut connection).await?;
                 let mut ticks = interval(POLL);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
