@@ -1,8 +1,8 @@
 //! The digest that binds a decision to exactly one call.
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::LazyLock};
+use std::{fmt, sync::LazyLock};
 
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -148,51 +148,36 @@ pub(crate) fn of_call(
     is_sensitive: impl Fn(&str) -> bool,
     salt: &Salt,
 ) -> (Digest, CallKey) {
-    let salts: HashMap<&str, String> = arguments
-        .iter()
-        .filter(|(name, _)| is_sensitive(name))
-        .map(|(name, value)| (name.as_str(), hex::encode(salted(salt, value))))
-        .collect();
-    let plain = Call { tool, resource, arguments: Arguments { arguments, salts: None } };
-    if salts.is_empty() {
-        let digest = sha256(&canonical(&plain));
-        return (Digest(digest), CallKey::of_hash(digest));
+    let plain = sha256(&canonical_call(tool, resource, arguments, |_, _| None));
+    let key = CallKey::of_hash(plain);
+    if !arguments.keys().any(|name| is_sensitive(name)) {
+        return (Digest(plain), key);
     }
-    let key = CallKey::of_hash(sha256(&canonical(&plain)));
-    let arguments = Arguments { arguments, salts: Some(&salts) };
-    (Digest(sha256(&canonical(&Call { arguments, ..plain }))), key)
+    let stand_in = |name: &str, value: &Value| is_sensitive(name).then(|| salted(salt, value));
+    (Digest(sha256(&canonical_call(tool, resource, arguments, stand_in))), key)
 }
 
-/// A call as it is hashed.
-#[derive(Serialize)]
-struct Call<'a> {
-    tool: &'a str,
-    resource: &'a str,
-    arguments: Arguments<'a>,
-}
-
-struct Arguments<'a> {
-    arguments: &'a Map<String, Value>,
-    /// What stands for the sensitive ones; `None`: they themselves.
-    salts: Option<&'a HashMap<&'a str, String>>,
-}
-
-impl Serialize for Arguments<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.arguments.len()))?;
-        for (name, value) in self.arguments {
-            match self.salts.and_then(|salts| salts.get(name.as_str())) {
-                Some(salted) => map.serialize_entry(name, &Tagged("$sensitive", salted))?,
-                None => map.serialize_entry(name, &Injective(value))?,
-            }
-        }
-        map.end()
-    }
+/// A call as it is hashed, with what stands for some of its arguments.
+fn canonical_call(
+    tool: &str,
+    resource: &str,
+    arguments: &Map<String, Value>,
+    stand_in: impl Fn(&str, &Value) -> Option<[u8; 32]>,
+) -> Vec<u8> {
+    let mut out = Canonical::default();
+    out.raw(b"{\"arguments\":");
+    out.arguments(arguments, stand_in);
+    out.raw(b",\"resource\":");
+    out.string(resource);
+    out.raw(b",\"tool\":");
+    out.string(tool);
+    out.raw(b"}");
+    out.0
 }
 
 /// The digest of a JSON value that holds no secret.
 pub(crate) fn of_value(value: &Value) -> Digest {
-    Digest(sha256(&canonical(&Injective(value))))
+    Digest(sha256(&canonical(value)))
 }
 
 /// What a secret seal of one call's state is bound to: who makes the call, and
@@ -205,15 +190,17 @@ pub(crate) fn of_request(
     principal: &str,
     arguments: &Map<String, Value>,
 ) -> [u8; 32] {
-    #[derive(Serialize)]
-    struct Request<'a> {
-        server_id: &'a str,
-        tool: &'a str,
-        principal: &'a str,
-        arguments: Arguments<'a>,
+    let mut out = Canonical::default();
+    out.raw(b"{\"arguments\":");
+    out.arguments(arguments, |_, _| None);
+    for (key, value) in [("principal", principal), ("server_id", server_id), ("tool", tool)] {
+        out.raw(b",");
+        out.string(key);
+        out.raw(b":");
+        out.string(value);
     }
-    let arguments = Arguments { arguments, salts: None };
-    sha256(&canonical(&Request { server_id, tool, principal, arguments }))
+    out.raw(b"}");
+    sha256(&out.0)
 }
 
 /// Tells identical calls of this process, sensitive values included. It never
@@ -238,7 +225,7 @@ impl fmt::Debug for CallKey {
 fn salted(salt: &Salt, value: &Value) -> [u8; 32] {
     // Both hashes are over fixed-length input except the last part, so no
     // length extension or concatenation ambiguity is to be had.
-    let inner = sha256(&canonical(&Injective(value)));
+    let inner = sha256(&canonical(value));
     Sha256::new().chain_update(salt.0).chain_update(inner).finalize().into()
 }
 
@@ -246,52 +233,120 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-#[expect(clippy::expect_used, reason = "string keys, finite numbers, and memory takes any write")]
-fn canonical(value: &impl Serialize) -> Vec<u8> {
-    serde_json_canonicalizer::to_vec(value).expect("a JSON value has a canonical form")
+fn canonical(value: &Value) -> Vec<u8> {
+    let mut out = Canonical::default();
+    out.value(value);
+    out.0
 }
 
-/// RFC 8785 writes every number as a double, so 2^53 and 2^53 + 1 would share
-/// a form. Integers past that become `{"$integer": "…"}`, and a key that
-/// starts with `$` gets another one, so that no argument can imitate this.
-/// So do other numbers that no double holds, which there are when some crate
-/// of the program turns on serde_json's `arbitrary_precision`.
-struct Injective<'a>(&'a Value);
+/// Canonical JSON (RFC 8785), but injective: RFC 8785 writes every number as a
+/// double, so 2^53 and 2^53 + 1 would share a form. Integers past that become
+/// `{"$integer": "…"}`, and a key that starts with `$` gets another one, so that no
+/// argument can imitate this. So do other numbers that no double holds, which
+/// there are when some crate of the program turns on serde_json's
+/// `arbitrary_precision`.
+///
+/// Written by hand, since each call is: a serializer of any `Serialize` reads every
+/// key back to sort it, and puts each value into a buffer of its own.
+#[derive(Default)]
+struct Canonical(Vec<u8>);
 
-impl Serialize for Injective<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const EXACT: u64 = 1 << 53;
-        match self.0 {
-            Value::Number(number) => {
-                let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
-                match magnitude {
-                    Some(magnitude) if magnitude > EXACT => {
-                        Tagged("$integer", &number.to_string()).serialize(serializer)
-                    }
-                    None if number.as_f64().and_then(Number::from_f64).as_ref() != Some(number) => {
-                        Tagged("$number", &number.to_string()).serialize(serializer)
-                    }
-                    _ => number.serialize(serializer),
-                }
+impl Canonical {
+    fn raw(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(text);
+    }
+
+    /// The arguments of a call, with what stands for some of them.
+    fn arguments(
+        &mut self,
+        arguments: &Map<String, Value>,
+        stand_in: impl Fn(&str, &Value) -> Option<[u8; 32]>,
+    ) {
+        self.object(arguments, |out, name, value| {
+            out.string(name);
+            out.raw(b":");
+            match stand_in(name, value) {
+                Some(hash) => out.tagged("$sensitive", &hex::encode(hash)),
+                None => out.value(value),
             }
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Injective)),
-            Value::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| {
-                let key: Cow<'_, str> =
-                    if key.starts_with('$') { format!("${key}").into() } else { key.into() };
-                (key, Injective(value))
-            })),
-            value => value.serialize(serializer),
+        });
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.raw(b"null"),
+            Value::Bool(true) => self.raw(b"true"),
+            Value::Bool(false) => self.raw(b"false"),
+            Value::Number(number) => self.number(number),
+            Value::String(text) => self.string(text),
+            Value::Array(items) => {
+                self.raw(b"[");
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        self.raw(b",");
+                    }
+                    self.value(item);
+                }
+                self.raw(b"]");
+            }
+            Value::Object(entries) => self.object(entries, |out, key, value| {
+                if key.starts_with('$') {
+                    out.string(&format!("${key}"));
+                } else {
+                    out.string(key);
+                }
+                out.raw(b":");
+                out.value(value);
+            }),
         }
     }
+
+    /// The entries in RFC 8785's order: by UTF-16. A `$` more changes nothing in it.
+    fn object(&mut self, entries: &Map<String, Value>, write: impl Fn(&mut Self, &str, &Value)) {
+        let mut sorted: Vec<_> = entries.iter().collect();
+        sorted.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+        self.raw(b"{");
+        for (index, (key, value)) in sorted.into_iter().enumerate() {
+            if index > 0 {
+                self.raw(b",");
+            }
+            write(self, key, value);
+        }
+        self.raw(b"}");
+    }
+
+    fn number(&mut self, number: &Number) {
+        const EXACT: u64 = 1 << 53;
+        let integer = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+        match integer {
+            Some(integer) if integer.unsigned_abs() <= EXACT.into() => {
+                self.raw(integer.to_string().as_bytes());
+            }
+            Some(_) => self.tagged("$integer", &number.to_string()),
+            None if number.as_f64().and_then(Number::from_f64).as_ref() != Some(number) => {
+                self.tagged("$number", &number.to_string());
+            }
+            None => written(serde_json_canonicalizer::to_writer(number, &mut self.0)),
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        written(serde_json::to_writer(&mut self.0, text));
+    }
+
+    /// What no argument can be: its only key has one `$`.
+    fn tagged(&mut self, tag: &str, text: &str) {
+        self.raw(b"{");
+        self.string(tag);
+        self.raw(b":");
+        self.string(text);
+        self.raw(b"}");
+    }
 }
 
-/// A value that no argument can be: its only key has one `$`.
-struct Tagged<'a>(&'static str, &'a str);
-
-impl Serialize for Tagged<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(self.0, self.1)])
-    }
+#[expect(clippy::expect_used, reason = "texts, finite numbers, and memory takes any write")]
+fn written(result: serde_json::Result<()>) {
+    result.expect("a JSON value has a canonical form");
 }
 
 #[cfg(test)]
@@ -381,7 +436,32 @@ mod tests {
         })
     }
 
+    /// What a canonical form says that is exact without a tag.
+    fn plain_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-(1_i64 << 53)..=1 << 53).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "(?s).{0,8}".prop_map(Value::from),
+        ];
+        let key = "(?s).{0,8}".prop_filter("no tag", |key| !key.starts_with('$'));
+        leaf.prop_recursive(3, 16, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(key.clone(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn the_canonical_form_is_that_of_rfc_8785(value in plain_value()) {
+            let expected = serde_json_canonicalizer::to_vec(&value).expect("JSON");
+            prop_assert_eq!(canonical(&value), expected);
+        }
+
         #[test]
         fn equal_digests_mean_equal_arguments(a in json_value(), b in json_value()) {
             let same = digest(json!({ "v": a })) == digest(json!({ "v": b }));
