@@ -21,8 +21,8 @@ pub(crate) async fn serve(server: Arc<Server>, connection: Connection, source: S
     let ended = connection.ended().clone();
     let outbox = connection.outbox().clone();
     let writer = tokio::spawn(outbox.clone().write_to(sink));
-    let handler = Handler::new(server.clone(), ended.clone());
-    let transport = LineTransport::new(source, server.limits, connection.clone());
+    let handler = Handler::over_lines(server.clone(), ended.clone());
+    let transport = LineTransport::new(source, server.limits, connection.clone(), handler.clone());
     let stop = CancellationToken::new();
     let service = async {
         match handler.serve_with_ct(transport, stop.clone()).await {

@@ -1,17 +1,18 @@
 //! MCP's requests, answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "streamable-http")]
 use futures_util::FutureExt as _;
 use rmcp::{
-    ErrorData, RoleServer, ServerHandler,
+    ErrorData, Peer, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskMethod,
         CancelTaskParams, ConstString, CreateTaskResult, CustomRequest, CustomResult, ErrorCode,
         GetTaskMethod, GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams,
         InitializeResult, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
-        ServerConfig, TASKS_EXTENSION_ID, Tool as Listing, UpdateTaskMethod, UpdateTaskParams,
+        ServerConfig, ServerResult, TASKS_EXTENSION_ID, Tool as Listing, UpdateTaskMethod,
+        UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -44,11 +45,41 @@ pub(crate) struct Handler {
     session_id: Arc<str>,
     /// Cancelled when the client is gone or the server ends.
     ended: CancellationToken,
+    /// Over lines: the client, once it has sent `initialize`.
+    peer: Option<Arc<OnceLock<Peer<RoleServer>>>>,
 }
 
 impl Handler {
     pub(crate) fn new(server: Arc<Server>, ended: CancellationToken) -> Self {
-        Self { server, session_id: random_session_id().into(), ended }
+        let session_id = random_session_id().into();
+        Self { server, session_id, ended, peer: None }
+    }
+
+    /// The same, for the one session of a connection.
+    pub(crate) fn over_lines(server: Arc<Server>, ended: CancellationToken) -> Self {
+        Self { peer: Some(Arc::default()), ..Self::new(server, ended) }
+    }
+
+    /// The client, once it has sent `initialize`.
+    pub(crate) fn peer(&self) -> Option<Peer<RoleServer>> {
+        self.peer.as_ref()?.get().cloned()
+    }
+
+    /// Answers a call as rmcp would in a session that began with `initialize`.
+    pub(crate) async fn answer(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let mut result = match self.call_tool(call, context).await? {
+            CallToolResponse::Complete(result) => ServerResult::CallToolResult(result),
+            _ => {
+                return Err(ErrorData::internal_error("an answer of a later protocol", None));
+            }
+        };
+        result.strip_result_type_for_legacy_peer();
+        result.strip_non_object_output_for_legacy_peer();
+        Ok(result)
     }
 
     async fn call(
@@ -302,6 +333,10 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         context.peer.set_peer_info(request.clone());
+        if let Some(peer) = &self.peer {
+            // A second `initialize` does not come so far.
+            let _ = peer.set(context.peer.clone());
+        }
         let mut result = self.negotiate_initialize(&request)?;
         let extensions = &mut result.capabilities.extensions;
         *extensions = extensions.take().and_then(|mut extensions| {

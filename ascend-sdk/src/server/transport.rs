@@ -15,11 +15,13 @@ use std::{
 };
 
 use rmcp::{
-    RoleServer,
+    Peer, RoleServer,
     model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorData, GetExtensions as _, GetMeta as _,
-        JsonRpcError, JsonRpcMessage, ProtocolVersion, RequestId, ServerJsonRpcMessage,
+        CallToolRequest, ClientJsonRpcMessage, ClientRequest, ErrorData, GetExtensions as _,
+        GetMeta as _, JsonRpcError, JsonRpcMessage, JsonRpcResponse, ProtocolVersion, RequestId,
+        ServerJsonRpcMessage,
     },
+    service::RequestContext,
     transport::Transport,
 };
 use serde::Serialize;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Limits,
+    handler::Handler,
     lines::{Line, Lines},
     message::{self, Complaint, Incoming, Request},
     outbox::Outbox,
@@ -52,8 +55,15 @@ struct Shared {
 /// The requests that wait for their answer, by our id and by the client's.
 #[derive(Default)]
 struct Pending {
-    ours: HashMap<i64, Value>,
-    theirs: HashMap<String, i64>,
+    ours: HashMap<i64, Open>,
+    theirs: HashMap<Value, i64>,
+}
+
+struct Open {
+    /// The client's id.
+    id: Value,
+    /// What its client's cancellation cancels; `None` where rmcp is told of it.
+    ct: Option<CancellationToken>,
 }
 
 impl Connection {
@@ -84,41 +94,47 @@ impl Connection {
     }
 
     /// Our id for the client's `id`; `None` when that one is in flight.
-    fn open(&self, id: Value) -> Option<i64> {
+    fn open(&self, id: Value, ct: Option<CancellationToken>) -> Option<i64> {
         let mut pending = self.pending();
-        let key = id.to_string();
-        if pending.theirs.contains_key(&key) {
+        if pending.theirs.contains_key(&id) {
             return None;
         }
         let ours = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        pending.theirs.insert(key, ours);
-        pending.ours.insert(ours, id);
+        pending.theirs.insert(id.clone(), ours);
+        pending.ours.insert(ours, Open { id, ct });
         Some(ours)
     }
 
-    /// The client's id for ours. `None` after a cancellation.
-    fn theirs(&self, ours: &RequestId) -> Option<Value> {
-        let RequestId::Number(ours) = ours else { return None };
-        self.pending().ours.get(ours).cloned()
-    }
-
-    /// Forgets a request that was answered or cancelled.
-    fn close(&self, ours: i64) {
+    /// Answers a request, unless it was cancelled.
+    fn answer(&self, ours: i64, outcome: Result<&impl Serialize, &ErrorData>) -> io::Result<()> {
         let mut pending = self.pending();
-        if let Some(id) = pending.ours.remove(&ours) {
-            pending.theirs.remove(&id.to_string());
-        }
+        let Some(Open { id, .. }) = pending.ours.remove(&ours) else { return Ok(()) };
+        pending.theirs.remove(&id);
+        // Before the lock is let go: what ends the connection waits until nothing is
+        // pending, and then for the outbox.
+        let pushed = self.0.outbox.push(&Answer { jsonrpc: "2.0", id: Some(&id), outcome });
         drop(pending);
         self.0.answered.notify_waiters();
+        pushed
     }
 
-    fn ours(&self, id: &Value) -> Option<i64> {
-        self.pending().theirs.get(&id.to_string()).copied()
+    /// Forgets a request that its client cancelled: our id for it.
+    fn cancel(&self, id: &Value) -> Option<(i64, Option<CancellationToken>)> {
+        let mut pending = self.pending();
+        let ours = pending.theirs.remove(id)?;
+        let ct = pending.ours.remove(&ours).and_then(|open| open.ct);
+        drop(pending);
+        self.0.answered.notify_waiters();
+        Some((ours, ct))
+    }
+
+    fn is_open(&self, id: &Value) -> bool {
+        self.pending().theirs.contains_key(id)
     }
 
     fn complain(&self, Complaint { id, error }: Complaint) {
         // An answer under the id of a sound request would be taken for its own.
-        let id = id.filter(|id| self.ours(id).is_none());
+        let id = id.filter(|id| !self.is_open(id));
         tracing::info!(code = error.code.0, message = ?error.message, "refused a message");
         self.push(&Answer::<()> { jsonrpc: "2.0", id: id.as_ref(), outcome: Err(&error) });
     }
@@ -167,13 +183,19 @@ pub(crate) struct LineTransport {
     lines: Lines<Source>,
     limits: Limits,
     connection: Connection,
+    handler: Handler,
     era: Era,
 }
 
 impl LineTransport {
-    pub(crate) fn new(source: Source, limits: Limits, connection: Connection) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        limits: Limits,
+        connection: Connection,
+        handler: Handler,
+    ) -> Self {
         let lines = Lines::new(source, limits.line_bytes);
-        Self { lines, limits, connection, era: Era::Open }
+        Self { lines, limits, connection, handler, era: Era::Open }
     }
 
     /// What rmcp should see of a line, if anything.
@@ -203,11 +225,14 @@ impl LineTransport {
                 Some(JsonRpcMessage::notification(notification))
             }
             Incoming::Cancelled { id, mut notification } => {
-                let Some(ours) = self.connection.ours(&id) else {
+                let Some((ours, ct)) = self.connection.cancel(&id) else {
                     tracing::debug!("ignored the cancellation of a request that is not in flight");
                     return None;
                 };
-                self.connection.close(ours);
+                if let Some(ct) = ct {
+                    ct.cancel();
+                    return None;
+                }
                 notification.params.request_id = Some(RequestId::Number(ours));
                 Some(JsonRpcMessage::notification(notification.into()))
             }
@@ -224,7 +249,9 @@ impl LineTransport {
             self.connection.complain(Complaint { id: Some(id), error });
             return None;
         }
-        let Some(ours) = self.connection.open(id.clone()) else {
+        let own = self.own_call(&request).map(|peer| (peer, CancellationToken::new()));
+        let ct = own.as_ref().map(|(_, ct)| ct.clone());
+        let Some(ours) = self.connection.open(id.clone(), ct) else {
             // Under its own id, which is the other request's too, this would
             // end that one. Its sender broke the protocol and sees it in `data`.
             let text = format!("a request with the id {id} is already in flight");
@@ -238,7 +265,44 @@ impl LineTransport {
         }
         #[cfg(feature = "opentelemetry")]
         request.extensions_mut().insert(crate::observe::ClientsId(id));
-        Some(JsonRpcMessage::request(request, RequestId::Number(ours)))
+        match (request, own) {
+            (ClientRequest::CallToolRequest(call), Some((peer, ct))) => {
+                self.begin(ours, call, peer, ct);
+                None
+            }
+            (request, _) => Some(JsonRpcMessage::request(request, RequestId::Number(ours))),
+        }
+    }
+
+    /// Answers a call in a task of its own.
+    fn begin(
+        &self,
+        ours: i64,
+        mut call: CallToolRequest,
+        peer: Peer<RoleServer>,
+        ct: CancellationToken,
+    ) {
+        let mut context = RequestContext::new(RequestId::Number(ours), peer);
+        context.ct = ct;
+        context.meta = call.extensions.remove().unwrap_or_default();
+        context.extensions = call.extensions;
+        let (handler, connection) = (self.handler.clone(), self.connection.clone());
+        tokio::spawn(async move {
+            let answer = handler.answer(call.params, context).await;
+            if let Err(error) = connection.answer(ours, answer.as_ref()) {
+                tracing::debug!(%error, "not sent");
+            }
+        });
+    }
+
+    /// The client, where the request is a call that is not left to rmcp: one in a
+    /// session that began with `initialize`, whose rules are few. rmcp's loop takes
+    /// three turns and a task more for each, and keeps kilobytes while it waits.
+    fn own_call(&self, request: &ClientRequest) -> Option<Peer<RoleServer>> {
+        let is_own = matches!(self.era, Era::Handshake)
+            && matches!(request, ClientRequest::CallToolRequest(_))
+            && message::inline_version(request).is_none();
+        is_own.then(|| self.handler.peer()).flatten()
     }
 
     fn check_era(&self, request: &ClientRequest) -> Result<(), ErrorData> {
@@ -302,30 +366,18 @@ impl Transport<RoleServer> for LineTransport {
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let connection = &self.connection;
         let outbox = &connection.0.outbox;
-        let answer = |ours: &RequestId, push: &dyn Fn(&Value) -> io::Result<()>| {
-            let Some(theirs) = connection.theirs(ours) else { return Ok(()) };
-            let pushed = push(&theirs);
-            // Only now: what ends the connection waits for this, and then for
-            // the outbox.
-            if let RequestId::Number(ours) = ours {
-                connection.close(*ours);
-            }
-            pushed
-        };
         let sent = match &item {
-            JsonRpcMessage::Response(response) => answer(&response.id, &|id| {
-                let outcome = Ok(&response.result);
-                outbox.push(&Answer { jsonrpc: "2.0", id: Some(id), outcome })
-            }),
-            JsonRpcMessage::Error(JsonRpcError { id, error, .. }) => {
-                let push = |id: Option<&Value>| {
-                    outbox.push(&Answer::<()> { jsonrpc: "2.0", id, outcome: Err(error) })
-                };
-                match id {
-                    Some(id) => answer(id, &|id| push(Some(id))),
-                    None => push(None),
-                }
+            JsonRpcMessage::Response(JsonRpcResponse {
+                id: RequestId::Number(id), result, ..
+            }) => connection.answer(*id, Ok(result)),
+            JsonRpcMessage::Error(JsonRpcError {
+                id: Some(RequestId::Number(id)), error, ..
+            }) => connection.answer(*id, Err::<&(), _>(error)),
+            JsonRpcMessage::Error(JsonRpcError { id: None, error, .. }) => {
+                outbox.push(&Answer::<()> { jsonrpc: "2.0", id: None, outcome: Err(error) })
             }
+            // To no request of rmcp's: its ids are ours, which are numbers.
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => Ok(()),
             // Nobody waits for a notification, and a client that reads nothing
             // must not make them pile up.
             JsonRpcMessage::Notification(_) if outbox.unread() > self.limits.unread_bytes => Ok(()),

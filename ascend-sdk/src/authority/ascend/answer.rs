@@ -1,8 +1,11 @@
 //! A server's JSON answer, read without trust.
 
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use super::text::{Quoter, REASON_LIMIT};
@@ -98,7 +101,12 @@ pub(super) fn action_id(value: &Value, quoter: &Quoter) -> Option<ActionId> {
 
 /// A verdict word in its comparable form.
 pub(super) fn fold(word: &str) -> String {
-    word.trim().to_lowercase().replace('-', "_")
+    let word = word.trim();
+    let mut folded = if word.is_ascii() { word.to_ascii_lowercase() } else { word.to_lowercase() };
+    if folded.contains('-') {
+        folded = folded.replace('-', "_");
+    }
+    folded
 }
 
 /// JSON in which no object has a key twice.
@@ -147,13 +155,20 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let mut keys = HashSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if !keys.insert(key) {
-                return Err(A::Error::custom("a key twice"));
-            }
+        let mut keys = Vec::with_capacity(16);
+        while let Some(key) = entries.next_key::<Key<'de>>()? {
+            keys.push(key.0);
             entries.next_value::<Self>()?;
         }
-        Ok(self)
+        keys.sort_unstable();
+        if keys.is_sorted_by(|a, b| a < b) {
+            Ok(self)
+        } else {
+            Err(A::Error::custom("a key twice"))
+        }
     }
 }
+
+/// A key, which is copied only where it has an escape in it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -26,13 +26,14 @@ const NAME: &str = concat!("ascend-sdk/", env!("CARGO_PKG_VERSION"), " Rust");
 /// The way to one server.
 pub(super) enum Carrier {
     Near(Near),
-    Far(reqwest::Client),
+    Far(reqwest::Client, Url),
 }
 
 /// What is sent.
 pub(super) struct Message {
     pub(super) method: Method,
-    pub(super) url: Url,
+    /// With its query.
+    pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
@@ -80,7 +81,10 @@ impl Carrier {
             ];
             builder = builder.no_proxy().resolve_to_addrs("localhost", &local);
         }
-        builder.build().map(Self::Far).map_err(|error| ConfigError::Client(innermost(&error)))
+        builder
+            .build()
+            .map(|http| Self::Far(http, base.clone()))
+            .map_err(|error| ConfigError::Client(innermost(&error)))
     }
 
     /// The headers of every request to `base`.
@@ -104,17 +108,16 @@ impl Carrier {
         match self {
             Self::Near(near) => send_near(near, message, deadline).await,
             // Its future is large, and the other one the usual wait.
-            Self::Far(http) => Box::pin(send_far(http, message, deadline)).await,
+            Self::Far(http, base) => Box::pin(send_far(http, base, message, deadline)).await,
         }
     }
 }
 
 async fn send_near(near: &Near, message: Message, deadline: Instant) -> Result<Reply, Silence> {
-    let Message { method, url, headers, body } = message;
+    let Message { method, path, headers, body } = message;
     let mut request = hyper::Request::new(Full::new(body));
     *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(&url[Position::BeforePath..Position::AfterQuery])
-        .map_err(|_| Silence::Unsent("the path cannot be sent".to_owned()))?;
+    *request.uri_mut() = Uri::try_from(path).map_err(|_| unsendable())?;
     *request.headers_mut() = headers;
     let (response, mut connection) = timeout_at(deadline, near.send(request))
         .await
@@ -140,12 +143,18 @@ async fn read_near(connection: &mut Connection, body: &mut Incoming) -> Result<B
     Ok(read.into_bytes())
 }
 
+fn unsendable() -> Silence {
+    Silence::Unsent("the path cannot be sent".to_owned())
+}
+
 async fn send_far(
     http: &reqwest::Client,
+    base: &Url,
     message: Message,
     deadline: Instant,
 ) -> Result<Reply, Silence> {
-    let Message { method, url, headers, body } = message;
+    let Message { method, path, headers, body } = message;
+    let url = base.join(&path).map_err(|_| unsendable())?;
     let mut request = reqwest::Request::new(method, url);
     *request.headers_mut() = headers;
     if !body.is_empty() {

@@ -154,7 +154,8 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 pub(super) struct Client {
     carrier: Carrier,
-    base: String,
+    /// The path below which all others are.
+    root: String,
     origin: Url,
     /// Those of every request, the API key among them.
     headers: HeaderMap,
@@ -183,7 +184,7 @@ impl Client {
         Ok(Self {
             origin: base.clone(),
             carrier,
-            base: base.as_str().trim_end_matches('/').to_owned(),
+            root: base.path().trim_end_matches('/').to_owned(),
             headers,
             signing_secret: config.signing_secret.clone(),
             timing,
@@ -354,10 +355,9 @@ impl Client {
 
     fn message(&self, question: &Question, asking: &Asking) -> Result<Message, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
-        let mut url = Url::parse(&format!("{}{}", self.base, question.path))
-            .map_err(|_| invalid("the path"))?;
-        if question.query.is_some() {
-            url.set_query(question.query.as_deref());
+        let mut path = [&*self.root, &question.path].concat();
+        if let Some(query) = &question.query {
+            path.extend(["?", query]);
         }
         let value = |name: &HeaderName, value: String| {
             HeaderValue::try_from(value).map_err(|_| invalid(name.as_str()))
@@ -390,7 +390,7 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let (method, body) = (question.method.clone(), question.body.clone());
-        Ok(Message { method, url, headers, body })
+        Ok(Message { method, path, headers, body })
     }
 }
 

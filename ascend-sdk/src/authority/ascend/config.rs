@@ -98,7 +98,10 @@ impl Paths {
             &self.confirm,
         ];
         let sound = |path: &str| {
-            path.starts_with('/') && !path.contains(['?', '#', '\\']) && path.is_ascii()
+            path.starts_with('/')
+                && !path.starts_with("//")
+                && !path.contains(['?', '#', '\\'])
+                && path.bytes().all(|byte| byte.is_ascii_graphic())
         };
         for (path, ids) in
             plain.map(|path| (path, 0)).into_iter().chain(with_id.map(|path| (path, 1)))

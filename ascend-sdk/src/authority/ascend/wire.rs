@@ -158,7 +158,10 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// ISO 8601 in UTC with microseconds and `+00:00`, as ASCEND's SDK writes it.
 pub(super) fn timestamp() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+    let mut text = format!("{:.6}", Timestamp::now());
+    text.pop();
+    text.push_str("+00:00");
+    text
 }
 
 /// An id that reads as a number goes back as the number it was.
