@@ -188,7 +188,7 @@ impl Server {
                 )
             }
         };
-        format!("{reached} -c unix_socket_directories={socket} -c fsync=off -c max_connections=300")
+        format!("{reached} -c unix_socket_directories={socket} -c fsync=off -c max_connections=500")
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
