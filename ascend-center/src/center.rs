@@ -27,7 +27,7 @@ use crate::{
     audit::{AuditKey, AuditKeyError},
     clock::Clock,
     directory,
-    grants::GrantLimits,
+    grants::{GrantLimits, warn_of_unmet},
     identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
     life::{ActionState, Event},
     metrics::Metrics,
@@ -341,14 +341,18 @@ impl Center {
         let policies = Arc::new(policies.counted(store.metrics().reloads()));
         let clock = Clock::start(&store);
         if policies.is_watched() {
-            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies"));
+            let store = Arc::downgrade(&store);
+            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "policies", move |engine| {
+                Box::pin(warn_of_unmet(store.clone(), engine))
+            }));
         }
         let shadow = shadow.map(|policies| {
             if let Some(error) = policies.status().refused {
                 tracing::error!("the shadow policies cannot be used yet:\n{error}");
             }
             let policies = Arc::new(policies);
-            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies"));
+            let nothing = |_| -> BoxFuture<'static, ()> { Box::pin(std::future::ready(())) };
+            tokio::spawn(Policies::watch(Arc::downgrade(&policies), "shadow policies", nothing));
             Shadow::start(policies, store.clone())
         });
         let center = Self(Arc::new(Inner {
@@ -362,9 +366,7 @@ impl Center {
             #[cfg(feature = "http")]
             gate: Gate::default(),
         }));
-        for sentence in center.rules_without_people().await? {
-            tracing::warn!("{sentence}");
-        }
+        warn_of_unmet(Arc::downgrade(&center.0.store), center.engine()).await;
         Ok(center)
     }
 
@@ -505,7 +507,9 @@ impl Center {
     }
 
     /// Reads the policies again. Changed files are noticed by themselves within
-    /// a second; this says at once what came of it.
+    /// a second; this says at once what came of it. Whether people can meet what
+    /// the new set asks for is for [`rules_without_people`](Self::rules_without_people)
+    /// to say.
     ///
     /// # Errors
     ///
@@ -593,6 +597,9 @@ impl Center {
         submission: Submission,
         claims: bool,
     ) -> Result<Opened, SubmitError> {
+        if let Some(field) = submission.unfit() {
+            return Err(SubmitError::Unfit(field));
+        }
         let engine = self.0.policies.engine();
         let policies = PoliciesUsed {
             hash: engine.hash(),
@@ -769,7 +776,9 @@ impl Center {
     async fn decide_on(&self, action: &Action, claims: bool) -> Result<Opened, AuthorityError> {
         let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
         self.open_action(submission, claims).await.map_err(|error| match error {
-            SubmitError::KeyReused(_) => AuthorityError::InvalidRequest(error.to_string()),
+            SubmitError::KeyReused(_) | SubmitError::Unfit(_) => {
+                AuthorityError::InvalidRequest(error.to_string())
+            }
             SubmitError::Store(error) => failed(error),
         })
     }

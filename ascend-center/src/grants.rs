@@ -1,10 +1,14 @@
 //! Grants: what approvers need not be asked about again for a while.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use crate::{
-    Approver, Center, DecideError, Grant, GrantError, NewGrant, Record, StoreError, policy::Engine,
-    store::Granted,
+    Approver, Center, DecideError, Grant, GrantError, NewGrant, Record, StoreError,
+    policy::Engine,
+    store::{Granted, Store},
 };
 
 /// How much one grant can let pass.
@@ -123,7 +127,7 @@ impl Center {
     ///
     /// When the database cannot be read.
     pub async fn rules_without_people(&self) -> Result<Vec<String>, StoreError> {
-        self.unmet(&self.engine()).await
+        unmet(self.store(), &self.engine()).await
     }
 
     /// The same of other policies.
@@ -135,31 +139,7 @@ impl Center {
         &self,
         set: &crate::PolicySet,
     ) -> Result<Vec<String>, StoreError> {
-        self.unmet(&set.engine).await
-    }
-
-    async fn unmet(&self, engine: &Engine) -> Result<Vec<String>, StoreError> {
-        let mut sentences = Vec::new();
-        for (rule, place) in engine.asked_rules() {
-            let groups = [(&rule.approvers, rule.quorum), (&rule.escalate_to, 1)];
-            for (group, needed) in groups {
-                let Some(group) = group else { continue };
-                let there = self.store().approvers_in(group).await?;
-                if there < needed {
-                    let policy = rule.policies.join(", ");
-                    sentences.push(format!(
-                        "{place}: policy `{policy}` asks for {needed} of `{group}`, in which there \
-                         {} who may approve",
-                        match there {
-                            0 => "is nobody".to_owned(),
-                            1 => "is one".to_owned(),
-                            there => format!("are {there}"),
-                        }
-                    ));
-                }
-            }
-        }
-        Ok(sentences)
+        unmet(self.store(), &set.engine).await
     }
 
     fn checked(&self, new: NewGrant) -> Result<NewGrant, GrantError> {
@@ -172,5 +152,43 @@ impl Center {
         };
         self.engine().check_grant(&granted).map_err(GrantError::Condition)?;
         Ok(new)
+    }
+}
+
+/// What policies ask of approvals that nobody can give now.
+async fn unmet(store: &Store, engine: &Engine) -> Result<Vec<String>, StoreError> {
+    let mut sentences = Vec::new();
+    for (rule, place) in engine.asked_rules() {
+        let groups = [(&rule.approvers, rule.quorum), (&rule.escalate_to, 1)];
+        for (group, needed) in groups {
+            let Some(group) = group else { continue };
+            let there = store.approvers_in(group).await?;
+            if there < needed {
+                let policy = rule.policies.join(", ");
+                sentences.push(format!(
+                    "{place}: policy `{policy}` asks for {needed} of `{group}`, in which there \
+                     {} who may approve",
+                    match there {
+                        0 => "is nobody".to_owned(),
+                        1 => "is one".to_owned(),
+                        there => format!("are {there}"),
+                    }
+                ));
+            }
+        }
+    }
+    Ok(sentences)
+}
+
+/// Has the log say so, as long as somebody holds the database.
+pub(crate) async fn warn_of_unmet(store: Weak<Store>, engine: Arc<Engine>) {
+    let Some(store) = store.upgrade() else { return };
+    match unmet(&store, &engine).await {
+        Ok(sentences) => {
+            for sentence in sentences {
+                tracing::warn!("{sentence}");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "nobody could see whether the rules can be met"),
     }
 }

@@ -144,6 +144,7 @@ impl Default for Metrics {
             name_agents: AtomicU64::new(0),
         };
         metrics.register();
+        metrics.begin();
         metrics
     }
 }
@@ -226,6 +227,20 @@ impl Metrics {
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
+        }
+    }
+
+    /// Counts at 0 what is rare: who looks for an increase does not see the first
+    /// of a series that begins with it.
+    fn begin(&self) {
+        for kind in AuditKind::ALL {
+            drop(self.events.get_or_create(&EventLabels { kind: kind.as_str().to_owned() }));
+        }
+        for result in [ResultLabels::OK, ResultLabels::FAILED] {
+            drop(self.reloads.get_or_create(&result));
+        }
+        for result in ["delivered", "failed", "dead"] {
+            drop(self.deliveries.get_or_create(&ResultLabels { result }));
         }
     }
 

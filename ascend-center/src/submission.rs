@@ -69,6 +69,26 @@ impl Submission {
         })
     }
 
+    /// A text with U+0000, which not every database takes. JSON escapes it, so that
+    /// arguments and what else is kept as JSON may have it.
+    pub(crate) fn unfit(&self) -> Option<&'static str> {
+        let session = &self.session;
+        let texts = [
+            ("server_id", Some(&self.server_id)),
+            ("tool", Some(&self.tool)),
+            ("namespace", Some(&self.namespace)),
+            ("verb", Some(&self.verb)),
+            ("resource", Some(&self.resource)),
+            ("summary", self.summary.as_ref()),
+            ("session_id", Some(&session.session_id)),
+            ("client_name", session.client_name.as_ref()),
+            ("client_version", session.client_version.as_ref()),
+            ("idempotency_key", self.idempotency_key.as_ref()),
+        ];
+        let has_nul = |text: &String| text.contains('\0');
+        texts.into_iter().find(|(_, text)| text.is_some_and(has_nul)).map(|(name, _)| name)
+    }
+
     /// The client program, as it called itself.
     pub(crate) fn client(&self) -> Option<String> {
         let name = self.session.client_name.as_ref()?;

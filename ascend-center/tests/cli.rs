@@ -13,11 +13,12 @@ use std::{
 use ascend_center::{ActionState, Center};
 use ascend_sdk::{Authority, Claim, RefusalKind, Review};
 use serde_json::{Value, json};
-use support::{action_json, delete, digest, number, open, served::token, state};
+use support::{action_json, database, delete, digest, number, open, served::token, state};
 
 fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
     command.arg("--directory").arg(directory).args(arguments).env("RUST_LOG", "warn");
+    command.envs(database::variable(directory));
     command
 }
 
@@ -128,7 +129,7 @@ async fn pending_shows_all_and_nothing_hidden() {
         "long": long,
         "nested": { "list": ["\u{2066}hidden\u{2069}", 7] },
     });
-    json["session_context"] = json!({ "session_id": "s\u{0}1", "client_name": "evil\ncard" });
+    json["session_context"] = json!({ "session_id": "s\u{1}1", "client_name": "evil\ncard" });
     json["user_context"] = json!({ "user": "bob\u{feff}" });
     let action = serde_json::from_value(json).unwrap();
     let id = number(&center.evaluate(&action).await.unwrap().action_id);
@@ -147,7 +148,7 @@ async fn pending_shows_all_and_nothing_hidden() {
         r#""\u{2066}hidden\u{2069}","#,
         "why        deleting needs a person's approval (policy `deletes-need-approval`)",
         "also matched: policy `production-deletes`, risk 85",
-        r"mcp-server-001, session s\u{0}1, client evil\u{a}card, by the credential `embedded`",
+        r"mcp-server-001, session s\u{1}1, client evil\u{a}card, by the credential `embedded`",
         r#"for        "user": "bob\u{feff}""#,
         "left)",
         &format!("approve {id}"),

@@ -15,8 +15,7 @@ use ascend_center::{
 };
 use ascend_sdk::{Action, Authority, Decision, Holder, Outcome, Refusal, mcp_governance, tools};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor};
-use support::{action, action_json, delete, digest, number, open, served::token, until};
+use support::{action, action_json, database, delete, digest, number, open, served::token, until};
 
 const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);\n";
 
@@ -29,7 +28,7 @@ fn folder(directory: &Path, name: &str, policies: &str) -> std::path::PathBuf {
 }
 
 fn config(directory: &Path) -> CenterConfig {
-    CenterConfig::new(directory.join("center")).approver("alice")
+    support::config(&directory.join("center"))
 }
 
 async fn center_with(directory: &Path, policies: &str) -> Center {
@@ -43,6 +42,7 @@ fn cli(directory: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .current_dir(directory)
         .env("ASCEND_CENTER_DIR", directory.join("center"))
+        .envs(database::variable(&directory.join("center")))
         .env("RUST_LOG", "warn")
         .output()
         .unwrap()
@@ -606,10 +606,7 @@ async fn more_calls_than_are_counted_are_more_than_any_limit() {
              matched, digest, requested_by, request FROM actions, n WHERE id = 1"
         )
     };
-    let database = directory.path().join("center/center.db");
-    let database = format!("sqlite://{}", database.display());
-    let mut database = sqlx::SqliteConnection::connect(&database).await.unwrap();
-    database.execute(sqlx::AssertSqlSafe(copies(9_998))).await.unwrap();
+    database::sql(&directory.path().join("center"), copies(9_998)).await;
     let began = std::time::Instant::now();
     assert_eq!(decide(&center, &paying(1)).await, Allow, "10,000 are counted one by one");
     println!("counting 10,000 calls took {:?} with the commit", began.elapsed());

@@ -21,7 +21,9 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [ARG…]   set up the official clients and run every test; ARGs go to `cargo test`
+  test [ARG…]   set up the official clients and run every test, and those of the center
+                over PostgreSQL too; ARGs go to `cargo test`
+  postgres      only run the tests of the center over PostgreSQL
   clients       only set up the official clients
 ";
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let result = match arguments.next().as_deref() {
         Some("test") => test(&arguments.collect::<Vec<_>>()),
         Some("clients") => clients().map(drop),
+        Some("postgres") => over_postgres(),
         Some("compile-time") => compile_time::measure(&arguments.collect::<Vec<_>>()),
         _ => Err(format!("{USAGE}{}", compile_time::USAGE).into()),
     };
@@ -59,7 +62,40 @@ fn test(arguments: &[String]) -> Result {
     run(Command::new(&cargo)
         .args(["test", "--workspace", "--all-features"])
         .args(arguments)
-        .env("ASCEND_TEST_CLIENTS", clients))
+        .env("ASCEND_TEST_CLIENTS", clients))?;
+    // Who chose some of the tests has had them.
+    if arguments.is_empty() { over_postgres() } else { Ok(()) }
+}
+
+/// The center's tests that are about what it keeps, over its other database.
+const OVER_POSTGRES: [&str; 11] = [
+    "approvals",
+    "audit",
+    "center",
+    "cli",
+    "events",
+    "http",
+    "identity",
+    "policies",
+    "statuses",
+    "webhooks",
+    "wire",
+];
+
+fn over_postgres() -> Result {
+    let run_again = |suites: &[&str], filter: &[&str]| {
+        let suites = suites.iter().flat_map(|name| ["--test", name]);
+        run(Command::new(cargo())
+            // As they were built before.
+            .args(["test", "--workspace", "--all-features"])
+            .args(suites)
+            .args(["--"])
+            .args(filter)
+            .env("ASCEND_TEST_DATABASE", "postgres"))
+    };
+    run_again(&OVER_POSTGRES, &[])?;
+    // Without the browser, to which the database is all one.
+    run_again(&["page"], &["served::"])
 }
 
 /// Sets up the official clients and returns the folder they are in.

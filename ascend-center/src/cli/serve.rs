@@ -17,6 +17,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let settings = &config.settings;
     // Before anybody is told that it serves, and may stop it.
     let mut signals = Signals::new()?;
+    let serving = settings.serving()?;
     let center = Center::open(config.center()?).await?;
     let listen = settings.listen;
     let listener =
@@ -58,7 +59,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
-    let served = center.serve(listener, settings.serving()?, stop).await;
+    let served = center.serve(listener, serving, stop).await;
     center.close().await;
     Ok(served?)
 }

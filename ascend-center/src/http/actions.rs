@@ -229,7 +229,7 @@ fn read_holder(fields: &mut Fields) -> Option<Holder> {
 /// Why, and whether it was promised and is given up, by whom.
 fn read_withdrawal(fields: &mut Fields) -> (Option<String>, bool, Option<Holder>) {
     let abandoned = fields.flag("abandoned").unwrap_or_default();
-    (fields.text("reason"), abandoned, read_holder(fields))
+    (fields.told("reason"), abandoned, read_holder(fields))
 }
 
 fn read_duration(fields: &mut Fields) -> Duration {

@@ -4,6 +4,12 @@
 
 use std::{str::FromStr, time::Duration};
 
+use axum::{
+    extract::Request,
+    http::Uri,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
@@ -12,6 +18,9 @@ use utoipa::openapi::{
 };
 
 use super::Problem;
+
+/// What a text is that can be kept as it is.
+pub(super) const WITHOUT_NUL: &str = "text without U+0000";
 
 /// A JSON object that is being read, and what did not fit so far. A `null` is
 /// as good as nothing.
@@ -113,7 +122,18 @@ impl Fields {
         value
     }
 
+    /// A text that is kept as it is, so without U+0000: not every database takes it.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        let text = self.told(name)?;
+        if !text.contains('\0') {
+            return Some(text);
+        }
+        self.error(name, &format!("expected {WITHOUT_NUL}"), "value_error");
+        None
+    }
+
+    /// Any text, of which the record may keep less.
+    pub(super) fn told(&mut self, name: &'static str) -> Option<String> {
         self.read(name, Type::String, ("text", "string_type"), |value| {
             value.as_str().map(str::to_owned)
         })
@@ -238,6 +258,29 @@ impl Fields {
             Err(Problem::unprocessable(std::mem::take(&mut self.errors)))
         }
     }
+}
+
+/// Turns away a request whose address has U+0000: it names nothing that is here.
+pub(super) async fn check_address(request: Request, next: Next) -> Response {
+    match nul_in(request.uri()) {
+        None => next.run(request).await,
+        Some(place) => {
+            let message = format!("expected {WITHOUT_NUL}");
+            let error = json!({ "loc": place, "msg": message, "type": "value_error" });
+            Problem::unprocessable(vec![error]).into_response()
+        }
+    }
+}
+
+/// Where U+0000 is, in the words of a problem.
+fn nul_in(uri: &Uri) -> Option<Vec<&str>> {
+    // A percent sign is itself encoded, so this is nothing else.
+    const NUL: &str = "%00";
+    if uri.path().contains(NUL) {
+        return Some(vec!["path"]);
+    }
+    let pair = uri.query()?.split('&').find(|pair| pair.contains(NUL))?;
+    Some(vec!["query", pair.split('=').next().unwrap_or(pair)])
 }
 
 fn any() -> Schema {

@@ -19,7 +19,7 @@ use super::{
 use crate::{Grant, GrantError, GrantStanding, NewGrant};
 
 /// The longest condition, in bytes.
-const CONDITION_LIMIT: usize = 4096;
+pub(super) const CONDITION_LIMIT: usize = 4096;
 
 body!(
     /// What to let pass; a `tool` or an `action`, and a time or a number of calls.

@@ -92,6 +92,7 @@ fn router(face: Face, body_limit: u32) -> Router {
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
+        .layer(middleware::from_fn(fields::check_address))
         .layer(middleware::from_fn(limits::tell))
         .layer(middleware::from_fn_with_state(face.clone(), auth::admit))
         .layer(middleware::from_fn_with_state(face.clone(), origin::check_host))

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     ActionState, DecideError, NewGrant, Record,
-    http::{ApproverCaller, Face, Problem, number},
+    http::{ApproverCaller, Face, Problem, grants::CONDITION_LIMIT, number},
     store::Entry,
 };
 
@@ -195,14 +195,24 @@ fn also(form: &Form) -> Result<Option<NewGrant>, Refused> {
         Some(Err(_)) => Err(Refused(Problem::invalid("body", name, "a whole number", "int_type"))),
     };
     let (minutes, calls) = (number("also_minutes")?, number("also_calls")?);
+    let condition = form.filled("also_when");
+    if condition.is_some_and(|condition| condition.len() > CONDITION_LIMIT) {
+        let expected = format!("at most {CONDITION_LIMIT} bytes");
+        return Err(Refused(Problem::invalid("body", "also_when", &expected, "string_too_long")));
+    }
     let mut grant = NewGrant::of_the_same();
+    if let Some(condition) = condition {
+        grant = grant.when(condition);
+    }
     if let Some(minutes) = minutes {
         grant = grant.lasting(Duration::from_secs(u64::from(minutes) * 60));
     }
     if let Some(calls) = calls {
         grant = grant.calls(calls);
     }
-    Ok((minutes.is_some() || calls.is_some()).then_some(grant))
+    // A condition alone is refused, as a grant without an end.
+    let is_wanted = minutes.is_some() || calls.is_some() || condition.is_some();
+    Ok(is_wanted.then_some(grant))
 }
 
 /// Takes the approver's own approval back.

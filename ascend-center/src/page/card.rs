@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     ActionState, Center, Effect, Matched, Permission, Record,
+    http::grants::CONDITION_LIMIT,
     store::{Past, StoreError},
 };
 
@@ -305,9 +306,10 @@ fn also() -> Markup {
     html! {
         details.also {
             summary { "Approve the same again, for a while" }
-            p.quiet { "Calls by this agent of the same tool and action on the same resource, with whatever arguments, then have your approval." }
+            p.quiet { "Calls by this agent of the same tool and action on the same resource, then have your approval: with whatever arguments, unless you give a condition." }
             label { "Minutes " input type="number" name="also_minutes" min="1" placeholder="30"; }
             label { "Calls " input type="number" name="also_calls" min="1" placeholder="10"; }
+            label.when { "Only when " input name="also_when" maxlength=(CONDITION_LIMIT) spellcheck="false" autocomplete="off" placeholder="a condition in Cedar, as in a policy"; }
         }
     }
 }

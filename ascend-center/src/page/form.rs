@@ -6,7 +6,7 @@ use axum::{
 };
 
 use super::{Problem, Refused};
-use crate::http::{Body, Face};
+use crate::http::{Body, Face, fields::WITHOUT_NUL};
 
 /// The fields of a form, as they were sent.
 #[derive(Debug, Default)]
@@ -44,7 +44,13 @@ impl FromRequest<Face> for Form {
     async fn from_request(request: Request, face: &Face) -> Result<Self, Refused> {
         let body = Body::from_request(request, face).await;
         let body = body.unwrap_or_else(|never| match never {});
-        Ok(Self::parse(&body.map_err(|error: BytesRejection| Refused(error.into()))?))
+        let form = Self::parse(&body.map_err(|error: BytesRejection| Refused(error.into()))?);
+        match form.0.iter().find(|(_, value)| value.contains('\0')) {
+            None => Ok(form),
+            Some((name, _)) => {
+                Err(Refused(Problem::invalid("body", name, WITHOUT_NUL, "value_error")))
+            }
+        }
     }
 }
 

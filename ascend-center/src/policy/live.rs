@@ -8,6 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
@@ -192,8 +193,13 @@ impl Policies {
     }
 
     /// Reads the files again whenever they change, as long as somebody holds
-    /// the policies. `name` is how the log calls them.
-    pub(crate) async fn watch(policies: Weak<Self>, name: &'static str) {
+    /// the policies. `name` is how the log calls them; `used` has a look at each
+    /// new set that comes into use.
+    pub(crate) async fn watch(
+        policies: Weak<Self>,
+        name: &'static str,
+        used: impl Fn(Arc<Engine>) -> BoxFuture<'static, ()> + Send,
+    ) {
         let mut ticks = tokio::time::interval(WATCH);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before = None;
@@ -201,7 +207,8 @@ impl Policies {
             ticks.tick().await;
             let Some(policies) = policies.upgrade() else { return };
             let earlier = before.take();
-            let looked = tokio::task::spawn_blocking(move || policies.look(earlier));
+            let looking = policies.clone();
+            let looked = tokio::task::spawn_blocking(move || looking.look(earlier));
             let result = match looked.await {
                 Ok(Look::Unchanged) => continue,
                 Ok(Look::Changing(now)) => {
@@ -220,6 +227,7 @@ impl Policies {
                     for warning in &summary.warnings {
                         tracing::warn!("{warning}");
                     }
+                    used(policies.engine()).await;
                 }
                 Err(error) => tracing::error!(
                     "the changed {name} are not used, the earlier ones stay:\n{error}"

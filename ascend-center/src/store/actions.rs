@@ -139,6 +139,8 @@ impl Decider {
 pub(crate) enum SubmitError {
     #[error("the idempotency key was used for another call, action {0}")]
     KeyReused(i64),
+    #[error("`{0}` has U+0000, which the center does not keep in a text")]
+    Unfit(&'static str),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

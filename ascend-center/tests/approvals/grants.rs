@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use ascend_center::{
-    AuditKind, Center, CenterConfig, GrantError, GrantStanding, NewGrant, NewKey, Role, VerifyAudit,
+    AuditKind, Center, GrantError, GrantStanding, NewGrant, NewKey, Role, VerifyAudit,
 };
 use ascend_sdk::{Authority as _, Claim, Decision, Floor, RefusalKind};
 use jiff::Timestamp;
 
 use crate::{
     Town, action, person,
-    support::{digest, number},
+    support::{self, digest, number},
 };
 
 const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
@@ -252,7 +252,7 @@ async fn grants_have_an_end_and_it_is_not_far() {
     assert!(town.center.grants(10).await.unwrap().is_empty());
 
     let directory = tempfile::tempdir().unwrap();
-    let config = CenterConfig::new(directory.path()).approver("alice");
+    let config = support::config(directory.path());
     let center = Center::open(config.grant_limits(Duration::from_secs(60), 3)).await.unwrap();
     let alice = center.local_approver().await.unwrap();
     let grant = center.grant(&alice, unbounded.clone().calls(3)).await.unwrap();
@@ -296,7 +296,7 @@ async fn hostile_words_are_no_more_than_words() {
         r"\",
         r#"" }; permit (principal, action, resource); //"#,
         "'; DROP TABLE grants; --",
-        "a\u{0}b",
+        "a\u{1}b",
         "a\u{202e}b",
         "{}",
         "\n",

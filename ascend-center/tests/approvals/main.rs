@@ -14,8 +14,7 @@ use std::{path::Path, time::Duration};
 use ascend_center::{Approver, AuditKind, AuditQuery, Center, CenterConfig, Record, Role};
 use ascend_sdk::{Action, Authority as _, Evaluation};
 use secrecy::ExposeSecret as _;
-use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
-use support::{action_json, number};
+use support::{action_json, database, number};
 use tempfile::TempDir;
 
 pub(crate) const POLICIES: &str = r#"
@@ -85,9 +84,7 @@ pub(crate) struct Town {
 }
 
 pub(crate) fn config(directory: &Path) -> CenterConfig {
-    CenterConfig::new(directory.join("center"))
-        .approver("alice")
-        .policies(directory.join("policies"))
+    support::config(&directory.join("center")).policies(directory.join("policies"))
 }
 
 impl Town {
@@ -130,15 +127,8 @@ impl Town {
 
     /// Changes the database as time does.
     pub(crate) async fn sql(&self, statement: &'static str) {
-        let path = self.directory.path().join("center/center.db");
-        let mut database = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .unwrap();
-        let changed = sqlx::query(statement).execute(&mut database).await.unwrap();
-        assert!(changed.rows_affected() > 0, "{statement}");
+        let changed = database::sql(&self.directory.path().join("center"), statement).await;
+        assert!(changed > 0, "{statement}");
     }
 
     /// What happened to the action, by whom.

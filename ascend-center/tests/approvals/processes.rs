@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Town, action, config,
-    support::{digest, served::token as credential},
+    support::{database, digest, served::token as credential},
     token,
 };
 
@@ -53,6 +53,7 @@ fn binary(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
     command
         .env("ASCEND_CENTER_DIR", directory.join("center"))
+        .envs(database::variable(&directory.join("center")))
         .env("RUST_LOG", "error")
         .env("USER", "alice");
     for variable in ["ASCEND_CENTER_URL", "ASCEND_CENTER_TOKEN", "ASCEND_CENTER_POLICIES"] {

@@ -5,7 +5,11 @@ use jiff::Timestamp;
 use proptest::{prelude::*, test_runner::TestRunner};
 use sqlx::{Executor, SqliteConnection};
 
-use super::{broken, intruder, live, support::open, verify};
+use super::{
+    broken, intruder, live,
+    support::{database::in_file, open},
+    verify,
+};
 
 /// One change to what is stored.
 #[derive(Debug, Clone)]
@@ -178,7 +182,7 @@ fn columns(table: &str) -> &str {
 fn any_single_change_is_found() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for is_pruned in [false, true] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_file();
         let (center, mut database) = runtime.block_on(async {
             let center = open(directory.path()).await;
             live(&center).await;
@@ -240,7 +244,7 @@ fn any_single_change_is_found() {
 
 #[tokio::test]
 async fn the_first_broken_entry_is_named() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     live(&center).await;
     center.audit_head().await.unwrap();

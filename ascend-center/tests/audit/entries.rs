@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use ascend_center::{AuditFormat, AuditKind, AuditQuery, Center, CenterConfig, VerifyAudit};
+use ascend_center::{AuditFormat, AuditKind, AuditQuery, Center, VerifyAudit};
 use ascend_sdk::{Authority, Holder, Outcome};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
@@ -10,7 +10,9 @@ use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use super::{
     live, log,
     support::{
-        action, action_json, delete, digest, number, open,
+        action, action_json, config,
+        database::in_file,
+        delete, digest, number, open,
         served::{Served, token},
     },
     told_of, verify,
@@ -113,7 +115,7 @@ async fn the_log_holds_no_argument_and_no_secret() {
                   when { context.namespace == \"database\" };";
     let file = directory.path().join("policy.cedar");
     std::fs::write(&file, policy).unwrap();
-    let config = CenterConfig::new(directory.path()).policies(file);
+    let config = config(directory.path()).policies(file);
     let center = Center::open(config).await.unwrap();
     let mut json = action_json("database", "read", "table-marker");
     json["parameters"] = json!({ "password": "argument-marker" });
@@ -144,7 +146,7 @@ async fn the_log_holds_no_argument_and_no_secret() {
 async fn a_changed_policy_set_is_told_before_its_first_decision() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("policies");
-    let config = CenterConfig::new(directory.path().join("center")).policies(&folder);
+    let config = config(&directory.path().join("center")).policies(&folder);
     let center = Center::open(config).await.unwrap();
     for _ in 0..2 {
         center.evaluate(&action("database", "read", "x")).await.unwrap();
@@ -230,7 +232,7 @@ async fn several_processes_write_one_chain() {
 
 #[tokio::test]
 async fn a_database_from_before_the_log_is_taken_over() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let migrations = directory.path().join("migrations");
     std::fs::create_dir(&migrations).unwrap();
     for name in ["0001_actions.sql", "0002_promises.sql"] {

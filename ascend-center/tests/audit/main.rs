@@ -77,6 +77,7 @@ pub(crate) fn cli(directory: &Path, arguments: &[&str]) -> (Option<i32>, String,
         .arg(directory)
         .arg("audit")
         .args(arguments)
+        .envs(support::database::variable(directory))
         .env("RUST_LOG", "warn")
         .output()
         .unwrap();

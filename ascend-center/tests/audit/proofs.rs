@@ -8,7 +8,7 @@ use sqlx::{Executor, SqliteConnection};
 
 use super::{
     broken, cli, intruder, live, log,
-    support::{action, delete, open, served::Served, until},
+    support::{action, database::in_file, delete, open, served::Served, until},
     verify,
 };
 
@@ -57,7 +57,7 @@ async fn what_a_killed_process_left_unsigned_is_signed_by_the_next() {
 
 #[tokio::test]
 async fn a_range_is_proved_by_the_next_signature() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     live(&center).await;
     center.audit_head().await.unwrap();
@@ -114,7 +114,7 @@ async fn rewrite(database: &mut SqliteConnection, seq: i64, old: &str, new: &str
 
 #[tokio::test]
 async fn only_what_no_signature_has_seen_can_be_rewritten_and_a_kept_head_tells_a_cut() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     live(&center).await;
     let head = center.audit_head().await.unwrap();
@@ -163,7 +163,7 @@ async fn a_head_of_another_log_or_by_another_key_does_not_count() {
 
 #[tokio::test]
 async fn a_lost_signing_key_is_replaced_in_the_open() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     let old = center.audit_key();
     center.close().await;
@@ -185,7 +185,7 @@ async fn a_log_with_a_damaged_end_stays_readable_and_nothing_is_decided() {
         "UPDATE audit_state SET hash = x'00'",
         "UPDATE audit_heads SET head = 'no JSON'; UPDATE audit_state SET chain = x'00'",
     ] {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_file();
         let center = open(directory.path()).await;
         center.close().await;
         intruder(directory.path()).await.execute(damage).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_log_with_a_damaged_end_stays_readable_and_nothing_is_decided() {
 
 #[tokio::test]
 async fn a_damaged_head_is_named_after_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     center.close().await;
     let damage = "UPDATE audit_heads SET head = 'no JSON' WHERE seq = 3";

@@ -12,7 +12,7 @@ use sqlx::Executor;
 
 use super::{
     broken, cli, database, intruder, live, log,
-    support::{action_json, delete, digest, number, open},
+    support::{action_json, database::in_file, delete, digest, number, open},
     verify,
 };
 
@@ -66,7 +66,7 @@ async fn an_export_is_verified_by_itself() {
 
 #[tokio::test]
 async fn a_broken_log_is_not_exported_as_a_sound_one() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     live(&center).await;
     let mut database = intruder(directory.path()).await;
@@ -81,7 +81,7 @@ async fn a_broken_log_is_not_exported_as_a_sound_one() {
 
 #[tokio::test]
 async fn pruning_keeps_the_rest_provable_and_erases_arguments() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     let alice = center.local_approver().await.unwrap();
     let mut json = action_json("database", "read", "old-marker");
@@ -147,7 +147,7 @@ async fn pruning_keeps_the_rest_provable_and_erases_arguments() {
 
 #[tokio::test]
 async fn a_broken_log_is_not_pruned() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let center = open(directory.path()).await;
     let alice = center.local_approver().await.unwrap();
     live(&center).await;
@@ -162,7 +162,7 @@ async fn a_broken_log_is_not_pruned() {
 
 #[tokio::test]
 async fn the_cli_proves_exports_and_prunes() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_file();
     let at = directory.path();
     let center = open(at).await;
     live(&center).await;

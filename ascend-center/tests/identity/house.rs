@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::support::open;
+use crate::support::{self, database};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -42,8 +42,19 @@ impl House {
     }
 
     pub(crate) async fn with(config: ServeConfig) -> Self {
+        Self::by(None, config).await
+    }
+
+    /// By these policies, where there are any.
+    pub(crate) async fn by(policies: Option<&str>, config: ServeConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let center = open(directory.path()).await;
+        let mut center = support::config(directory.path());
+        if let Some(policies) = policies {
+            let file = directory.path().join("own.cedar");
+            std::fs::write(&file, policies).unwrap();
+            center = center.policies(file);
+        }
+        let center = Center::open(center).await.unwrap();
         let owner = center.local_approver().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -135,11 +146,8 @@ impl House {
 
     /// Changes the database as time does.
     pub(crate) async fn sql(&self, statement: &'static str) {
-        let path = self.directory.path().join("center.db");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        let changed = sqlx::query(statement).execute(&mut database).await.unwrap();
-        assert!(changed.rows_affected() > 0, "{statement}");
+        let changed = database::sql(self.directory.path(), statement).await;
+        assert!(changed > 0, "{statement}");
     }
 
     /// What the audit log has of a kind: by whom, and about what.
@@ -168,6 +176,7 @@ pub(crate) async fn session_of(answer: Response) -> Credential {
 pub(crate) async fn cli(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
     command.arg("--directory").arg(directory).args(arguments).env("RUST_LOG", "warn");
+    command.envs(database::variable(directory));
     for variable in ["ASCEND_CENTER_URL", "ASCEND_CENTER_TOKEN", "ASCEND_CENTER_CA"] {
         command.env_remove(variable);
     }

@@ -16,7 +16,7 @@ use openidconnect::{
     JsonWebKeyId, PrivateSigningKey,
     core::{CoreEdDsaPrivateSigningKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
-use reqwest::{Response, StatusCode, Url, header};
+use reqwest::{Method, Response, StatusCode, Url, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -128,12 +128,15 @@ impl Idp {
         (StatusCode::OK, Json(answer))
     }
 
-    async fn house(&self) -> House {
-        let config = OidcConfig::new(&self.issuer, CLIENT, "https://center.example")
+    fn config(&self) -> OidcConfig {
+        OidcConfig::new(&self.issuer, CLIENT, "https://center.example")
             .secret(SECRET.to_owned().into())
             .role("ops", Role::Approver)
-            .role("staff", Role::Viewer);
-        House::with(ServeConfig::new().oidc(config)).await
+            .role("staff", Role::Viewer)
+    }
+
+    async fn house(&self) -> House {
+        House::with(ServeConfig::new().oidc(self.config())).await
     }
 
     /// A login to its end; `change` has a hand in what the browser brings back.
@@ -181,16 +184,22 @@ fn bob() -> Value {
     json!({ "sub": "b-1", "preferred_username": "Bob", "groups": ["staff", "ops"] })
 }
 
-async fn who(house: &House, answer: &Response) -> Value {
+/// The session of a login, and what the center says of it.
+async fn session(house: &House, answer: &Response) -> (Credential, Value) {
     let cookies = answer.headers().get_all(header::SET_COOKIE).iter();
     let cookie = cookies
         .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
         .find(|cookie| cookie.starts_with("__Host-ascend-session=ascend"))
         .unwrap();
-    let session = Credential::Session { cookie: cookie.to_owned(), csrf: String::new() };
-    let (status, who) = house.send(reqwest::Method::GET, "/api/v1/session", &session, None).await;
+    let reading = Credential::Session { cookie: cookie.to_owned(), csrf: String::new() };
+    let (status, who) = house.send(Method::GET, "/api/v1/session", &reading, None).await;
     assert_eq!(status, 200, "{who}");
-    who
+    let csrf = who["csrf_token"].as_str().unwrap().to_owned();
+    (Credential::Session { cookie: cookie.to_owned(), csrf }, who)
+}
+
+async fn who(house: &House, answer: &Response) -> Value {
+    session(house, answer).await.1
 }
 
 #[tokio::test]
@@ -223,6 +232,72 @@ async fn a_company_logs_its_people_in() {
     assert_eq!(changed, told);
     house.center.set_disabled(&house.owner, "bob", true).await.unwrap();
     assert_eq!(idp.login(&house, bob(), |_, _, _| ()).await.status(), 403);
+}
+
+#[tokio::test]
+async fn the_groups_of_a_login_say_who_may_vote() {
+    const POLICIES: &str = r#"
+@id("all")
+permit (principal, action, resource);
+
+@id("two-of-dba")
+@decision("require_approval")
+@approvers("dba")
+@quorum("2")
+forbid (principal, action, resource) when { context.verb == "delete" };
+"#;
+    let idp = Idp::start().await;
+    let house = House::by(Some(POLICIES), ServeConfig::new().oidc(idp.config())).await;
+    let agent = house.agent("billing").await;
+    let id = house.pending(&agent).await;
+    let login = async |name: &str, groups: &[&str]| {
+        let claims = json!({ "sub": name, "preferred_username": name, "groups": groups });
+        let answer = idp.login(&house, claims, |_, _, _| ()).await;
+        assert_eq!(answer.status(), 200);
+        session(&house, &answer).await.0
+    };
+    let approve = async |session: &Credential| {
+        let path = format!("/api/v1/actions/{id}/approve");
+        house.send(Method::POST, &path, session, Some(json!({}))).await
+    };
+    let stands = async || {
+        let record = house.center.action(id).await.unwrap().unwrap();
+        (record.state.as_str(), record.reviewed_by)
+    };
+
+    // An approver by their role, and in no group that is asked.
+    let bob = login("bob", &["ops"]).await;
+    let (status, answer) = approve(&bob).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("bob is in `ops`"), "{answer}");
+    // The provider puts them into it.
+    let bob = login("bob", &["ops", "dba"]).await;
+    let (status, answer) = approve(&bob).await;
+    assert_eq!((status, &answer["state"]), (StatusCode::OK, &json!("pending")), "{answer}");
+    assert_eq!(answer["approvals"][0]["approved_by"], json!(["bob"]), "{answer}");
+    // It takes them out again: with carol's there is one vote that counts.
+    login("bob", &["ops"]).await;
+    let carol = login("carol", &["ops", "dba"]).await;
+    let (status, answer) = approve(&carol).await;
+    assert_eq!((status, &answer["state"]), (StatusCode::OK, &json!("pending")), "{answer}");
+    assert_eq!(answer["approvals"][0]["approved_by"], json!(["carol"]), "{answer}");
+    // Back in it, they need not vote again.
+    login("bob", &["ops", "dba"]).await;
+    assert_eq!(stands().await, ("approved", Some("bob, carol".to_owned())));
+
+    // A group without a role in it lets nobody approve.
+    let id = house.pending(&agent).await;
+    let vera = login("vera", &["staff", "dba"]).await;
+    let path = format!("/api/v1/actions/{id}/approve");
+    let (status, answer) = house.send(Method::POST, &path, &vera, Some(json!({}))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    assert!(house.center.rules_without_people().await.unwrap().is_empty());
+    login("carol", &["ops"]).await;
+    let unmet = house.center.rules_without_people().await.unwrap();
+    assert!(
+        unmet[0].ends_with("asks for 2 of `dba`, in which there is one who may approve"),
+        "{unmet:?}"
+    );
 }
 
 #[tokio::test]

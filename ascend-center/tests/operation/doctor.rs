@@ -153,3 +153,68 @@ fn a_mistake_in_the_file_stops_every_command() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(directory.path().join("center/center.db").exists(), "relative to the file");
 }
+
+#[tokio::test]
+async fn groups_that_policies_ask_are_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let policies = directory.path().join("policies");
+    fs::create_dir(&policies).unwrap();
+    let asks = "@id(\"a\") @decision(\"require_approval\") @approvers(\"dba\") \
+                forbid (principal, action, resource);";
+    fs::write(policies.join("a.cedar"), asks).unwrap();
+    let look = |policies: &std::path::Path| {
+        let policies = policies.to_str().unwrap();
+        checks(&run(directory.path(), &["doctor", "--json", "--policies", policies]))
+    };
+    let told = look(&policies);
+    let all = told["checks"].as_array().unwrap();
+    let group = all.iter().find(|check| check["name"] == "groups").unwrap();
+    assert_eq!(group["standing"], "warning");
+    let found = group["found"].as_str().unwrap();
+    assert!(
+        found.ends_with("asks for 1 of `dba`, in which there is nobody who may approve"),
+        "{found}"
+    );
+    assert!(group["advice"].as_str().unwrap().contains("users group add NAME GROUP"), "{group}");
+
+    let owner = center.local_approver().await.unwrap();
+    center.add_to_group(&owner, "alice", "dba").await.unwrap();
+    assert_eq!(standing(&look(&policies), "groups"), "ok");
+}
+
+#[tokio::test]
+async fn the_limits_of_grants_are_set_and_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).await.close().await;
+    let file = directory.path().join("ascend-center.toml");
+    fs::write(&file, "grant_time = \"30m\"\ngrant_calls = 7\n").unwrap();
+    let told = checks(&run(directory.path(), &["doctor", "--json", "--grant-calls", "5"]));
+    let setting = |name: &str| {
+        let all = told["settings"].as_array().unwrap();
+        let found = all.iter().find(|it| it["name"] == name).unwrap();
+        (found["value"].as_str().unwrap().to_owned(), found["from"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(setting("grant_time"), ("30m".to_owned(), format!("{}:1", file.display())));
+    assert_eq!(setting("grant_calls"), ("5".to_owned(), "--grant-calls".to_owned()));
+
+    let add = |bounds: &[&str]| {
+        let add = ["grants", "add", "--tool", "refund", "--resource", "*"];
+        run(directory.path(), &[&add, bounds].concat())
+    };
+    let long = add(&["--for", "1h"]);
+    assert_eq!(long.status.code(), Some(1));
+    assert!(text(&long.stderr).contains("at most 1800 s here"), "{}", text(&long.stderr));
+    let many = add(&["--calls", "8"]);
+    assert!(text(&many.stderr).contains("at most 7 here"), "{}", text(&many.stderr));
+    assert!(add(&["--for", "30m", "--calls", "7"]).status.success());
+    let served = Served::start(directory.path());
+    let approver = crate::support::served::token(directory.path(), "approver.key");
+    let grant = |calls: u32| {
+        let body = serde_json::json!({ "tool": "refund", "resource": "*", "calls": calls });
+        let http = reqwest::Client::new().post(format!("{}/api/v1/grants", served.url));
+        http.bearer_auth(&approver).json(&body).send()
+    };
+    assert_eq!(grant(8).await.unwrap().status(), 422);
+    assert_eq!(grant(7).await.unwrap().status(), 201);
+}

@@ -66,3 +66,39 @@ async fn a_request_is_logged_once_and_no_secret_with_it() {
     assert!(evaluated["duration_ms"].as_f64().unwrap() > 0.0);
     assert_eq!((&answered[1]["status"], &answered[1]["by"]), (&401.into(), &"nobody".into()));
 }
+
+#[tokio::test]
+async fn a_reload_warns_of_groups_with_too_few_people() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = directory.path().join("policies");
+    let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+        .arg("--policies")
+        .arg(&policies)
+        .arg("--directory")
+        .arg(directory.path().join("center"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening on "), "{line}");
+    let asks = "@id(\"own\") @decision(\"require_approval\") @approvers(\"dba\") @quorum(\"2\") \
+                forbid (principal, action, resource);";
+    std::fs::write(policies.join("own.cedar"), asks).unwrap();
+    let said = "asks for 2 of `dba`, in which there is nobody who may approve";
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let found = tokio::task::spawn_blocking(move || {
+        let mut lines = errors.lines().map(|line| line.unwrap());
+        lines.find(|line| line.contains(said))
+    });
+    let found = tokio::time::timeout(std::time::Duration::from_secs(60), found).await;
+    child.kill().unwrap();
+    let found = found.expect("no warning in a minute").unwrap().expect("no warning");
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["level"], "WARN");
+    assert!(
+        found["message"].as_str().unwrap().contains("own.cedar:1:1: policy `own` asks"),
+        "{found}"
+    );
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod doctor;
+mod guide;
 mod init;
 mod logs;
 mod metrics;

@@ -448,26 +448,39 @@ async fn two_people_approve_and_grants_are_given_and_revoked() {
     // With an approval, for ten more.
     let id = site.ask(json!({})).await;
     let digest = site.house.center.action(id).await.unwrap().unwrap().digest.to_string();
-    let also = |minutes: &'static str, calls: &'static str| {
+    let also = |minutes: &str, calls: &str, when: &str| {
         [
             ("csrf_token", ada.csrf.clone()),
             ("digest", digest.clone()),
             ("decision", "approve".to_owned()),
             ("also_minutes", minutes.to_owned()),
             ("also_calls", calls.to_owned()),
+            ("also_when", when.to_owned()),
         ]
     };
-    let send = async |fields: [(&str, String); 5]| {
+    let send = async |fields: [(&str, String); 6]| {
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         site.post(&format!("/actions/{id}/decide"), Some(&ada), &fields).await
     };
-    assert_eq!(send(also("x", "")).await.status, 422);
-    assert_eq!(send(also("99999", "")).await.status, 422);
+    let when = "context.verb == \"delete\"";
+    for (minutes, calls, when, said) in [
+        ("x", "", "", "also_minutes"),
+        ("99999", "", "", "at most 24 h"),
+        ("", "", when, "needs an end"),
+        ("30", "", "context.verp == \"delete\"", "verp"),
+        ("30", "", "a\0b", "also_when"),
+        ("30", "", &"x".repeat(4097), "also_when"),
+    ] {
+        let answer = send(also(minutes, calls, when)).await;
+        assert_eq!(answer.status, 422, "{said}");
+        assert!(answer.text.contains(said), "{said}: {}", answer.text);
+    }
     assert_eq!(state(&site.house.center, id).await.as_str(), "pending");
-    assert_eq!(send(also("30", "10")).await.status, 303);
+    assert_eq!(send(also("30", "10", when)).await.status, 303);
     assert_eq!(state(&site.house.center, id).await.as_str(), "approved");
     let grants = site.get("/grants", Some(&paula)).await.text;
     assert!(grants.contains("0 of 10") && grants.contains(">live"), "{grants}");
+    assert!(grants.contains("when <code>context.verb == &quot;delete&quot;</code>"), "{grants}");
     let vera = site.person("vera").await;
     for (person, status) in [(&vera, 403), (&paula, 303)] {
         let token = [("csrf_token", person.csrf.as_str())];

@@ -1,11 +1,13 @@
 //! Replicas of one center over a real PostgreSQL server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod doors;
 mod outages;
 mod replicas;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
+mod texts;
 
 use std::path::Path;
 

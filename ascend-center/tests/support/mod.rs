@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; not each uses all")]
 
 pub(crate) mod contract;
+pub(crate) mod database;
 pub(crate) mod face;
 pub(crate) mod guide;
 #[cfg(feature = "postgres")]

@@ -20,10 +20,8 @@ impl Served {
 
     /// Starts the process; what is returned waits until it serves.
     pub(crate) fn starting(directory: &Path) -> impl FnOnce() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
-        #[cfg(feature = "postgres")]
-        command.envs(super::postgres::of(directory).map(|url| ("ASCEND_CENTER_DATABASE", url)));
-        let mut child = command
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ascend-center"))
+            .envs(super::database::variable(directory))
             .args(["serve", "--listen", "127.0.0.1:0", "--directory"])
             .arg(directory)
             .env("RUST_LOG", "warn")

@@ -77,6 +77,18 @@ pub(crate) struct Settings {
     /// arguments of actions that are over, such as 365d [default: never]
     #[arg(long, env = "ASCEND_CENTER_RETENTION", value_name = "TIME", value_parser = lifetime)]
     pub(crate) retention: Option<Duration>,
+    /// How long a grant lasts at most
+    #[arg(
+        long,
+        env = "ASCEND_CENTER_GRANT_TIME",
+        value_name = "TIME",
+        default_value = "24h",
+        value_parser = lifetime
+    )]
+    pub(crate) grant_time: Duration,
+    /// For how many calls a grant is at most; 0 for no grants at all
+    #[arg(long, env = "ASCEND_CENTER_GRANT_CALLS", value_name = "N", default_value_t = 1000)]
+    pub(crate) grant_calls: u32,
     /// How often each agent may ask in a minute; 0 for as often as it likes
     #[arg(long, env = "ASCEND_CENTER_AGENT_RATE", value_name = "N", default_value_t = 6000)]
     pub(crate) agent_rate: u32,
@@ -147,6 +159,7 @@ impl Settings {
             Level::Disk => Durability::Disk,
             Level::System => Durability::System,
         });
+        let config = config.grant_limits(self.grant_time, self.grant_calls);
         #[cfg(feature = "postgres")]
         let config = config.adopt_keys(self.adopt_keys);
         match &self.approver {

@@ -96,12 +96,15 @@ pub(crate) async fn doctor(
         checks.ok("configuration", file);
     }
     let directory = config.directory()?;
-    policies(&mut checks, config);
+    let enforced = policies(&mut checks, config);
     let there = files::directory(&mut checks, &directory, config);
     if there {
         match Center::open(config.store()?).await {
             Ok(center) => {
                 record::record(&mut checks, &center, arguments.full).await;
+                if let Some(set) = &enforced {
+                    record::groups(&mut checks, &center, set).await;
+                }
                 center.close().await;
             }
             Err(error) => checks.error(
@@ -150,8 +153,9 @@ fn tell(config: &Config, checks: &Checks, json: bool) -> anyhow::Result<()> {
     }
 }
 
-fn policies(checks: &mut Checks, config: &Config) {
-    let mut check = |name, read: Result<PolicySet, PolicyError>| match read {
+/// The policies that are enforced, where they have no mistake.
+fn policies(checks: &mut Checks, config: &Config) -> Option<PolicySet> {
+    let mut check = |name, read: &Result<PolicySet, PolicyError>| match read {
         Ok(set) => {
             let summary = set.summary();
             checks.ok(name, format!("{} policies, no mistakes", summary.policies));
@@ -164,8 +168,10 @@ fn policies(checks: &mut Checks, config: &Config) {
         }
     };
     let in_use = &config.settings.policies;
-    check("policies", in_use.enforced());
+    let enforced = in_use.enforced();
+    check("policies", &enforced);
     if let Some(shadow) = in_use.shadow() {
-        check("shadow", shadow);
+        check("shadow", &shadow);
     }
+    enforced.ok()
 }

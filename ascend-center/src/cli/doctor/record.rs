@@ -1,6 +1,6 @@
 //! What the center keeps.
 
-use ascend_center::{AuditError, AuditQuery, Center, Role, StoreError, VerifyAudit};
+use ascend_center::{AuditError, AuditQuery, Center, PolicySet, Role, StoreError, VerifyAudit};
 use jiff::Timestamp;
 
 use super::Checks;
@@ -112,4 +112,26 @@ async fn people(checks: &mut Checks, center: &Center) -> Result<(), StoreError> 
         checks.ok("people", format!("{admins} can administer, {deciders} can approve"));
     }
     Ok(())
+}
+
+/// Whether enough people are in the groups that policies ask for approvals.
+pub(super) async fn groups(checks: &mut Checks, center: &Center, set: &PolicySet) {
+    if !set.names_groups() {
+        return;
+    }
+    match center.rules_of_without_people(set).await {
+        Ok(unmet) if unmet.is_empty() => {
+            checks.ok("groups", "each that a policy asks has people enough who may approve");
+        }
+        Ok(unmet) => {
+            for sentence in unmet {
+                checks.warn(
+                    "groups",
+                    sentence,
+                    "`ascend-center users group add NAME GROUP`; until then nobody can approve it",
+                );
+            }
+        }
+        Err(error) => checks.error("groups", error, "its log may say more"),
+    }
 }

@@ -235,7 +235,9 @@ function also(form, decision) {
     .map((name) => form.elements[name])
     .filter((field) => field?.value)
     .map((field) => `${field.value} ${field.name.slice(5)}`);
-  return chosen.length ? `, and the same again for ${chosen.join(" and ")}` : "";
+  const when = form.elements.also_when?.value.trim();
+  const only = when ? `, when ${when}` : "";
+  return chosen.length ? `, and the same again for ${chosen.join(" and ")}${only}` : "";
 }
 
 function disarm() {
