@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::{
     ServerState, Store, StoreError,
-    keys::confirm,
+    keys::{confirm, confirm_caller},
     moment,
     sql::{self, Connection},
 };
@@ -98,6 +98,11 @@ impl Store {
     ) -> Result<(McpServer, bool), ServerError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 if let Some(row) = find(&mut transaction.connection, &name).await? {
                     let server = McpServer::try_from(row)?;
                     return Ok(if server.about == about && server.registered_by == by.name() {

@@ -77,7 +77,9 @@ pub(crate) use terms::Objection;
 #[cfg(feature = "http")]
 pub(crate) use terms::ServerState;
 #[cfg(feature = "http")]
-pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
+pub(crate) use webhooks::{
+    Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange, WebhookError,
+};
 use writer::{Transaction, Writer};
 
 use crate::{audit::AuditKey, center::Durability, metrics::Metrics};
