@@ -28,6 +28,8 @@ pub(super) struct News {
     database: Database,
     readers: Pool,
     runtime: Handle,
+    /// Others wrote; told while anybody waits.
+    heard: Arc<Notify>,
     board: Mutex<Board>,
 }
 
@@ -66,11 +68,16 @@ impl Drop for Waiter {
 
 impl News {
     pub(super) fn new(database: Database, readers: Pool, runtime: Handle) -> Self {
-        Self { database, readers, runtime, board: Mutex::default() }
+        Self { database, readers, runtime, heard: Arc::default(), board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notified when another process may have written; only while anybody waits.
+    pub(super) fn heard(&self) -> Arc<Notify> {
+        self.heard.clone()
     }
 
     /// Who waits.
@@ -137,6 +144,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
         .await?;
     // Whoever looked before this moment could have missed something.
     news.tell([None]);
+    news.heard.notify_one();
     while news.is_awaited() {
         if !watch.changed().await? {
             continue;
@@ -150,6 +158,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
             last = *newest;
         }
         news.tell(events.into_iter().map(|(_, action)| action));
+        news.heard.notify_one();
     }
     watch.close().await?;
     Ok(())
