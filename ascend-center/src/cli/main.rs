@@ -92,15 +92,8 @@ enum Command {
     ///
     /// Takes the flags of `serve` too. Exits with 1 when something is wrong.
     Doctor(Box<doctor::DoctorArguments>),
-    /// Show everything that happens, as it happens: a line each
-    Watch {
-        /// Begin after this entry of the audit log [default: with what is new]
-        #[arg(long, value_name = "N")]
-        after: Option<i64>,
-        /// As JSON: an entry of the audit log a line
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show what waits for a person, and from then on everything that happens
+    Watch(watch::WatchArguments),
     /// Show the actions that wait for a person
     Pending {
         /// Go on showing what comes
@@ -274,8 +267,8 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         )),
     };
     match command {
-        Command::Watch { after, json } => watch::watch(desk, after, json).await?,
-        Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
+        Command::Watch(arguments) => watch::watch(desk, arguments).await?,
+        Command::Pending { json } => pending::show(desk, json).await?,
         Command::Approve { id, take_back: true, .. } => {
             let missing = desk.take_back(id).await?.approvals;
             say(&format!("action {id} has {}", card::shown(&missing)))?;
