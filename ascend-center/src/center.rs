@@ -764,8 +764,8 @@ pub struct Changes(Waiter);
 
 impl Changes {
     /// Resolves at the next change after this call, however late it is polled:
-    /// call it, then look, then await it, and nothing is missed. What expires
-    /// is no change by itself.
+    /// call it, then look, then await it, and nothing is missed. That a pending
+    /// action expired is a change too.
     pub fn next(&self) -> impl Future<Output = ()> + Send + 'static {
         self.0.changed()
     }
@@ -894,10 +894,7 @@ impl Authority for Center {
     }
 
     fn describe(&self) -> String {
-        format!(
-            "the embedded authorization center; approve with: {} pending --watch",
-            self.command()
-        )
+        format!("the embedded authorization center; approve with: {} watch", self.command())
     }
 }
 

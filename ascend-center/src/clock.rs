@@ -1,5 +1,6 @@
 //! Does what time does to pending actions when it is due: escalates them, and
-//! notes that they expired, so that whoever is to hear of it does.
+//! notes that they expired, so that whoever is to hear of it does. Every open
+//! center has one, also for what a process asked that is gone.
 
 use std::{
     sync::{Arc, Weak},
@@ -13,7 +14,8 @@ use tokio::{
 
 use crate::store::Store;
 
-/// How often it is looked whether another process opened an action and is gone.
+/// How often it is looked whether another process opened an action, where nobody
+/// waits for news of it.
 const LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start(store: &Arc<Store>) -> Self {
-        let look = Arc::<Notify>::default();
+        let look = store.heard();
         let task: JoinHandle<()> = tokio::spawn(run(Arc::downgrade(store), look.clone()));
         Self { look, task: task.abort_handle() }
     }

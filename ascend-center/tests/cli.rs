@@ -165,30 +165,37 @@ async fn pending_shows_all_and_nothing_hidden() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pending_watch_shows_what_comes_and_goes() {
+async fn watching_shows_what_waits_comes_and_goes() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
+    let earlier = pending(&center).await;
     let mut watching =
-        command(directory.path(), &["pending", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+        command(directory.path(), &["watch", "--pending"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut until = tokio::task::spawn_blocking(move || {
-        assert_eq!(lines.next().unwrap().unwrap(), "Nothing waits for approval.");
+        assert_eq!(lines.next().unwrap().unwrap(), "1 action waits for approval.");
+        assert!(lines.any(|line| line.unwrap() == format!("Action {earlier}  risk 85 HIGH")));
         lines
     })
     .await
     .unwrap();
+    // What nobody is asked about is not shown.
+    let read = center.evaluate(&support::action("database", "read", "x")).await.unwrap();
     let id = pending(&center).await;
     let alice = center.local_approver().await.unwrap();
     let heading = format!("Action {id}  risk 85 HIGH");
     until = tokio::task::spawn_blocking(move || {
-        assert!(until.any(|line| line.unwrap() == heading));
+        let before: Vec<String> =
+            until.by_ref().map(Result::unwrap).take_while(|line| *line != heading).collect();
+        let read = format!("action {} ", read.action_id);
+        assert!(!before.iter().any(|line| line.contains(&read)), "{before:#?}");
         until
     })
     .await
     .unwrap();
     center.reject(id, &alice, Some("no".to_owned())).await.unwrap();
-    let ended = format!("Action {id} was rejected by alice: no");
-    tokio::task::spawn_blocking(move || assert!(until.any(|line| line.unwrap() == ended)))
+    let ended = format!("action {id} rejected, by alice: no");
+    tokio::task::spawn_blocking(move || assert!(until.any(|line| line.unwrap().ends_with(&ended))))
         .await
         .unwrap();
     watching.kill().unwrap();

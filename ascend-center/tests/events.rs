@@ -9,8 +9,11 @@ use ascend_center::{AuditKind, Center, NewKey, Role, ServeConfig};
 use ascend_sdk::Authority;
 use reqwest::Response;
 use secrecy::ExposeSecret;
-use serde_json::Value;
-use support::{delete, number, open, served::token};
+use serde_json::{Value, json};
+use support::{
+    delete, number, open,
+    served::{Served, token},
+};
 use tokio::{net::TcpListener, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +45,32 @@ async fn following_misses_nothing_and_notices_expiries() {
     let mut again = center.follow(Some(evaluated.seq)).await.unwrap();
     let first = timeout(PATIENCE, again.next()).await.unwrap().unwrap();
     assert_eq!(first, expired, "goes on after the given number");
+}
+
+#[tokio::test]
+async fn what_a_process_asked_that_is_gone_expires_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let mut follow = center.follow(None).await.unwrap();
+    let mut other = Served::start(directory.path());
+    let body = json!({
+        "server_id": "srv", "namespace": "database", "verb": "delete", "resource": "x",
+        "approval_timeout_seconds": 1,
+    });
+    let agent = token(directory.path(), "agent.key");
+    let request = reqwest::Client::new().post(format!("{}/mcp/governance/evaluate", other.url));
+    let answer: Value =
+        request.bearer_auth(agent).json(&body).send().await.unwrap().json().await.unwrap();
+    other.kill();
+    let expired = loop {
+        let entry = timeout(PATIENCE, follow.next()).await.unwrap().unwrap();
+        if entry.event.kind == AuditKind::Expired {
+            break entry;
+        }
+    };
+    assert_eq!(expired.event.action, answer["action_id"].as_i64());
+    let until = center.action(expired.event.action.unwrap()).await.unwrap().unwrap().expires_at;
+    assert!(expired.at >= until, "never before its time");
 }
 
 /// What is read of a stream of events.

@@ -2,14 +2,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{Center, Changes};
 use crate::{AuditEntry, AuditQuery, StoreError};
 
 /// The most entries that are read at once.
 const PAGE: u32 = 256;
-/// How long to wait where nothing says how long.
+/// How long it is waited for a change before it is looked all the same.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Center {
@@ -54,7 +52,7 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// The next thing that happens. An expiry is written down when its time
+    /// The next thing that happens; that an action expired is told when its time
     /// comes. Safe to drop while it waits: nothing is lost.
     ///
     /// # Errors
@@ -73,33 +71,8 @@ impl Follow {
                 self.read.extend(entries.into_iter().map(|(entry, _)| entry));
                 continue;
             }
-            let wait = self.center.write_expiries().await?;
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+            // A closed center changes no more; it says so when it is read.
+            let _ = tokio::time::timeout(LONGEST, changed).await;
         }
-    }
-}
-
-impl Center {
-    /// Writes down which pending actions expired; how long it is until the next.
-    async fn write_expiries(&self) -> Result<Duration, StoreError> {
-        let store = self.store();
-        let mut wait = LONGEST;
-        for (id, expires_at) in store.next_expiries().await? {
-            let left = expires_at.saturating_sub(Timestamp::now().as_millisecond());
-            match u64::try_from(left) {
-                Ok(left) if left > 0 => {
-                    wait = wait.min(Duration::from_millis(left + 1));
-                    break;
-                }
-                _ => {
-                    store.expire(id).await?;
-                    wait = Duration::ZERO;
-                }
-            }
-        }
-        Ok(wait)
     }
 }

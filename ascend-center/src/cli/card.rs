@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 pub(crate) use ascend_center::moment;
-use ascend_center::{ActionState, Effect, Record, span};
+use ascend_center::{Effect, Record, span};
 pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -160,18 +160,6 @@ fn write_json(
         }
     }
     Ok(())
-}
-
-/// One line on how the wait for an action ended.
-pub(crate) fn outcome(record: &Record) -> String {
-    let by = record.reviewed_by.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
-    let said = record.comments.as_ref().map_or_else(String::new, |text| format!(": {text}"));
-    shown(&match record.state {
-        ActionState::Rejected => format!("Action {} was rejected{by}{said}", record.id),
-        ActionState::Expired => format!("Action {} expired", record.id),
-        ActionState::Withdrawn => format!("Action {} was withdrawn by its caller", record.id),
-        _ => format!("Action {} was approved{by}{said}", record.id),
-    })
 }
 
 #[cfg(test)]

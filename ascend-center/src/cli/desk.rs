@@ -1,12 +1,19 @@
-//! Where an approver sits: at the center's directory, as its owner, or at
+//! Where a person sits: at the center's directory, as its owner, or at
 //! another machine, with a personal token.
 
-use ascend_center::{ActionState, AuditEntry, Center, Follow, Grant, Record};
+use std::{io, time::Duration};
+
+use ascend_center::{
+    ActionState, AgentKey, AuditEntry, Center, Follow, Grant, Issued, Record, Role, User, UserToken,
+};
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     grants::{Bounds, Terms},
+    keys,
     remote::{Events, Remote},
+    say,
 };
 
 /// The most actions shown at once.
@@ -36,6 +43,25 @@ impl Following<'_> {
             Self::Here(follow) => Ok(follow.next().await?),
             Self::There(events) => Ok(events.next().await?),
         }
+    }
+}
+
+/// A key or a token that was made just now.
+pub(crate) struct Secret {
+    pub(crate) id: i64,
+    pub(crate) token: SecretString,
+}
+
+impl Secret {
+    /// The one time that it is shown.
+    pub(crate) fn show(&self) -> io::Result<()> {
+        say(self.token.expose_secret())
+    }
+}
+
+impl From<Issued> for Secret {
+    fn from(issued: Issued) -> Self {
+        Self { id: issued.id, token: issued.token }
     }
 }
 
@@ -192,6 +218,148 @@ impl Desk {
         match self {
             Self::Here(center) => Ok(center.release(&center.local_approver().await?).await?),
             Self::There(remote) => Ok(remote.release().await?),
+        }
+    }
+
+    pub(crate) async fn keys(&self) -> anyhow::Result<Vec<AgentKey>> {
+        match self {
+            Self::Here(center) => Ok(center.keys().await?),
+            Self::There(remote) => Ok(remote.keys().await?),
+        }
+    }
+
+    pub(crate) async fn create_key(&self, terms: &keys::Terms) -> anyhow::Result<Secret> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(center.create_key(&owner, terms.to_key()).await?.into())
+            }
+            Self::There(remote) => Ok(remote.create_key(terms).await?),
+        }
+    }
+
+    /// Whether it was active.
+    pub(crate) async fn revoke_key(&self, id: i64) -> anyhow::Result<bool> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.revoke_key(&center.local_approver().await?, id).await?)
+            }
+            Self::There(remote) => Ok(remote.revoke_key(id).await?),
+        }
+    }
+
+    pub(crate) async fn rotate_key(&self, id: i64, grace: Duration) -> anyhow::Result<Secret> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(center.rotate_key(&owner, id, grace).await?.into())
+            }
+            Self::There(remote) => Ok(remote.rotate_key(id, grace).await?),
+        }
+    }
+
+    pub(crate) async fn users(&self) -> anyhow::Result<Vec<User>> {
+        match self {
+            Self::Here(center) => Ok(center.users().await?),
+            Self::There(remote) => Ok(remote.users().await?),
+        }
+    }
+
+    pub(crate) async fn create_user(
+        &self,
+        name: &str,
+        role: Role,
+        password: Option<SecretString>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(center.create_user(&owner, name, role, password).await?)
+            }
+            Self::There(remote) => Ok(remote.create_user(name, role, password).await?),
+        }
+    }
+
+    pub(crate) async fn set_role(&self, name: &str, role: Role) -> anyhow::Result<()> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.set_role(&center.local_approver().await?, name, role).await?)
+            }
+            Self::There(remote) => Ok(remote.set_role(name, role).await?),
+        }
+    }
+
+    pub(crate) async fn set_password(
+        &self,
+        name: &str,
+        password: SecretString,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.set_password(&center.local_approver().await?, name, password).await?)
+            }
+            Self::There(remote) => Ok(remote.set_password(name, &password).await?),
+        }
+    }
+
+    pub(crate) async fn set_disabled(&self, name: &str, disabled: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.set_disabled(&center.local_approver().await?, name, disabled).await?)
+            }
+            Self::There(remote) => Ok(remote.set_disabled(name, disabled).await?),
+        }
+    }
+
+    /// Puts a person into a group or takes them out; whether it was otherwise.
+    pub(crate) async fn set_member(
+        &self,
+        name: &str,
+        group: &str,
+        is_member: bool,
+    ) -> anyhow::Result<bool> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(if is_member {
+                    center.add_to_group(&owner, name, group).await?
+                } else {
+                    center.remove_from_group(&owner, name, group).await?
+                })
+            }
+            Self::There(remote) => Ok(remote.set_member(name, group, is_member).await?),
+        }
+    }
+
+    pub(crate) async fn tokens(&self) -> anyhow::Result<Vec<UserToken>> {
+        match self {
+            Self::Here(center) => Ok(center.tokens().await?),
+            Self::There(remote) => Ok(remote.tokens().await?),
+        }
+    }
+
+    pub(crate) async fn create_token(
+        &self,
+        user: &str,
+        name: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Secret> {
+        match self {
+            Self::Here(center) => {
+                let owner = center.local_approver().await?;
+                Ok(center.create_token(&owner, user, name, lifetime).await?.into())
+            }
+            Self::There(remote) => Ok(remote.create_token(user, name, lifetime).await?),
+        }
+    }
+
+    /// Whether it was active.
+    pub(crate) async fn revoke_token(&self, id: i64) -> anyhow::Result<bool> {
+        match self {
+            Self::Here(center) => {
+                Ok(center.revoke_token(&center.local_approver().await?, id).await?)
+            }
+            Self::There(remote) => Ok(remote.revoke_token(id).await?),
         }
     }
 

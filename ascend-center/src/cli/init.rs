@@ -85,7 +85,7 @@ pub(crate) async fn init(config: &Config, arguments: InitArguments) -> anyhow::R
     let url = serve::reached(&config.settings, config.settings.listen);
     say("")?;
     say(&format!("Serve it:       {} serve", shown(&center.command())))?;
-    say(&format!("See what waits: {} pending --watch", shown(&center.command())))?;
+    say(&format!("See what waits: {} watch", shown(&center.command())))?;
     say(&format!("Look it over:   {} doctor", shown(&center.command())))?;
     say("For the agent's server:")?;
     say(&format!("  ASCEND_BASE_URL={}", shown(&url)))?;

@@ -1,13 +1,16 @@
 //! `ascend-center keys`
 
+use std::time::Duration;
+
 use anyhow::Context as _;
-use ascend_center::{AgentKey, Center, NewKey};
+use ascend_center::{AgentKey, NewKey};
 use clap::Subcommand;
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 
 use crate::{
     card::{self, shown},
+    desk::Desk,
     say,
     table::{Table, day, lifetime},
 };
@@ -15,19 +18,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make an API key for an agent, and show it this one time
-    Create {
-        /// The agent that asks with it; what it asks stays its own with every key of it
-        agent: String,
-        /// What the key is called
-        #[arg(long, default_value = "default")]
-        name: String,
-        /// The user whose key it is: they cannot approve what is asked with it
-        #[arg(long, value_name = "USER")]
-        owner: Option<String>,
-        /// After what time it ends by itself, such as 90d [default: never]
-        #[arg(long, value_name = "TIME", value_parser = lifetime)]
-        expires: Option<std::time::Duration>,
-    },
+    Create(Terms),
     /// Show all keys, without their secrets
     List {
         /// As JSON
@@ -45,48 +36,80 @@ pub(crate) enum KeysCommand {
         id: i64,
         /// How long the old one stays good, such as 24h; 0s ends it at once
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
-        grace: std::time::Duration,
+        grace: Duration,
     },
 }
 
-pub(crate) async fn run(center: &Center, command: KeysCommand) -> anyhow::Result<()> {
-    let owner = center.local_approver().await?;
+/// The key to be.
+#[derive(clap::Args)]
+pub(crate) struct Terms {
+    /// The agent that asks with it; what it asks stays its own with every key of it
+    agent: String,
+    /// What the key is called
+    #[arg(long, default_value = "default")]
+    name: String,
+    /// The user whose key it is: they cannot approve what is asked with it
+    #[arg(long, value_name = "USER")]
+    owner: Option<String>,
+    /// After what time it ends by itself, such as 90d [default: never]
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    expires: Option<Duration>,
+}
+
+impl Terms {
+    pub(crate) fn to_key(&self) -> NewKey {
+        let mut key = NewKey::of(&self.agent).named(&self.name);
+        if let Some(owner) = &self.owner {
+            key = key.owned_by(owner);
+        }
+        match self.expires {
+            Some(expires) => key.lasting(expires),
+            None => key,
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "agent": self.agent,
+            "name": self.name,
+            "owner": self.owner,
+            "lifetime_seconds": self.expires.map(|expires| expires.as_secs_f64()),
+        })
+    }
+}
+
+pub(crate) async fn run(desk: &Desk, command: KeysCommand) -> anyhow::Result<()> {
     match command {
-        KeysCommand::Create { agent, name, owner: user, expires } => {
-            let mut key = NewKey::of(&agent).named(name);
-            if let Some(user) = user {
-                key = key.owned_by(user);
-            }
-            if let Some(expires) = expires {
-                key = key.lasting(expires);
-            }
-            let issued = center.create_key(&owner, key).await?;
+        KeysCommand::Create(terms) => {
+            let issued = desk.create_key(&terms).await?;
+            let agent = shown(&terms.agent);
             eprintln!("key {} of agent {agent}; it is shown this one time:", issued.id);
-            say(issued.token.expose_secret())?;
+            issued.show()?;
         }
         KeysCommand::List { json: true } => {
-            let keys = serde_json::to_string_pretty(&center.keys().await?)?;
+            let keys = serde_json::to_string_pretty(&desk.keys().await?)?;
             say(&card::ascii_json(&keys))?;
         }
-        KeysCommand::List { json: false } => list(&center.keys().await?)?,
+        KeysCommand::List { json: false } => list(&desk.keys().await?)?,
         KeysCommand::Revoke { id } => {
-            if center.revoke_key(&owner, id).await? {
+            if desk.revoke_key(id).await? {
                 say(&format!("key {id} is revoked"))?;
             } else {
                 say(&format!("key {id} was not active any more"))?;
             }
         }
         KeysCommand::Rotate { id, grace } => {
-            let issued = center.rotate_key(&owner, id, grace).await?;
-            let keys = center.keys().await?;
+            let issued = desk.rotate_key(id, grace).await?;
+            let keys = desk.keys().await?;
             let old = keys.iter().find(|key| key.id == id).context("the key is gone")?;
             let until = old.expires_at.map_or_else(String::new, card::moment);
             eprintln!(
                 "key {} of agent {} in the place of key {id}, which is good until {until}; it is \
                  shown this one time:",
-                issued.id, old.agent
+                issued.id,
+                shown(&old.agent)
             );
-            say(issued.token.expose_secret())?;
+            issued.show()?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! `ascend-center`: for the people who approve, and for serving over HTTP.
 //!
 //! Text for people goes to stdout, logs go to stderr. Exit codes: 0 done,
-//! 1 failed, 2 bad usage, 3 no such action, 4 the action is not pending any more,
-//! 5 the audit log does not stand as it was written, or the policies decide
+//! 1 failed, 2 bad usage, 3 there is no such action, grant, key, user or token,
+//! 4 it is otherwise by now, as an action that is not pending any more, 5 the audit log does not stand as it was written, or the policies decide
 //! otherwise than expected.
 
 mod audit;
@@ -28,7 +28,7 @@ use std::{
     process::ExitCode,
 };
 
-use ascend_center::{AuditError, CenterConfig, DecideError};
+use ascend_center::{AuditError, CenterConfig, DecideError, GrantError, IdentityError};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use config::{Config, Settings};
 use desk::Desk;
@@ -66,7 +66,7 @@ struct Arguments {
     command: Command,
 }
 
-/// For watch, pending, approve, reject, kill and release.
+/// For all but serve, init, doctor, policy and audit.
 #[derive(clap::Args)]
 struct Elsewhere {
     /// A center elsewhere, instead of a directory here
@@ -92,21 +92,11 @@ enum Command {
     ///
     /// Takes the flags of `serve` too. Exits with 1 when something is wrong.
     Doctor(Box<doctor::DoctorArguments>),
-    /// Show everything that happens, as it happens: a line each
-    Watch {
-        /// Begin after this entry of the audit log [default: with what is new]
-        #[arg(long, value_name = "N")]
-        after: Option<i64>,
-        /// As JSON: an entry of the audit log a line
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show what waits for a person, and from then on everything that happens
+    Watch(watch::WatchArguments),
     /// Show the actions that wait for a person
     Pending {
-        /// Go on showing what comes
-        #[arg(long)]
-        watch: bool,
-        /// As JSON: one list, or with --watch one action a line
+        /// As JSON: one list
         #[arg(long)]
         json: bool,
     },
@@ -155,8 +145,8 @@ enum Command {
     Release,
 }
 
-const NO_SUCH_ACTION: u8 = 3;
-const NOT_PENDING: u8 = 4;
+const NO_SUCH: u8 = 3;
+const BY_NOW_OTHERWISE: u8 = 4;
 /// The audit log is damaged, or policies decide otherwise than expected.
 const OTHERWISE: u8 = 5;
 
@@ -213,17 +203,37 @@ fn told(error: &anyhow::Error) -> ExitCode {
 pub(crate) struct Unwell(String);
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match (error.downcast_ref::<DecideError>(), error.downcast_ref::<RemoteError>()) {
-        (Some(DecideError::Unknown(_)), _) | (_, Some(RemoteError::NotFound(_))) => {
-            NO_SUCH_ACTION.into()
-        }
-        (Some(DecideError::NotPending(_)), _) | (_, Some(RemoteError::NotPending(_))) => {
-            NOT_PENDING.into()
-        }
-        _ if error.is::<policy::Otherwise>() => OTHERWISE.into(),
-        _ if matches!(error.downcast_ref(), Some(AuditError::Broken(_))) => OTHERWISE.into(),
-        _ => ExitCode::FAILURE,
-    }
+    let decided = match error.downcast_ref::<DecideError>() {
+        Some(DecideError::Unknown(_)) => Some(NO_SUCH),
+        Some(DecideError::NotPending(_)) => Some(BY_NOW_OTHERWISE),
+        _ => None,
+    };
+    let managed = match error.downcast_ref::<IdentityError>() {
+        Some(
+            IdentityError::UnknownUser(_)
+            | IdentityError::UnknownKey(_)
+            | IdentityError::UnknownToken(_),
+        ) => Some(NO_SUCH),
+        Some(
+            IdentityError::UserExists(_)
+            | IdentityError::KeyExists { .. }
+            | IdentityError::KeyEnded(_),
+        ) => Some(BY_NOW_OTHERWISE),
+        _ => None,
+    };
+    let granted = match error.downcast_ref::<GrantError>() {
+        Some(GrantError::Unknown(_)) => Some(NO_SUCH),
+        _ => None,
+    };
+    let elsewhere = match error.downcast_ref::<RemoteError>() {
+        Some(RemoteError::NotFound(_)) => Some(NO_SUCH),
+        Some(RemoteError::Conflict(_)) => Some(BY_NOW_OTHERWISE),
+        _ => None,
+    };
+    let broken = matches!(error.downcast_ref(), Some(AuditError::Broken(_)));
+    let otherwise = (broken || error.is::<policy::Otherwise>()).then_some(OTHERWISE);
+    let code = decided.or(managed).or(granted).or(elsewhere).or(otherwise);
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Unlike `println!`, which panics where nobody reads.
@@ -266,16 +276,9 @@ async fn run(
 }
 
 async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
-    let here = || match desk {
-        Desk::Here(center) => Ok(center),
-        Desk::There(_) => Err(anyhow::anyhow!(
-            "keys, users and the audit log are worked on at the center's directory: leave out --url and \
-             ASCEND_CENTER_URL"
-        )),
-    };
     match command {
-        Command::Watch { after, json } => watch::watch(desk, after, json).await?,
-        Command::Pending { watch, json } => pending::show(desk, watch, json).await?,
+        Command::Watch(arguments) => watch::watch(desk, arguments).await?,
+        Command::Pending { json } => pending::show(desk, json).await?,
         Command::Approve { id, take_back: true, .. } => {
             let missing = desk.take_back(id).await?.approvals;
             say(&format!("action {id} has {}", card::shown(&missing)))?;
@@ -303,9 +306,15 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
                 say("the kill switch was not raised")?;
             }
         }
-        Command::Audit(command) => command.run(here()?).await?,
-        Command::Keys(command) => keys::run(here()?, command).await?,
-        Command::Users(command) => users::run(here()?, command).await?,
+        Command::Audit(command) => match desk {
+            Desk::Here(center) => command.run(center).await?,
+            Desk::There(_) => anyhow::bail!(
+                "the audit log is worked on at the center's directory: leave out --url and \
+                 ASCEND_CENTER_URL"
+            ),
+        },
+        Command::Keys(command) => keys::run(desk, command).await?,
+        Command::Users(command) => users::run(desk, command).await?,
         Command::Serve(_) | Command::Init(_) | Command::Doctor(_) | Command::Policy(_) => {}
     }
     Ok(())

@@ -35,11 +35,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             shown(&reached),
             shown(&key)
         ),
-        format!(
-            "approver {}: {} pending --watch",
-            shown(approver.name()),
-            shown(&center.command())
-        ),
+        format!("approver {}: {} watch", shown(approver.name()), shown(&center.command())),
     ];
     // Beside what programs read.
     tracing::info!("approve in a browser: {}/queue", shown(&reached));

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     card::{self, shown},
+    desk::Desk,
     say,
     table::{Table, day, lifetime},
 };
@@ -123,28 +124,27 @@ pub(crate) enum TokenCommand {
     },
 }
 
-pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Result<()> {
-    let owner = center.local_approver().await?;
+pub(crate) async fn run(desk: &Desk, command: UsersCommand) -> anyhow::Result<()> {
     match command {
         UsersCommand::Create { name, role, groups, password, no_password } => {
             let chosen = if no_password { None } else { Some(password.choose()?) };
             let password = chosen.as_ref().map(|chosen| chosen.password.clone());
-            center.create_user(&owner, &name, role, password).await?;
+            desk.create_user(&name, role, password).await?;
             eprintln!("{name} is {role}");
             for group in groups {
-                center.add_to_group(&owner, &name, &group).await?;
+                desk.set_member(&name, &group, true).await?;
                 eprintln!("{name} is in {group}");
             }
             chosen.map_or(Ok(()), |chosen| chosen.show())?;
         }
         UsersCommand::List { json: true } => {
-            let users = serde_json::to_string_pretty(&center.users().await?)?;
+            let users = serde_json::to_string_pretty(&desk.users().await?)?;
             say(&card::ascii_json(&users))?;
         }
         UsersCommand::List { json: false } => {
             let mut table =
                 Table::new(["NAME", "ROLE", "GROUPS", "PASSWORD", "CREATED", "DISABLED"]);
-            for user in center.users().await? {
+            for user in desk.users().await? {
                 table.row([
                     shown(&user.name),
                     user.role.to_string(),
@@ -155,36 +155,40 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
                 ]);
             }
             table.print()?;
-            eprintln!("{} owns the center's directory: an admin without an account", owner.name());
+            if let Desk::Here(center) = desk {
+                let owner = center.local_approver().await?;
+                let owner = shown(owner.name());
+                eprintln!("{owner} owns the center's directory: an admin without an account");
+            }
         }
         UsersCommand::Role { name, role } => {
-            center.set_role(&owner, &name, role).await?;
+            desk.set_role(&name, role).await?;
             say(&format!("{name} is {role}"))?;
         }
         UsersCommand::Group(GroupCommand::Add { name, groups }) => {
             for group in groups {
-                let joined = center.add_to_group(&owner, &name, &group).await?;
+                let joined = desk.set_member(&name, &group, true).await?;
                 say(&format!("{name} is{} in {group}", if joined { "" } else { " already" }))?;
             }
         }
         UsersCommand::Group(GroupCommand::Remove { name, groups }) => {
             for group in groups {
-                let left = center.remove_from_group(&owner, &name, &group).await?;
+                let left = desk.set_member(&name, &group, false).await?;
                 let word = if left { "is no longer" } else { "was not" };
                 say(&format!("{name} {word} in {group}"))?;
             }
         }
         UsersCommand::Password { name, password } => {
             let chosen = password.choose()?;
-            center.set_password(&owner, &name, chosen.password.clone()).await?;
+            desk.set_password(&name, chosen.password.clone()).await?;
             eprintln!("{name} has another password, and no sessions");
             chosen.show()?;
         }
         UsersCommand::Disable { name } => {
-            center.set_disabled(&owner, &name, true).await?;
+            desk.set_disabled(&name, true).await?;
             say(&format!("{name} is disabled"))?;
             let now = Timestamp::now();
-            for key in center.keys().await? {
+            for key in desk.keys().await? {
                 let active = key.standing(now) == ascend_center::CredentialStanding::Active;
                 if active && key.owner.as_deref() == Some(name.as_str()) {
                     say(&format!(
@@ -195,22 +199,22 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
             }
         }
         UsersCommand::Enable { name } => {
-            center.set_disabled(&owner, &name, false).await?;
+            desk.set_disabled(&name, false).await?;
             say(&format!("{name} is enabled"))?;
         }
         UsersCommand::Token(TokenCommand::Create { user, name, expires }) => {
-            let issued = center.create_token(&owner, &user, &name, expires).await?;
+            let issued = desk.create_token(&user, &name, expires).await?;
             eprintln!("token {} of {user}; it is shown this one time:", issued.id);
-            say(issued.token.expose_secret())?;
+            issued.show()?;
         }
         UsersCommand::Token(TokenCommand::List { json: true }) => {
-            let tokens = serde_json::to_string_pretty(&center.tokens().await?)?;
+            let tokens = serde_json::to_string_pretty(&desk.tokens().await?)?;
             say(&card::ascii_json(&tokens))?;
         }
         UsersCommand::Token(TokenCommand::List { json: false }) => {
             let mut table =
                 Table::new(["TOKEN", "USER", "NAME", "STANDING", "EXPIRES", "LAST USED"]);
-            for token in center.tokens().await? {
+            for token in desk.tokens().await? {
                 table.row([
                     token.id.to_string(),
                     shown(&token.user),
@@ -223,7 +227,7 @@ pub(crate) async fn run(center: &Center, command: UsersCommand) -> anyhow::Resul
             table.print()?;
         }
         UsersCommand::Token(TokenCommand::Revoke { id }) => {
-            if center.revoke_token(&owner, id).await? {
+            if desk.revoke_token(id).await? {
                 say(&format!("token {id} is revoked"))?;
             } else {
                 say(&format!("token {id} was not active any more"))?;

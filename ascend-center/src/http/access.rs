@@ -90,6 +90,21 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::GET, "/api/v1/tokens", Session),
     (Method::POST, "/api/v1/tokens", Session),
     (Method::DELETE, "/api/v1/tokens/{id}", Session),
+    (Method::GET, "/api/v1/keys", Person(Administer)),
+    (Method::POST, "/api/v1/keys", Person(Administer)),
+    (Method::DELETE, "/api/v1/keys/{id}", Person(Administer)),
+    (Method::POST, "/api/v1/keys/{id}/rotate", Person(Administer)),
+    (Method::GET, "/api/v1/users", Person(Administer)),
+    (Method::POST, "/api/v1/users", Person(Administer)),
+    (Method::PUT, "/api/v1/users/{name}/role", Person(Administer)),
+    (Method::PUT, "/api/v1/users/{name}/password", Person(Administer)),
+    (Method::POST, "/api/v1/users/{name}/disable", Person(Administer)),
+    (Method::POST, "/api/v1/users/{name}/enable", Person(Administer)),
+    (Method::PUT, "/api/v1/users/{name}/groups/{group}", Person(Administer)),
+    (Method::DELETE, "/api/v1/users/{name}/groups/{group}", Person(Administer)),
+    (Method::GET, "/api/v1/user-tokens", Person(Administer)),
+    (Method::POST, "/api/v1/user-tokens", Person(Administer)),
+    (Method::DELETE, "/api/v1/user-tokens/{id}", Person(Administer)),
 ];
 
 /// The page's endpoints.

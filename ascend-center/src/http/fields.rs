@@ -18,6 +18,7 @@ use utoipa::openapi::{
 };
 
 use super::Problem;
+use crate::identity::InvalidName;
 
 /// What a text is that can be kept as it is.
 pub(super) const WITHOUT_NUL: &str = "text without U+0000";
@@ -154,6 +155,29 @@ impl Fields {
     pub(super) fn required_text(&mut self, name: &'static str, limit: usize) -> String {
         self.require(name);
         self.bounded_text(name, limit).unwrap_or_default()
+    }
+
+    /// A name, of which `check` says whether it can be used.
+    pub(super) fn name(
+        &mut self,
+        name: &'static str,
+        check: fn(&str) -> Result<(), InvalidName>,
+    ) -> Option<String> {
+        let text = self.text(name)?;
+        if let Err(unfit) = check(&text) {
+            self.error(name, &unfit.to_string(), "value_error");
+        }
+        Some(text)
+    }
+
+    /// The same, where it must be there.
+    pub(super) fn required_name(
+        &mut self,
+        name: &'static str,
+        check: fn(&str) -> Result<(), InvalidName>,
+    ) -> String {
+        self.require(name);
+        self.name(name, check).unwrap_or_default()
     }
 
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {

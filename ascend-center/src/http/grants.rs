@@ -15,6 +15,7 @@ use super::{
     ApproverCaller, Body, Face, Fields, LIST_LIMIT, PersonCaller, Problem,
     call::{RESOURCE_LIMIT, WORD_LIMIT},
     fields::body,
+    numbered,
 };
 use crate::{Grant, GrantError, GrantStanding, NewGrant};
 
@@ -129,13 +130,19 @@ pub(super) async fn give(
     Ok((StatusCode::CREATED, Json(grant.into())))
 }
 
-/// What became of a grant.
+/// What became of what was to end.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeAnswer {
     success: bool,
     /// Whether it was good until now.
     revoked: bool,
+}
+
+impl RevokeAnswer {
+    pub(super) const fn new(revoked: bool) -> Self {
+        Self { success: true, revoked }
+    }
 }
 
 /// Ends a grant at once.
@@ -152,9 +159,8 @@ pub(super) async fn revoke(
     ApproverCaller(approver): ApproverCaller,
     Path(id): Path<String>,
 ) -> Result<Json<RevokeAnswer>, Problem> {
-    let number = id.parse().map_err(|_| Problem::not_found(format!("there is no grant {id:?}")))?;
-    let revoked = face.center.revoke_grant(&approver, number).await?;
-    Ok(Json(RevokeAnswer { success: true, revoked }))
+    let revoked = face.center.revoke_grant(&approver, numbered("grant", &id)?).await?;
+    Ok(Json(RevokeAnswer::new(revoked)))
 }
 
 impl From<GrantError> for Problem {
@@ -170,7 +176,7 @@ impl From<GrantError> for Problem {
             GrantError::OwnRequest(_) => Self::forbidden(&error.to_string()),
             GrantError::Unknown(_) => Self::not_found(error.to_string()),
             GrantError::Store(error) => error.into(),
-            error => Self::unfit(field, &error.to_string()),
+            error => Self::unfit("body", field, &error.to_string()),
         }
     }
 }

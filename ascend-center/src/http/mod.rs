@@ -1,9 +1,8 @@
 //! The center over HTTP: ASCEND's API, and what ours adds to it.
 //!
 //! Every route is a handler that describes itself; together they are served as
-//! an OpenAPI document at `/openapi.json`, but for those that are for browsers
-//! alone (see `session`) and the kill switch's for people (`switch`). Who may call
-//! a handler stands in `access`, whether the call counts against a limit is [`Limited`] around it,
+//! an OpenAPI document at `/openapi.json`, but for those that are pages for
+//! browsers. Who may call a handler stands in `access`, whether the call counts against a limit is [`Limited`] around it,
 //! and what its body may hold is the function that reads it ([`Fields`]).
 
 mod access;
@@ -19,6 +18,7 @@ mod evaluate;
 mod events;
 mod fields;
 mod grants;
+mod keys;
 mod limits;
 mod mcp_servers;
 mod metrics;
@@ -39,6 +39,7 @@ mod statuses;
 mod submit;
 mod switch;
 mod tls;
+mod users;
 mod webhooks;
 
 use std::sync::Arc;
@@ -48,7 +49,6 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     middleware,
-    routing::{delete, get, post},
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ struct Face {
 fn router(face: Face, body_limit: u32) -> Router {
     let body_limit = usize::try_from(body_limit).unwrap_or(usize::MAX);
     let (router, document) = openapi::described(routes());
-    for_people(openapi::serve(router, document))
+    for_browsers(openapi::serve(router, document))
         .fallback(async || Problem::not_found("there is no such endpoint"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
@@ -101,20 +101,13 @@ fn router(face: Face, body_limit: u32) -> Router {
         .with_state(face)
 }
 
-/// Adds the routes that are no part of the API for agents.
-fn for_people(router: Router<Face>) -> Router<Face> {
+/// Adds the routes that are no part of the API.
+fn for_browsers(router: Router<Face>) -> Router<Face> {
     #[cfg(feature = "oidc")]
     let router = oidc::routes(router);
     #[cfg(feature = "page")]
     let router = page::routes(router);
     router
-        .route("/api/v1/kill-switch", post(switch::raise).delete(switch::release))
-        .route("/api/v1/login", post(session::login))
-        .route("/api/v1/logout", post(session::logout))
-        .route("/api/v1/session", get(session::session))
-        .route("/api/v1/password", post(session::password))
-        .route("/api/v1/tokens", get(session::tokens).post(session::create_token))
-        .route("/api/v1/tokens/{id}", delete(session::revoke_token))
 }
 
 /// Every route of the API, each from a handler that describes itself.
@@ -143,6 +136,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(activity::audit_logs))
         .routes(routes!(events::events))
         .routes(routes!(commands::kill_switch))
+        .routes(routes!(switch::raise, switch::release))
         .routes(routes!(commands::list))
         .routes(routes!(commands::acknowledge))
         .routes(routes!(registry::register))
@@ -158,6 +152,23 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::change, webhooks::delete))
         .routes(routes!(webhooks::test))
+        .routes(routes!(session::login))
+        .routes(routes!(session::logout))
+        .routes(routes!(session::session))
+        .routes(routes!(session::password))
+        .routes(routes!(session::tokens, session::create_token))
+        .routes(routes!(session::revoke_token))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::set_role))
+        .routes(routes!(users::set_password))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::join, users::leave))
+        .routes(routes!(users::tokens, users::create_token))
+        .routes(routes!(users::revoke_token))
         .routes(routes!(health))
         .routes(routes!(metrics::metrics))
         .routes(routes!(deployment_info))
@@ -183,7 +194,12 @@ impl Done {
 }
 
 fn number(id: &str) -> Result<i64, Problem> {
-    id.parse().map_err(|_| Problem::not_found(format!("there is no action {id:?}")))
+    numbered("action", id)
+}
+
+/// The number in a path of something that goes by it.
+fn numbered(what: &str, id: &str) -> Result<i64, Problem> {
+    id.parse().map_err(|_| Problem::not_found(format!("there is no {what} {id:?}")))
 }
 
 /// The action, where this caller may know of it: agents know only their own.

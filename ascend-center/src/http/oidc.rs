@@ -18,7 +18,7 @@ use super::{
     auth::{Visitor, cookie},
     session::{clear, set},
 };
-use crate::identity::{Attempt, LoginError, OidcError, Provider, SESSION_LIFETIME};
+use crate::identity::{Attempt, LoginError, OidcError, Provider};
 
 /// Lax, since the provider's page sends the browser back.
 const COOKIE: &str = "__Host-ascend-oidc";
@@ -87,10 +87,8 @@ async fn finish(
         }
         opened => opened?,
     };
-    let cookies = AppendHeaders([
-        (header::SET_COOKIE, set(opened.token.expose_secret(), SESSION_LIFETIME)),
-        (header::SET_COOKIE, clear(COOKIE)),
-    ]);
+    let cookies =
+        AppendHeaders([(header::SET_COOKIE, set(&opened)), (header::SET_COOKIE, clear(COOKIE))]);
     Ok((cookies, [(header::CACHE_CONTROL, "no-store")], Html(GO_ON)).into_response())
 }
 

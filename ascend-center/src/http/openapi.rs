@@ -13,7 +13,12 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{Face, problem::ProblemAnswer};
+use super::{
+    Face,
+    access::{self, Caller},
+    auth::COOKIE,
+    problem::ProblemAnswer,
+};
 
 /// Where the description is served.
 const PATH: &str = "/openapi.json";
@@ -48,7 +53,10 @@ pub(super) fn described(routes: OpenApiRouter<Face>) -> (Router<Face>, OpenApi) 
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     let key = ApiKeyValue::new("X-API-Key");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
-    document.security = Some(["bearer", "api_key"].map(requirement).into());
+    let cookie = ApiKeyValue::new(COOKIE);
+    components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    let csrf = ApiKeyValue::new("X-CSRF-Token");
+    components.add_security_scheme("csrf_token", SecurityScheme::ApiKey(ApiKey::Header(csrf)));
 
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -60,6 +68,7 @@ pub(super) fn described(routes: OpenApiRouter<Face>) -> (Router<Face>, OpenApi) 
         for (method, operation) in operations {
             if let Some(operation) = operation {
                 operation.operation_id = Some(name(method, path));
+                operation.security = Some(security(method, path));
                 add_problems(operation);
             }
         }
@@ -67,8 +76,33 @@ pub(super) fn described(routes: OpenApiRouter<Face>) -> (Router<Face>, OpenApi) 
     (router, document)
 }
 
-fn requirement(scheme: &str) -> SecurityRequirement {
-    SecurityRequirement::new::<_, [&str; 0], &str>(scheme, [])
+/// With which credentials an operation can be called, by the table of who may.
+fn security(method: &str, path: &str) -> Vec<SecurityRequirement> {
+    let bearer = || requirement(&["bearer"]);
+    let key = || requirement(&["api_key"]);
+    let session = || match method {
+        "get" => requirement(&["session"]),
+        _ => requirement(&["session", "csrf_token"]),
+    };
+    let rule = method.to_uppercase().parse().map(|method| access::rule(&method, path));
+    match rule {
+        Ok(Ok(Caller::Anyone)) => vec![requirement(&[]), bearer(), key()],
+        Ok(Ok(Caller::Agent)) => vec![bearer(), key()],
+        Ok(Ok(Caller::AgentOr(_))) => vec![bearer(), key(), session()],
+        Ok(Ok(Caller::Person(_))) => vec![bearer(), session()],
+        Ok(Ok(Caller::Session)) => vec![session()],
+        #[cfg(feature = "page")]
+        Ok(Ok(Caller::Page(_))) => vec![session()],
+        // What is not in the table is answered to nobody.
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+/// All of them together.
+fn requirement(schemes: &[&str]) -> SecurityRequirement {
+    schemes.iter().fold(SecurityRequirement::default(), |all, scheme| {
+        all.add::<_, [&str; 0], &str>(*scheme, [])
+    })
 }
 
 /// Handlers of several families share a name; method and path are unique.
@@ -108,7 +142,7 @@ pub(super) fn serve(router: Router<Face>, document: OpenApi) -> Router<Face> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{super::access, *};
+    use super::*;
 
     /// All quoted paths in axum's own list of a router's routes, but for those
     /// of its fallback.
@@ -142,9 +176,19 @@ mod tests {
             item.as_object().expect("one").keys().map(move |method| (path, method))
         });
         for (path, method) in operations {
-            let method = method.to_uppercase().parse().expect("a method");
-            assert!(access::rule(&method, path).is_ok(), "{method} {path}");
+            let name = method.to_uppercase().parse().expect("a method");
+            assert!(access::rule(&name, path).is_ok(), "{method} {path}");
+            let security = &paths[path][method]["security"];
+            assert!(security.as_array().is_some_and(|any| !any.is_empty()), "{method} {path}");
         }
+        let security = |path: &str, method: &str| paths[path][method]["security"].to_string();
+        let session = r#"{"csrf_token":[],"session":[]}"#;
+        assert_eq!(security("/health", "get"), r#"[{},{"bearer":[]},{"api_key":[]}]"#);
+        let claim = security("/api/v1/actions/{id}/claim", "post");
+        assert_eq!(claim, r#"[{"bearer":[]},{"api_key":[]}]"#);
+        assert_eq!(security("/api/v1/keys", "post"), format!(r#"[{{"bearer":[]}},{session}]"#));
+        assert_eq!(security("/api/v1/tokens", "post"), format!("[{session}]"));
+        assert_eq!(security("/api/v1/tokens", "get"), r#"[{"session":[]}]"#);
         assert!(access::rule(&axum::http::Method::GET, PATH).is_ok());
     }
 

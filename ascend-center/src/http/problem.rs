@@ -89,9 +89,9 @@ impl Problem {
         Self::unprocessable(vec![json!({ "loc": [place, field], "msg": message, "type": kind })])
     }
 
-    /// One field of the body that does not fit, and why.
-    pub(super) fn unfit(field: &str, message: &str) -> Self {
-        let place = ["body", field];
+    /// One field that does not fit, and why.
+    pub(super) fn unfit(place: &str, field: &str, message: &str) -> Self {
+        let place = [place, field];
         Self::unprocessable(vec![json!({ "loc": place, "msg": message, "type": "value_error" })])
     }
 

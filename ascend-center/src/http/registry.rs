@@ -76,6 +76,7 @@ impl From<RegisterError> for Problem {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Taken => Self::new(StatusCode::CONFLICT, error.to_string()),
+            RegisterError::NotAllowed(error) => error.into(),
             RegisterError::Store(error) => error.into(),
         }
     }

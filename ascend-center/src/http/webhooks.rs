@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     identity::{self, Identity},
-    store::{Delivery, NewWebhook, Webhook, WebhookChange},
+    store::{Delivery, NewWebhook, Webhook, WebhookChange, WebhookError},
     webhook::EVENTS,
 };
 
@@ -78,6 +78,15 @@ impl From<Webhook> for WebhookAnswer {
 pub(super) struct WebhookList {
     total: usize,
     webhooks: Vec<WebhookAnswer>,
+}
+
+impl From<WebhookError> for Problem {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::NotAllowed(error) => error.into(),
+            WebhookError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// Reads what can be set and changed; with `face`, checks it too.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Approver, InvalidName, NotAllowed, PasswordError, Permission, Person, Role, name,
@@ -87,6 +87,7 @@ pub struct Issued {
 
 /// Whether a key or token is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CredentialStanding {
     /// It is.
@@ -120,7 +121,8 @@ impl CredentialStanding {
 }
 
 /// An API key of an agent, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct AgentKey {
     /// Its number.
@@ -132,14 +134,18 @@ pub struct AgentKey {
     /// The person whose key it is.
     pub owner: Option<String>,
     /// When it was made.
+    #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     /// When it ends by itself.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub revoked_at: Option<Timestamp>,
     /// The key that took its place.
     pub replaced_by: Option<i64>,
     /// When it was last used, to the minute.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -152,7 +158,8 @@ impl AgentKey {
 }
 
 /// A person with an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct User {
     /// What stands in the record.
@@ -164,13 +171,16 @@ pub struct User {
     /// Whether they can log in with a password.
     pub has_password: bool,
     /// When the account was made.
+    #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     /// Since when it is disabled.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub disabled_at: Option<Timestamp>,
 }
 
 /// A person's token for the command line, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct UserToken {
     /// Its number.
@@ -180,12 +190,16 @@ pub struct UserToken {
     /// What it is called.
     pub name: String,
     /// When it was made.
+    #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     /// When it ends.
+    #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
     /// When it was revoked.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, format = DateTime))]
     pub last_used_at: Option<Timestamp>,
 }
 

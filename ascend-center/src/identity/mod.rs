@@ -27,10 +27,12 @@ pub use admin::{AgentKey, CredentialStanding, IdentityError, Issued, NewKey, Use
 pub(crate) use local::Local;
 #[cfg(feature = "http")]
 pub(crate) use login::{
-    Gate, LoginError, ReplaceError, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session,
+    Gate, LoginError, Opened, ReplaceError, SESSION_IDLE, SESSION_LIFETIME, SESSIONS, Session,
 };
 pub use name::InvalidName;
 pub(crate) use name::{EMBEDDED, LOCAL_AGENT, group as group_name};
+#[cfg(feature = "http")]
+pub(crate) use name::{agent as agent_name, label, user as user_name};
 #[cfg(feature = "oidc")]
 pub use oidc::OidcConfig;
 #[cfg(feature = "oidc")]

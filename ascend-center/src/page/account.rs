@@ -1,8 +1,6 @@
 //! What people do for themselves: their password, and their tokens for the
 //! command line.
 
-use std::time::Duration;
-
 use axum::{
     extract::{Path, State},
     http::header,
@@ -24,8 +22,10 @@ use crate::{
     http::{
         Face, Problem,
         auth::{COOKIE, SessionCaller, Visitor},
-        number,
-        session::{LONGEST_TOKEN_DAYS, TOKEN_DAYS, account, clear},
+        session::{
+            LONGEST_TOKEN_DAYS, TOKEN_DAYS, account, choose_password, clear, end_token,
+            issue_token, token_lifetime, tokens_of,
+        },
     },
     identity::Origin,
 };
@@ -41,13 +41,12 @@ async fn page(face: &Face, visit: &Visit, told: &Markup) -> Result<Response, Ref
             p { "You are logged in as the owner of the center's directory, who has no account and needs none." }
         },
         Origin::Account => {
-            let mut tokens = face.center.tokens().await?;
-            tokens.retain(|token| token.user == visit.person.name);
+            let tokens = tokens_of(face, &visit.person).await?;
             html! {
                 h1 { "Account" }
                 (told)
                 (password_form(visit))
-                (tokens_of(&tokens, visit))
+                (token_list(&tokens, visit))
             }
         }
     };
@@ -72,7 +71,7 @@ fn password_form(visit: &Visit) -> Markup {
     }
 }
 
-fn tokens_of(tokens: &[UserToken], visit: &Visit) -> Markup {
+fn token_list(tokens: &[UserToken], visit: &Visit) -> Markup {
     let now = Timestamp::now();
     html! {
         section aria-labelledby="tokens-title" {
@@ -122,8 +121,7 @@ pub(super) async fn password(
 ) -> Result<Response, Refused> {
     let person = account(caller)?;
     let (current, new) = (form.needed("current")?.to_owned(), form.needed("new")?.to_owned());
-    let address = visitor.client.address;
-    face.center.replace_password(&person, current.into(), new.into(), address).await?;
+    choose_password(&face, &visitor, &person, current.into(), new.into()).await?;
     Ok(([(header::SET_COOKIE, clear(COOKIE))], Redirect::to("/login")).into_response())
 }
 
@@ -135,14 +133,10 @@ pub(super) async fn create_token(
     form: Form,
 ) -> Result<Response, Refused> {
     let person = account(caller)?;
-    let days = form.needed("days")?.parse::<u64>().ok();
-    let days = days.filter(|days| (1..=LONGEST_TOKEN_DAYS).contains(days)).ok_or_else(|| {
-        let expected = format!("a whole number from 1 to {LONGEST_TOKEN_DAYS}");
-        Refused(Problem::invalid("body", "days", &expected, "value_error"))
-    })?;
-    let lifetime = Duration::from_secs(days * 24 * 3600);
-    let user = person.name.clone();
-    let issued = face.center.issue_token(person, &user, form.needed("name")?, lifetime).await?;
+    let days = form.needed("days")?.parse().unwrap_or_default();
+    let lifetime = token_lifetime(days)
+        .map_err(|expected| Refused(Problem::unfit("body", "days", &expected)))?;
+    let issued = issue_token(&face, person, form.needed("name")?, lifetime).await?;
     let told = html! {
         (notice(true, &html! { "The new token; it is shown this once:" }))
         pre.value.secret tabindex="0" { (issued.token.expose_secret()) }
@@ -155,7 +149,6 @@ pub(super) async fn revoke_token(
     caller: SessionCaller,
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
-    let person = account(caller)?;
-    face.center.store().revoke_token(person, number(&id)?).await?;
+    end_token(&face, caller, &id).await?;
     Ok(Redirect::to("/account").into_response())
 }

@@ -1,19 +1,17 @@
 //! The queue, live. Each event says what waits now; whoever missed some is told
 //! the same by the next one.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     extract::{Query, State},
-    response::sse::{Event, Sse},
+    response::{Response, sse::Event},
 };
-use futures_util::{Stream, stream};
-use jiff::Timestamp;
+use futures_util::stream;
 use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::{
-    Refused,
     card::votes_mark,
     queue::{QueueQuery, waits},
     shell::Visit,
@@ -22,12 +20,12 @@ use super::{
 };
 use crate::{
     Changes, StoreError,
-    http::{Face, LIST_LIMIT},
+    http::{Face, LIST_LIMIT, events::answer},
     store::Waiting,
 };
 
-/// How long nothing is sent at most. Each time it is seen whether the session goes on.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often it is looked whether the session goes on, when nothing happens.
+const LOOK: Duration = Duration::from_secs(15);
 /// The least time between two events: what happens in between is told together.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +33,7 @@ pub(super) async fn events(
     State(face): State<Face>,
     visit: Visit,
     Query(query): Query<QueueQuery>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refused> {
+) -> Response {
     let watch = Watch {
         changes: face.center.changes(),
         place: face.page.streams.enter(&visit.person.name),
@@ -49,8 +47,8 @@ pub(super) async fn events(
     let watching = stream::unfold(Some(watch), async |watch| {
         let mut watch = watch?;
         match watch.next().await {
-            Ok(Told::Event(event)) => Some((Ok(event), Some(watch))),
-            Ok(Told::Last(event)) => Some((Ok(event), None)),
+            Ok(Told::Event(event)) => Some((event, Some(watch))),
+            Ok(Told::Last(event)) => Some((event, None)),
             Ok(Told::End) => None,
             Err(error) => {
                 tracing::warn!(%error, "a stream of events ended");
@@ -58,7 +56,7 @@ pub(super) async fn events(
             }
         }
     });
-    Ok(Sse::new(watching))
+    answer(watching)
 }
 
 enum Told {
@@ -92,16 +90,9 @@ impl Watch {
             if let Some(event) = self.told(&waiting).await? {
                 return Ok(Told::Event(event));
             }
-            let heartbeat = Instant::now() + HEARTBEAT;
-            let expires = waiting.iter().map(|waiting| waiting.expires_at).min();
-            let until = expires.map_or(heartbeat, |at| heartbeat.min(in_time(at)));
             tokio::select! {
                 () = changed => sleep(PAUSE).await,
-                () = sleep_until(until) => {
-                    if until == heartbeat {
-                        return Ok(Told::Event(Event::default().comment("")));
-                    }
-                }
+                () = sleep(LOOK) => {}
                 () = self.place.replaced() => {
                     let text = "another window of yours is told instead";
                     return Ok(Told::Last(Event::default().event("replaced").data(text)));
@@ -150,10 +141,4 @@ impl Watch {
         data["gone"] = gone.into();
         Ok(Some(Event::default().event("queue").id(self.number.to_string()).data(data.to_string())))
     }
-}
-
-/// The moment after a time.
-fn in_time(milliseconds: i64) -> Instant {
-    let left = milliseconds.saturating_sub(Timestamp::now().as_millisecond()).max(0);
-    Instant::now() + Duration::from_millis(left.unsigned_abs() + 1)
 }

@@ -6,7 +6,6 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::html;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::{
@@ -16,11 +15,11 @@ use super::{
 };
 use crate::{
     http::{
-        Face, Problem,
-        auth::{COOKIE, SessionCaller, Visitor, is_own_page},
-        session::{clear, set},
+        Face,
+        auth::{COOKIE, SessionCaller, Visitor},
+        session::{Proof, check_own_page, clear, set},
     },
-    identity::{LoginError, SESSION_LIFETIME},
+    identity::LoginError,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,24 +78,18 @@ pub(super) async fn login(
     headers: HeaderMap,
     sent: Form,
 ) -> Result<Response, Refused> {
-    // Else another page could log its visitor in as somebody else.
-    if is_own_page(&headers, &visitor.client) == Some(false) {
-        let text = "the request does not come from a page of this center";
-        return Err(Refused(Problem::forbidden(text)));
-    }
+    check_own_page(&headers, &visitor)?;
     let next = Next::to(sent.text("next").unwrap_or_default());
-    let (address, earlier) = (visitor.client.address, visitor.earlier.as_ref());
-    let opened = match sent.filled("token") {
-        Some(token) => face.center.login_owner(&token.to_owned().into(), address, earlier).await,
-        None => {
-            let password = sent.text("password").unwrap_or_default().to_owned();
-            face.center.login(sent.needed("name")?, password.into(), address, earlier).await
-        }
+    let proof = match sent.filled("token") {
+        Some(token) => Proof::Token(token.to_owned().into()),
+        None => Proof::Password {
+            name: sent.needed("name")?.to_owned(),
+            password: sent.text("password").unwrap_or_default().to_owned().into(),
+        },
     };
-    match opened {
+    match proof.open(&face, &visitor).await {
         Ok(opened) => {
-            let cookie = set(opened.token.expose_secret(), SESSION_LIFETIME);
-            Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next.as_str())).into_response())
+            Ok(([(header::SET_COOKIE, set(&opened))], Redirect::to(next.as_str())).into_response())
         }
         Err(LoginError::Refused) => {
             let text = "The name or the password is wrong.";

@@ -311,17 +311,6 @@ impl Store {
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
-    /// The pending actions that expire first, or have expired unseen, and when,
-    /// in milliseconds since 1970, UTC.
-    pub(crate) async fn next_expiries(&self) -> Result<Vec<(i64, i64)>, StoreError> {
-        Ok(sql::query_as(
-            "SELECT id, expires_at FROM actions WHERE state = 'pending' \
-             ORDER BY expires_at LIMIT 64",
-        )
-        .fetch_all(&self.readers)
-        .await?)
-    }
-
     /// An approver's rejection, or the decision of a client's user: `event` says
     /// which. Approvals are votes.
     pub(crate) async fn decide(

@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Store, StoreError, moment, sql};
+use super::{Store, StoreError, keys::confirm_caller, moment, sql};
 use crate::{
     audit::{AuditEvent, AuditKind},
-    identity::{Agent, Identity},
+    identity::{Agent, Identity, NotAllowed, Permission},
 };
 
 /// An agent as it registered itself.
@@ -28,11 +28,13 @@ pub(crate) struct Heartbeat {
     pub(crate) last: Timestamp,
 }
 
-/// Why an agent was not registered.
+/// Why an agent was not registered, or not forgotten.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegisterError {
     #[error("another credential registered an agent with this id; choose another `agent_id`")]
     Taken,
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -122,9 +124,14 @@ impl Store {
         &self,
         agent_id: String,
         by: Identity,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, RegisterError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 let gone = sql::query("DELETE FROM registered_agents WHERE agent_id = $1")
                     .bind(&agent_id)
                     .execute(&mut transaction.connection)
@@ -139,10 +146,10 @@ impl Store {
                         )
                         .await?;
                 }
-                Ok(gone)
+                Ok(Ok(gone))
             })
         })
-        .await
+        .await?
     }
 
     /// Keeps a sign of life. After a silence of `gap` milliseconds a new row of

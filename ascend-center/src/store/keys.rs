@@ -6,6 +6,8 @@ use super::{
     Store, StoreError, identity_event::IdentityEvent, moment, sql, users::is_disabled, word,
     writer::Transaction,
 };
+#[cfg(feature = "http")]
+use crate::identity::Identity;
 use crate::identity::{
     AgentKey, CredentialStanding, IdentityError, NewKey, NotAllowed, Origin, Permission, Person,
     Role,
@@ -235,6 +237,19 @@ pub(super) async fn confirm(
     Ok(Person { role, ..person.clone() }.allow(permission))
 }
 
+/// The same for whoever calls: an agent may what is its own.
+#[cfg(feature = "http")]
+pub(super) async fn confirm_caller(
+    transaction: &mut Transaction,
+    caller: &Identity,
+    permission: Permission,
+) -> Result<Result<(), NotAllowed>, StoreError> {
+    match caller {
+        Identity::Agent(_) => Ok(Ok(())),
+        Identity::Person(person) => confirm(transaction, person, permission).await,
+    }
+}
+
 async fn find(transaction: &mut Transaction, id: i64) -> Result<AgentKey, IdentityError> {
     let row: Option<Row> = sql::query_as(select!("WHERE id = $1"))
         .bind(id)
@@ -263,4 +278,73 @@ async fn insert(
     .bind(expires_at)
     .fetch_one(&mut transaction.connection)
     .await?)
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use secrecy::SecretString;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::{
+        Center, CenterConfig,
+        identity::Agent,
+        store::{NewWebhook, RegisterError, ServerError, ServerState, WebhookChange, WebhookError},
+    };
+
+    /// Over HTTP the same is tested of requests with a body, which can be held
+    /// up on the way. Those without one arrive whole.
+    #[tokio::test]
+    async fn who_was_demoted_since_they_were_let_in_changes_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let center = Center::open(CenterConfig::new(directory.path())).await.expect("a center");
+        let owner = center.local_approver().await.expect("the owner");
+        center.create_user(&owner, "bob", Role::Admin, None).await.expect("an account");
+        let bob = Person { name: "bob".to_owned(), role: Role::Admin, origin: Origin::Account };
+        let caller = || Identity::Person(bob.clone());
+        let store = center.store();
+
+        let webhook = || NewWebhook {
+            url: "https://hooks.example".to_owned(),
+            events: Vec::new(),
+            agent_id: None,
+            secret: SecretString::from("a secret"),
+            of_agent: None,
+            created_by: caller(),
+        };
+        let id = store.add_webhook(webhook()).await.expect("an admin may");
+        let agent = Agent { name: "billing".to_owned(), owner: None };
+        store.register_agent("one".to_owned(), Map::new(), agent).await.expect("it may");
+        let server = || ("files".to_owned(), Map::new());
+        let (name, about) = server();
+        store.register_server(name, about, caller()).await.expect("an admin may");
+
+        center.set_role(&owner, "bob", Role::Viewer).await.expect("another role");
+        let added = store.add_webhook(webhook()).await;
+        assert!(matches!(added, Err(WebhookError::NotAllowed(_))), "{added:?}");
+        let url = Some("https://evil.example".to_owned());
+        let change = WebhookChange { url, ..WebhookChange::default() };
+        let changed = store.change_webhook(id, change, caller()).await;
+        assert!(matches!(changed, Err(WebhookError::NotAllowed(_))), "{changed:?}");
+        let deleted = store.delete_webhook(id, caller()).await;
+        assert!(matches!(deleted, Err(WebhookError::NotAllowed(_))), "{deleted:?}");
+        let forgotten = store.deregister_agent("one".to_owned(), caller()).await;
+        assert!(matches!(forgotten, Err(RegisterError::NotAllowed(_))), "{forgotten:?}");
+        let (_, about) = server();
+        let registered = store.register_server("other".to_owned(), about, caller()).await;
+        assert!(matches!(registered, Err(ServerError::NotAllowed(_))), "{registered:?}");
+        for state in [ServerState::Active, ServerState::Deactivated] {
+            let set = store.set_server("files".to_owned(), state, None, bob.clone()).await;
+            assert!(matches!(set, Err(ServerError::NotAllowed(_))), "{set:?}");
+        }
+        let deleted = store.delete_server("files".to_owned(), bob.clone()).await;
+        assert!(matches!(deleted, Err(ServerError::NotAllowed(_))), "{deleted:?}");
+
+        let kept = store.webhooks(None, None).await.expect("webhooks");
+        assert_eq!(kept.iter().map(|it| &*it.url).collect::<Vec<_>>(), ["https://hooks.example"]);
+        assert!(store.registered_agent("one").await.expect("agents").is_some());
+        let servers = store.servers().await.expect("servers");
+        let standing: Vec<_> = servers.iter().map(|it| (&*it.name, it.state)).collect();
+        assert_eq!(standing, [("files", ServerState::Registered)]);
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ServerState, Store, StoreError,
-    keys::confirm,
+    keys::{confirm, confirm_caller},
     moment,
     sql::{self, Connection},
 };
@@ -108,6 +108,11 @@ impl Store {
     ) -> Result<(McpServer, bool), ServerError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 if let Some(row) = find(&mut transaction.connection, &name).await? {
                     let server = McpServer::try_from(row)?;
                     return Ok(if server.about == about && server.registered_by == by.name() {

@@ -40,7 +40,7 @@ use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use ascend_sdk::BoxFuture;
 use jiff::Timestamp;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 
 pub use actions::DecideError;
 pub(crate) use actions::{
@@ -77,7 +77,9 @@ pub(crate) use terms::Objection;
 #[cfg(feature = "http")]
 pub(crate) use terms::ServerState;
 #[cfg(feature = "http")]
-pub(crate) use webhooks::{Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange};
+pub(crate) use webhooks::{
+    Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange, WebhookError,
+};
 use writer::{Transaction, Writer};
 
 use crate::{audit::AuditKey, center::Durability, metrics::Metrics};
@@ -233,6 +235,11 @@ impl Store {
     /// A place to wait for news of action `id`.
     pub(crate) fn waiter(&self, id: i64) -> Waiter {
         News::waiter(&self.news, id)
+    }
+
+    /// Notified when another process may have written, while anybody waits for news.
+    pub(crate) fn heard(&self) -> Arc<Notify> {
+        self.news.heard()
     }
 
     /// A place to wait for any news.

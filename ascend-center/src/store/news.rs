@@ -27,6 +27,8 @@ pub(super) const ANYTHING: i64 = 0;
 pub(super) struct News {
     readers: Pool,
     runtime: Handle,
+    /// Others wrote; told while anybody waits.
+    heard: Arc<Notify>,
     board: Mutex<Board>,
 }
 
@@ -65,11 +67,16 @@ impl Drop for Waiter {
 
 impl News {
     pub(super) fn new(readers: Pool, runtime: Handle) -> Self {
-        Self { readers, runtime, board: Mutex::default() }
+        Self { readers, runtime, heard: Arc::default(), board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notified when another process may have written; only while anybody waits.
+    pub(super) fn heard(&self) -> Arc<Notify> {
+        self.heard.clone()
     }
 
     /// Who waits.
@@ -136,6 +143,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
         .await?;
     // Whoever looked before this moment could have missed something.
     news.tell([None]);
+    news.heard.notify_one();
     while news.is_awaited() {
         if !watch.changed().await? {
             continue;
@@ -149,6 +157,7 @@ async fn follow(news: &News) -> Result<(), StoreError> {
             last = *newest;
         }
         news.tell(events.into_iter().map(|(_, action)| action));
+        news.heard.notify_one();
     }
     watch.close().await?;
     Ok(())

@@ -19,8 +19,6 @@ use crate::{
 pub(crate) struct Waiting {
     pub(crate) id: i64,
     pub(crate) risk_score: u8,
-    /// Milliseconds since 1970, UTC.
-    pub(crate) expires_at: i64,
     /// Who has approved so far, as JSON.
     votes: String,
 }
@@ -167,7 +165,7 @@ impl Store {
     /// What waits for a person now, oldest first, `limit` at most.
     pub(crate) async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, StoreError> {
         Ok(sql::query_as(
-            "SELECT id, risk_score, expires_at, votes FROM actions \
+            "SELECT id, risk_score, votes FROM actions \
              WHERE state = 'pending' AND expires_at > $1 ORDER BY id LIMIT $2",
         )
         .bind(super::now())

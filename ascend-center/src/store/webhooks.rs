@@ -11,11 +11,12 @@ use super::{
     actions::select,
     grants::{self, Grant},
     history::{self, Entry},
+    keys::confirm_caller,
     moment, sql,
 };
 use crate::{
     audit::{AuditEvent, AuditKind},
-    identity::Identity,
+    identity::{Identity, NotAllowed, Permission},
     record::Record,
 };
 
@@ -52,6 +53,15 @@ pub(crate) struct WebhookChange {
     pub(crate) url: Option<String>,
     pub(crate) events: Option<Vec<String>>,
     pub(crate) secret: Option<SecretString>,
+}
+
+/// Why a webhook was not added, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebhookError {
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Something that may interest webhooks.
@@ -129,9 +139,14 @@ const COLUMNS: &str = "SELECT id, url, events, agent_id, secret, of_agent, creat
      WHERE ($1 IS NULL OR of_agent = $1) AND ($2 IS NULL OR id = $2) ORDER BY id";
 
 impl Store {
-    pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<i64, StoreError> {
+    pub(crate) async fn add_webhook(&self, new: NewWebhook) -> Result<i64, WebhookError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &new.created_by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 let seen = history::newest(&mut transaction.connection).await?;
                 let id: i64 = sql::query_scalar(
                     "INSERT INTO webhooks (url, events, agent_id, secret, of_agent, created_by, \
@@ -154,10 +169,10 @@ impl Store {
                             .subject(&*detail),
                     )
                     .await?;
-                Ok(id)
+                Ok(Ok(id))
             })
         })
-        .await
+        .await?
     }
 
     /// The webhooks of an agent, or for `None` all; with `id` only that one.
@@ -177,9 +192,14 @@ impl Store {
         id: i64,
         change: WebhookChange,
         by: Identity,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), WebhookError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 let events = change.events.map(|events| serde_json::to_string(&events));
                 sql::query(
                     "UPDATE webhooks SET url = coalesce($1, url), events = coalesce($2, events), \
@@ -194,16 +214,22 @@ impl Store {
                 let detail = format!("webhook {id}");
                 transaction
                     .note(AuditEvent::new(AuditKind::WebhookChanged, by.actor()).subject(&*detail))
-                    .await
+                    .await?;
+                Ok(Ok(()))
             })
         })
-        .await
+        .await?
     }
 
     /// Forgets a webhook, and what was to be delivered to it.
-    pub(crate) async fn delete_webhook(&self, id: i64, by: Identity) -> Result<(), StoreError> {
+    pub(crate) async fn delete_webhook(&self, id: i64, by: Identity) -> Result<(), WebhookError> {
         self.write(move |transaction| {
             Box::pin(async move {
+                if let Err(refused) =
+                    confirm_caller(transaction, &by, Permission::Administer).await?
+                {
+                    return Ok(Err(refused.into()));
+                }
                 sql::query("DELETE FROM webhooks WHERE id = $1")
                     .bind(id)
                     .execute(&mut transaction.connection)
@@ -211,10 +237,11 @@ impl Store {
                 let detail = format!("webhook {id}");
                 transaction
                     .note(AuditEvent::new(AuditKind::WebhookDeleted, by.actor()).subject(&*detail))
-                    .await
+                    .await?;
+                Ok(Ok(()))
             })
         })
-        .await
+        .await?
     }
 
     /// Looks at what happened since the last time, at most `limit` events, and

@@ -13,9 +13,13 @@ use reqwest::{Method, Response, StatusCode, header, redirect};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::OnceCell,
+};
 
-use crate::support::{self, database};
+use crate::support::{self, contract::Contract, database};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -26,6 +30,7 @@ pub(crate) struct House {
     pub(crate) owner: Approver,
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
+    pub(crate) contract: OnceCell<Contract>,
 }
 
 /// What a request is sent with.
@@ -63,7 +68,7 @@ impl House {
             async move { center.serve(listener, config, std::future::pending()).await.unwrap() }
         });
         let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build().unwrap();
-        Self { directory, center, owner, url, http }
+        Self { directory, center, owner, url, http, contract: OnceCell::new() }
     }
 
     /// A key of an agent.
@@ -84,6 +89,11 @@ impl House {
         issued.token.expose_secret().to_owned()
     }
 
+    /// The API's own description.
+    async fn contract(&self) -> &Contract {
+        self.contract.get_or_init(async || Contract::fetch(&self.http, &self.url).await).await
+    }
+
     pub(crate) async fn login(&self, body: Value) -> Response {
         self.http.post(format!("{}/api/v1/login", self.url)).json(&body).send().await.unwrap()
     }
@@ -94,6 +104,7 @@ impl House {
         session_of(answer).await
     }
 
+    /// An answer of the API is checked against its own description.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -101,7 +112,7 @@ impl House {
         credential: &Credential,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
         request = match credential {
             Credential::Nothing => request,
             Credential::Token(token) => request.bearer_auth(token),
@@ -110,15 +121,52 @@ impl House {
                 .header(header::ORIGIN, &self.url)
                 .header("x-csrf-token", csrf),
         };
-        if let Some(body) = body {
-            request = request.json(&body);
+        if let Some(body) = &body {
+            request = request.json(body);
         }
         let answer = request.send().await.unwrap();
         let status = answer.status();
         // A stream does not end.
         let kind = answer.headers().get(header::CONTENT_TYPE);
-        let streams = kind.is_some_and(|kind| kind == "text/event-stream");
-        (status, if streams { Value::Null } else { answer.json().await.unwrap_or_default() })
+        if kind.is_some_and(|kind| kind == "text/event-stream") {
+            return (status, Value::Null);
+        }
+        let answer = answer.json().await.unwrap_or_default();
+        // The login by an identity provider is a page.
+        if path.starts_with("/api/") && !path.starts_with("/api/v1/oidc/") {
+            self.contract().await.check(&method, path, body.as_ref(), status, &answer);
+        }
+        (status, answer)
+    }
+
+    /// A request whose body follows `between`: the center asks for it once it has
+    /// let the caller in.
+    pub(crate) async fn held_up(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: &Value,
+        between: impl AsyncFnOnce(),
+    ) -> String {
+        let host = self.url.strip_prefix("http://").unwrap();
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let mut told = vec![0; go_on.len()];
+        stream.read_exact(&mut told).await.unwrap();
+        assert_eq!(text(&told), text(go_on), "let in");
+        between().await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// A pending action of the agent whose key it is.
@@ -163,6 +211,20 @@ impl House {
 
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Output {
         cli(self.directory.path(), arguments).await
+    }
+
+    /// The command line as from another machine, with a personal token.
+    pub(crate) fn remote(&self, token: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ascend-center"));
+        command.args(["--url", &self.url]).args(arguments).env("ASCEND_CENTER_TOKEN", token);
+        command.env_remove("ASCEND_CENTER_DIR").env_remove("ASCEND_CENTER_CA");
+        command.env("RUST_LOG", "warn");
+        command
+    }
+
+    pub(crate) async fn remote_cli(&self, token: &str, arguments: &[&str]) -> Output {
+        let command = self.remote(token, arguments);
+        tokio::process::Command::from(command).output().await.unwrap()
     }
 }
 

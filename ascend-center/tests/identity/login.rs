@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Credential, House, PASSWORD, session_of},
+    house::{Credential, House, PASSWORD, session_of, text},
     support::{self, database, served::token, until},
 };
 
@@ -344,7 +344,26 @@ async fn no_secret_is_logged() {
     let Credential::Session { cookie, csrf } = &session else { panic!("a session") };
     assert!(served.knows(&personal).await && served.knows(&key).await);
     served.pending(&key).await;
-    served.send(Method::POST, "/api/v1/tokens", &session, Some(json!({ "name": "n" }))).await;
+    let admin = async |arguments: &[&str]| {
+        let mut command = served.remote(&personal, arguments);
+        command.env("RUST_LOG", "trace");
+        tokio::process::Command::from(command).output().await.unwrap()
+    };
+    let made = served.send(Method::POST, "/api/v1/tokens", &session, Some(json!({ "name": "n" })));
+    let mut made = vec![made.await.1["token"].as_str().unwrap().to_owned()];
+    let mut told = String::new();
+    for arguments in [
+        &["keys", "create", "shipping"][..],
+        &["keys", "rotate", "1"],
+        &["users", "create", "eve", "--role", "viewer"],
+        &["users", "password", "eve"],
+        &["users", "token", "create", "eve"],
+    ] {
+        let done = admin(arguments).await;
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        made.push(text(&done.stdout).trim().to_owned());
+        told += text(&done.stderr);
+    }
 
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -352,8 +371,10 @@ async fn no_secret_is_logged() {
     let logged = logged.join().unwrap();
     assert!(logged.contains("login_failed") && logged.contains("logged_in"), "it does log");
     let secret = cookie.split_once('=').unwrap().1;
-    for secret in [PASSWORD, typed, guess, secret, csrf, &personal, &key] {
+    let known = [PASSWORD, typed, guess, secret, csrf, &personal, &key];
+    for secret in known.into_iter().chain(made.iter().map(String::as_str)) {
         assert!(!logged.contains(secret), "{secret}");
+        assert!(!told.contains(secret), "{secret}");
     }
     assert!(!logged.contains("$argon2id"));
 }

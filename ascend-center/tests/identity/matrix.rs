@@ -28,7 +28,7 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 56] = [
+static ENDPOINTS: [Endpoint; 71] = [
     (Method::GET, "/health", Anyone),
     (Method::GET, "/metrics", Person(Viewer)),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
@@ -78,6 +78,21 @@ static ENDPOINTS: [Endpoint; 56] = [
     (Method::PUT, "/api/webhooks/nowhere", AnyAgentOr(Admin)),
     (Method::DELETE, "/api/webhooks/nowhere", AnyAgentOr(Admin)),
     (Method::POST, "/api/webhooks/nowhere/test", AnyAgentOr(Admin)),
+    (Method::GET, "/api/v1/keys", Person(Admin)),
+    (Method::POST, "/api/v1/keys", Person(Admin)),
+    (Method::DELETE, "/api/v1/keys/nowhere", Person(Admin)),
+    (Method::POST, "/api/v1/keys/nowhere/rotate", Person(Admin)),
+    (Method::GET, "/api/v1/users", Person(Admin)),
+    (Method::POST, "/api/v1/users", Person(Admin)),
+    (Method::PUT, "/api/v1/users/nowhere/role", Person(Admin)),
+    (Method::PUT, "/api/v1/users/nowhere/password", Person(Admin)),
+    (Method::POST, "/api/v1/users/nowhere/disable", Person(Admin)),
+    (Method::POST, "/api/v1/users/nowhere/enable", Person(Admin)),
+    (Method::PUT, "/api/v1/users/nowhere/groups/dba", Person(Admin)),
+    (Method::DELETE, "/api/v1/users/nowhere/groups/dba", Person(Admin)),
+    (Method::GET, "/api/v1/user-tokens", Person(Admin)),
+    (Method::POST, "/api/v1/user-tokens", Person(Admin)),
+    (Method::DELETE, "/api/v1/user-tokens/nowhere", Person(Admin)),
     (Method::POST, "/api/v1/login", Anyone),
     (Method::GET, "/api/v1/session", Person(Viewer)),
     (Method::GET, "/api/v1/tokens", Session),
@@ -331,7 +346,7 @@ async fn everything_as(caller: Caller, endpoints: &'static [Endpoint]) -> u32 {
     assert_eq!(house.center.kill_switch().await.unwrap(), None);
     // What no table names is nobody's.
     for (method, path, expected) in [
-        (Method::GET, "/api/v1/users", 404),
+        (Method::GET, "/api/v1/roles", 404),
         (Method::PUT, "/api/v1/actions/1/approve", 405),
         (Method::OPTIONS, "/api/v1/actions", 405),
     ] {

@@ -147,7 +147,9 @@ async fn approvers_decide_from_another_machine() {
     assert_eq!(text(&released.stdout), "the kill switch is released\n");
 
     let managed = files.cli(&house, &carol, &["keys", "list"]).await;
-    assert!(text(&managed.stderr).contains("at the center's directory"));
+    assert!(text(&managed.stdout).contains("billing"), "{}", text(&managed.stderr));
+    let proved = files.cli(&house, &carol, &["audit", "verify"]).await;
+    assert!(text(&proved.stderr).contains("at the center's directory"));
     let key = token(house.directory.path(), "agent.key");
     let agent = files.cli(&house, &key, &["approve", &other]).await;
     assert!(text(&agent.stderr).contains("an agent's key can neither approve nor reject"));

@@ -1,6 +1,7 @@
 //! A center elsewhere, over its HTTP API.
 
 mod events;
+mod people;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -33,7 +34,7 @@ pub(crate) enum RemoteError {
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
-    NotPending(String),
+    Conflict(String),
     #[error("the center refuses ({status}): {detail}")]
     Refused { status: StatusCode, detail: String },
     #[error("the center cannot be reached: {0:#}")]
@@ -133,8 +134,12 @@ impl Remote {
     }
 
     pub(crate) async fn revoke_grant(&self, id: i64) -> Result<bool, RemoteError> {
-        let path = format!("api/v1/grants/{id}");
-        read(self.send(Method::DELETE, &path, None).await?["revoked"].take())
+        self.revoke(&format!("api/v1/grants/{id}")).await
+    }
+
+    /// Ends what the path names; whether it was good.
+    async fn revoke(&self, path: &str) -> Result<bool, RemoteError> {
+        read(self.send(Method::DELETE, path, None).await?["revoked"].take())
     }
 
     pub(crate) async fn kill(&self, reason: String) -> Result<(), RemoteError> {
@@ -185,11 +190,12 @@ impl Remote {
         };
         let detail = match &answer["detail"] {
             Value::String(detail) => detail.clone(),
+            Value::Array(fields) => fields.iter().map(unfit).collect::<Vec<_>>().join("; "),
             other => other.to_string(),
         };
         match status {
             StatusCode::NOT_FOUND => RemoteError::NotFound(detail),
-            StatusCode::CONFLICT => RemoteError::NotPending(detail),
+            StatusCode::CONFLICT => RemoteError::Conflict(detail),
             status => RemoteError::Refused { status, detail },
         }
     }
@@ -198,6 +204,15 @@ impl Remote {
 impl RemoteError {
     fn unreachable(error: reqwest::Error) -> Self {
         Self::Unreachable(anyhow::Error::new(error))
+    }
+}
+
+/// A field that does not fit, and why.
+fn unfit(field: &Value) -> String {
+    let name = field["loc"].as_array().and_then(|place| place.last()).and_then(Value::as_str);
+    match (name, field["msg"].as_str()) {
+        (Some(name), Some(message)) => format!("{name}: {message}"),
+        _ => field.to_string(),
     }
 }
 
