@@ -170,7 +170,7 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::KeyReused(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
-            SubmitError::Unfit(field) => Self::unfit(field, &error.to_string()),
+            SubmitError::Unfit(field) => Self::unfit("body", field, &error.to_string()),
             SubmitError::Store(error) => error.into(),
         }
     }

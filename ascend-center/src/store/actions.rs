@@ -409,12 +409,13 @@ impl Store {
         outcome: Outcome,
         by: String,
     ) -> Result<Record, ReportError> {
-        let has_ended = matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. });
-        let work = move |transaction: &mut Transaction| -> BoxFuture<'_, _> {
-            Box::pin(report(transaction, id, outcome, by))
-        };
-        // A body that ran is not run again, whenever that is written down.
-        if has_ended { self.write_later(work).await? } else { self.write(work).await? }
+        if matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. }) {
+            // A body that ran is not run again, whenever that is written down.
+            self.write_later(move |transaction| Box::pin(report(transaction, id, outcome, by)))
+                .await?
+        } else {
+            self.write(move |transaction| Box::pin(report(transaction, id, outcome, by))).await?
+        }
     }
 
     /// Writes down that the action expired, when it did.

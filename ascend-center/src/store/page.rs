@@ -23,7 +23,7 @@ pub(crate) struct Waiting {
     votes: String,
 }
 
-sql::from_row!(Waiting { id, risk_score, expires_at, votes });
+sql::from_row!(Waiting { id, risk_score, votes });
 
 impl Waiting {
     pub(crate) fn votes(&self) -> Result<Vec<Vote>, StoreError> {
