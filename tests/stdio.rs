@@ -317,6 +317,10 @@ async fn say_the_secret(client: &mut RawClient) {
     client.call(2, "length", json!({ "text": { "nested": SECRET } })).await;
     client.call(3, "no_such_tool", json!({ "text": SECRET })).await;
     client.call(4, "forbidden", json!({ "text": SECRET })).await;
+    // Through rmcp's loop, past which the others go.
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2025-11-25" });
+    let named = json!({ "name": "length", "arguments": { "text": SECRET }, "_meta": meta });
+    client.request(8, "tools/call", named).await;
     let malformed = json!({ "name": "length", "arguments": SECRET });
     client.request(5, "tools/call", malformed).await;
     client.send_line(format!(r#"{{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{{"name":"length","arguments":{{"text":"{SECRET}"}}"#)).await;

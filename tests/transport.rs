@@ -333,6 +333,32 @@ mistakes! {
         assert!(message(&answer).contains("cannot switch it to 2026-07-28"), "{answer}");
     }
 
+    async fn a_call_that_names_the_version_of_its_session(mut client: RawClient) {
+        client.initialize().await;
+        let named = |name: &str, text: &str| {
+            let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2025-11-25" });
+            json!({ "name": name, "arguments": { "text": text }, "_meta": meta })
+        };
+        // Which way a call goes, through rmcp's loop or past it, its client cannot see.
+        let shape = |result: &Value| {
+            let mut result = result.clone();
+            result["_meta"]["governance"]["action_id"].take();
+            result
+        };
+        let plain = client.call(1, "echo", json!({ "text": "x" })).await;
+        let other = client.request(2, "tools/call", named("echo", "x")).await;
+        assert_eq!(shape(&other["result"]), shape(&plain));
+
+        let call = named("guarded", "x");
+        client
+            .send(json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": call }))
+            .await;
+        client.call(4, "await_waiting", json!({ "count": 1 })).await;
+        client.cancel(3).await;
+        let reports = client.call(5, "reports", json!({ "count": 4 })).await;
+        assert!(text(&reports).contains("Withdrawn: the call was cancelled"), "{reports}");
+    }
+
     // 14. What is not declared.
 
     async fn undeclared_methods_are_unknown(mut client: RawClient) {

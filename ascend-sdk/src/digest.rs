@@ -60,17 +60,15 @@ impl<'de> Deserialize<'de> for Digest {
 pub(crate) struct Salt([u8; 32]);
 
 impl Salt {
-    /// A new secret.
+    /// A new secret, of a generator that the operating system's randomness seeds
+    /// again and again: each call needs one, and that is no system call then.
     ///
     /// # Panics
     ///
     /// When the operating system has no randomness to give: nothing that must
     /// stay unguessable can be done then.
-    #[expect(clippy::expect_used, reason = "no safe answer exists without randomness")]
     pub(crate) fn random() -> Self {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
-        Self(bytes)
+        Self(rand::random())
     }
 
     /// The secret itself, where it is to be a key.

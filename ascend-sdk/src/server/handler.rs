@@ -150,7 +150,7 @@ impl Handler {
                 progress: token.map(|token| (context.peer.clone(), token)),
                 call: leg.call,
                 resumes: leg.resumes.clone(),
-                needs_card: asking.needs_card(),
+                needs_card: asking.as_ref().is_some_and(|asking| asking.needs_card()),
             },
         );
         let wish = call.wish.clone();
@@ -185,7 +185,14 @@ impl Handler {
         }
         let until = leg.hold(server, hold).map(|hold| arrived + hold);
         let mut asks = None;
-        let asking = asking.run(call.waiting.clone(), call.wish.clone(), &mut asks);
+        let asking =
+            asking.map(|asking| asking.run(call.waiting.clone(), call.wish.clone(), &mut asks));
+        let asking = async {
+            match asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             biased;
             ended = call.end(until, gone) => ended,

@@ -116,8 +116,6 @@ pub(super) struct Asking<'a> {
 }
 
 enum Way<'a> {
-    /// Not at all.
-    None,
     /// By the answer to this request, to which the next one brings theirs.
     ByAnswer,
     /// So it was done, and this is what they said.
@@ -127,6 +125,8 @@ enum Way<'a> {
 }
 
 impl<'a> Asking<'a> {
+    /// `None` where they are not asked. On the heap: most calls ask nobody, and need
+    /// no room for it while they wait.
     pub(super) fn of(
         server: &'a Server,
         offer: &Offer,
@@ -134,17 +134,17 @@ impl<'a> Asking<'a> {
         session: &SessionContext,
         is_legacy: bool,
         leg: &'a Leg,
-    ) -> Self {
+    ) -> Option<Box<Self>> {
         let way = match (&leg.resumes, &leg.answers) {
-            _ if !server.in_client.may_ask(offer) => Way::None,
+            _ if !server.in_client.may_ask(offer) => return None,
             (Some(action), Some(answers)) => Way::Answered(action, answers),
-            (None, _) if !shows_forms(context) => Way::None,
+            (None, _) if !shows_forms(context) => return None,
             (None, _) if is_legacy => Way::ByRequest(context.peer.clone()),
             (None, _) => Way::ByAnswer,
-            (Some(_), None) => Way::None,
+            (Some(_), None) => return None,
         };
         let governor = offer.route.governor().unwrap_or_else(|| server.governor.clone());
-        Self { server, governor, session: session.clone(), way }
+        Some(Box::new(Self { server, governor, session: session.clone(), way }))
     }
 
     /// Whether the call must tell what it is, once it waits.
@@ -156,15 +156,12 @@ impl<'a> Asking<'a> {
     /// What the next request is to answer comes into `asks`. Never resolves: the
     /// call itself learns from the authority what came of it.
     pub(super) async fn run(
-        self,
+        self: Box<Self>,
         waiting: watch::Receiver<Option<Waiting>>,
         wish: watch::Sender<Wish>,
         asks: &mut Option<InputRequests>,
     ) -> Infallible {
-        // Most calls ask nobody, and need no room for it while they wait.
-        if !matches!(self.way, Way::None) {
-            Box::pin(self.ask(waiting, wish, asks)).await;
-        }
+        Box::pin(self.ask(waiting, wish, asks)).await;
         std::future::pending().await
     }
 
@@ -175,7 +172,6 @@ impl<'a> Asking<'a> {
         asks: &mut Option<InputRequests>,
     ) {
         match &self.way {
-            Way::None => {}
             Way::Answered(action, answers) => {
                 let answer = answers.answers.get(QUESTION).cloned();
                 let answer = answer.and_then(|answer| serde_json::from_value(answer).ok());
