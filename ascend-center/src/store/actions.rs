@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ascend_sdk::{
-    BoxFuture, Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel,
-};
+use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejection, RiskLevel};
 use jiff::Timestamp;
 
 use super::{
