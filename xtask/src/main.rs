@@ -3,8 +3,8 @@
 //! `cargo xtask test` sets up what the tests with real MCP clients, with ASCEND's
 //! Python SDK, with the official conformance suite and with a browser need (Python environments
 //! and node packages, under `target/clients`), builds the servers that they drive,
-//! and runs every test. Nothing is skipped: what is missing is an error that says
-//! what to install.
+//! and runs every test, those of what the center keeps also over PostgreSQL. Nothing is
+//! skipped: what is missing is an error that says what to install.
 
 mod compile_time;
 

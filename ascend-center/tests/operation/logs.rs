@@ -94,6 +94,7 @@ async fn a_reload_warns_of_groups_with_too_few_people() {
     });
     let found = tokio::time::timeout(std::time::Duration::from_secs(60), found).await;
     child.kill().unwrap();
+    child.wait().unwrap();
     let found = found.expect("no warning in a minute").unwrap().expect("no warning");
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!(found["level"], "WARN");

@@ -26,6 +26,9 @@ const IN_FILE: &str = "p@ss\\:w0rd/50%\\\\ more";
 /// servers elsewhere.
 const ELSEWHERE: &str = "0.0.0.0";
 
+/// A variable of the environment, where one is set.
+type Variable<'a> = Option<(&'a str, &'a str)>;
+
 struct Setting {
     server: Server,
     files: TempDir,
@@ -127,7 +130,7 @@ async fn with_tls_and_a_password_from_wherever_it_is_kept() {
     let setting = &*SETTING;
     let private = setting.password_file("pgpass", 0o600);
     let user = format!("center:{IN_URL}");
-    let sources: [(&str, &str, Option<(&str, &str)>); 3] = [
+    let sources: [(&str, &str, Variable<'_>); 3] = [
         ("the URL", &user, None),
         ("PGPASSWORD", "center", Some(("PGPASSWORD", PASSWORD))),
         ("the password file", "center", Some(("PGPASSFILE", private.to_str().unwrap()))),
@@ -181,7 +184,7 @@ fn who_cannot_be_trusted_gets_no_password_and_nobody_learns_it() {
     let url = |host: &str, query: &str| setting.url(&user, host, &database, query);
     let open = setting.password_file("open", 0o644);
     let by_file = Some(("PGPASSFILE", open.to_str().unwrap()));
-    let cases: [(&str, String, Option<(&str, &str)>, &str); 9] = [
+    let cases: [(&str, String, Variable<'_>, &str); 9] = [
         ("a foreign authority", url(ELSEWHERE, &setting.root("other.pem")), None, "certificate"),
         ("no authority", url(ELSEWHERE, ""), None, "certificate"),
         ("no authority file", url(ELSEWHERE, &setting.root("none.pem")), None, "No such file"),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod doors;
+mod intruder;
 mod outages;
 mod replicas;
 mod schema;

@@ -56,7 +56,7 @@ async fn arguments_are_kept_shown_and_bound_to_the_letter() {
             "where\0": "name = 'a\0b'", "list": ["\0", { "\0": 1 }], "text": r"not one: \u0000",
         });
         body["user_context"] = json!({ "user": "bob\0" });
-        body["metadata"] = json!({ "ticket": "T\07" });
+        body["metadata"] = json!({ "ticket": "T\0-7" });
         let answer = face.evaluate(body.clone()).await;
         assert_eq!(answer["decision"], "REQUIRE_APPROVAL", "{answer}");
         let path = format!("/api/v1/actions/{}", answer["action_id"]);

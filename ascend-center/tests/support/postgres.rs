@@ -1,7 +1,7 @@
 //! A private PostgreSQL server, gone with the process that started it.
 //!
-//! `ASCEND_TEST_DATABASE=postgres cargo test -p ascend-center` runs the tests of
-//! the center over it, but for those that are about SQLite's file.
+//! With `ASCEND_TEST_DATABASE=postgres` the tests of the center run over it, but for
+//! those that are about SQLite's file; `cargo xtask postgres` runs those that matter.
 
 use std::{
     collections::BTreeMap,
