@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::{
     card::{self, ascii_json, shown},
     desk::Desk,
-    pending,
+    pending, say,
 };
 
 /// What to show.
@@ -38,6 +38,9 @@ pub(crate) async fn watch(desk: &Desk, arguments: WatchArguments) -> anyhow::Res
         let waiting = desk.pending().await?;
         if !json {
             pending::write(desk, &waiting).await?;
+            if !waiting.is_empty() {
+                say("")?;
+            }
         }
         known.extend(waiting.iter().map(|record| record.id));
     }
