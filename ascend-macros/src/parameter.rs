@@ -27,7 +27,7 @@ pub(crate) struct Parameter {
 #[derive(Debug)]
 pub(crate) enum Role {
     /// From the caller.
-    Argument(Argument),
+    Argument(Box<Argument>),
     /// From the server's state.
     State,
     /// From the call.
@@ -164,7 +164,7 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
             let (schema_attrs, others): (Vec<_>, Vec<_>) =
                 others.into_iter().partition(is_schema_attr);
             let plain = plain_description(&schema_attrs);
-            Role::Argument(Argument {
+            Role::Argument(Box::new(Argument {
                 wire_name,
                 sensitive: sensitive.is_some(),
                 traced: traced.is_some(),
@@ -172,7 +172,7 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
                 schema_attrs: if plain.is_some() { Vec::new() } else { schema_attrs },
                 description: plain,
                 field_attrs: others,
-            })
+            }))
         }
     };
     Some(Parameter {
