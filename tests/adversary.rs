@@ -32,9 +32,9 @@ struct Say<T, const SENSITIVE: bool> {
 
 const fn spec(sensitive: bool) -> ToolSpec {
     let parameters: &[Parameter] = if sensitive {
-        &[Parameter { name: "value", sensitive: true }]
+        &[Parameter { name: "value", sensitive: true, traced: false }]
     } else {
-        &[Parameter { name: "value", sensitive: false }]
+        &[Parameter { name: "value", sensitive: false, traced: false }]
     };
     ToolSpec {
         name: "say",

@@ -13,9 +13,9 @@ use std::{
 };
 
 use ascend_sdk::{
-    Action, ActionId, Approval, Authority, AuthorityError, BoxFuture, CallContext, Claim, Content,
-    Decision, Digest, Evaluation, Governor, Outcome, Refusal, RefusalKind, Rejection, Review,
-    RiskLevel, SessionContext, high_risk_action, mcp_governance, tools,
+    Action, ActionId, Approval, Arguments as _, Authority, AuthorityError, BoxFuture, CallContext,
+    Claim, Content, Decision, Digest, Evaluation, Governor, Outcome, Refusal, RefusalKind,
+    Rejection, Review, RiskLevel, SessionContext, high_risk_action, mcp_governance, tools,
 };
 use rmcp::{
     ErrorData,
@@ -532,8 +532,8 @@ fn arguments_are_read_as_the_schema_says() {
         Ok(number + size)
     }
 
-    let read = |value| serde_json::from_value::<page>(value).map(serde_json::to_value);
-    let written = read(json!({ "page": 1, "flags": [] })).unwrap().unwrap();
+    let read = |value: serde_json::Value| page::read(value.as_object().unwrap().clone());
+    let written = read(json!({ "page": 1, "flags": [] })).unwrap().write().unwrap();
     assert_eq!(written, json!({ "page": 1, "size": 0, "filter": null, "flags": [] }));
     for wrong in [
         json!({ "flags": [] }),

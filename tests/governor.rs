@@ -50,8 +50,8 @@ const fn spec(floor: Floor) -> ToolSpec {
         approval_timeout: None,
         metadata: &[("team", "data")],
         parameters: &[
-            Parameter { name: "table", sensitive: false },
-            Parameter { name: "password", sensitive: true },
+            Parameter { name: "table", sensitive: false, traced: false },
+            Parameter { name: "password", sensitive: true, traced: false },
         ],
         state: &[],
         hints: Hints { read_only: None, destructive: None, idempotent: None, open_world: None },

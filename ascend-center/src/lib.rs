@@ -44,9 +44,10 @@ pub use identity::{
 };
 pub use life::{ActionState, UnknownState};
 pub use policy::{
-    CallDescription, Counts, Explanation, Finding, Held, Manifest, Match, Outcome, Part, Pass,
-    Place, PolicyError, PolicyReview, PolicySet, PolicyStatus, PolicySummary, Problem, Recent,
-    Review, RiskSource, TestCases, TestOutcome, ToolReview, ToolSchema, check_policies,
+    CallDescription, Change, ChangeEffect, Counts, Explanation, Finding, Held, Manifest, Match,
+    Outcome, Part, Pass, Place, PolicyError, PolicyReview, PolicySet, PolicyStatus, PolicySummary,
+    Problem, Recent, Review, RiskSource, TestCases, TestOutcome, ToolReview, ToolSchema,
+    check_policies,
 };
 pub use quorum::{GrantUse, Progress, Rule, Vote};
 pub use record::{Effect, Matched, Record};

@@ -79,7 +79,7 @@ fn scope_of_method(parameters: &[MethodParameter]) -> Scope {
     let mut scope = Scope::default();
     for parameter in parameters {
         match &parameter.role {
-            MethodRole::Argument { name, sensitive } => {
+            MethodRole::Argument { name, sensitive, .. } => {
                 scope.arguments.push((name.clone(), *sensitive));
             }
             MethodRole::Fields { sensitive } => {
@@ -188,11 +188,19 @@ fn verb(action: &Action) -> TokenStream {
     }
 }
 
+/// What a tool's metadata says of a parameter.
+struct SpecParameter {
+    /// Its name in JSON.
+    name: String,
+    sensitive: bool,
+    traced: bool,
+}
+
 /// The `ToolSpec`. `wire_name` gives a parameter's name in JSON.
 fn spec(
     action: &Action,
     name: &Ident,
-    parameters: &[(String, bool)],
+    parameters: &[SpecParameter],
     state: &[&syn::Type],
     wire_name: &dyn Fn(&str) -> String,
 ) -> TokenStream {
@@ -233,9 +241,9 @@ fn spec(
     let approval_timeout =
         option(approval_timeout.map(|seconds| quote!(::core::time::Duration::from_secs(#seconds))));
     let metadata = action.metadata.iter().map(|(key, value)| quote!((#key, #value)));
-    let parameters = parameters
-        .iter()
-        .map(|(name, sensitive)| quote!(#sdk::Parameter { name: #name, sensitive: #sensitive }));
+    let parameters = parameters.iter().map(|SpecParameter { name, sensitive, traced }| {
+        quote!(#sdk::Parameter { name: #name, sensitive: #sensitive, traced: #traced })
+    });
     let hint = |flag: Option<bool>| option(flag.map(|flag| quote!(#flag)));
     let read_only = hint(action.read_only);
     let destructive = hint(action.destructive);

@@ -1,14 +1,14 @@
 //! The parameters of a function: what each is, and what must hold of it.
 
 use syn::{
-    Attribute, FnArg, GenericArgument, Ident, Lifetime, Meta, Pat, PatType, PathArguments, Token,
-    Type,
+    Attribute, Expr, ExprLit, ExprPath, FnArg, GenericArgument, Ident, Lifetime, Lit, LitStr, Meta,
+    Pat, PatType, PathArguments, Token, Type,
     punctuated::Punctuated,
     visit::{self, Visit},
 };
 
 use crate::{
-    diagnostics::{Diagnostics, nearest},
+    diagnostics::{Diagnostics, alternatives, nearest},
     signature::{Function, is_lint_level, last_segment, unraw},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Parameter {
 #[derive(Debug)]
 pub(crate) enum Role {
     /// From the caller.
-    Argument(Argument),
+    Argument(Box<Argument>),
     /// From the server's state.
     State,
     /// From the call.
@@ -40,8 +40,42 @@ pub(crate) struct Argument {
     /// Its name in JSON.
     pub(crate) wire_name: String,
     pub(crate) sensitive: bool,
+    pub(crate) traced: bool,
+    /// What `#[serde(…)]` says of reading it.
+    pub(crate) reading: Reading,
+    /// What it is for, where that is plain text and schemars has nothing to add.
+    pub(crate) description: Option<String>,
+    /// Those that schemars reads.
+    pub(crate) schema_attrs: Vec<Attribute>,
     /// Those that the generated field takes over.
     pub(crate) field_attrs: Vec<Attribute>,
+}
+
+/// How a parameter is read.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Its name in JSON, where it is another one.
+    rename: Option<String>,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) default: Option<Fallback>,
+    pub(crate) with: Option<ExprPath>,
+}
+
+/// What a parameter is that is not given.
+#[derive(Debug)]
+pub(crate) enum Fallback {
+    /// `#[serde(default)]`, at the word.
+    OfType,
+    /// `#[serde(default = "path")]`
+    Path(ExprPath),
+}
+
+impl Argument {
+    /// The names by which it is taken; the first is the schema's.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.reading.aliases.iter().map(String::as_str);
+        std::iter::once(self.wire_name.as_str()).chain(aliases)
+    }
 }
 
 impl Parameter {
@@ -68,7 +102,7 @@ pub(crate) struct MethodParameter {
 #[derive(Debug)]
 pub(crate) enum MethodRole {
     /// One argument.
-    Argument { name: String, sensitive: bool },
+    Argument { name: String, sensitive: bool, traced: bool },
     /// All the arguments: rmcp's `Parameters<T>`; those fields are sensitive.
     Fields { sensitive: Vec<Ident> },
     /// Not an argument.
@@ -79,7 +113,7 @@ pub(crate) enum MethodRole {
 /// wrong with it.
 pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<Parameter> {
     let bare = PatType { attrs: Vec::new(), ..input.clone() };
-    let Helpers { sensitive, state, context, others } = Helpers::of(&input.attrs, out);
+    let Helpers { sensitive, state, context, traced, others } = Helpers::of(&input.attrs, out);
     let is_state = state.is_some();
 
     let mut finder = Unowned::default();
@@ -96,10 +130,15 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
         }
     };
 
-    let roles: Vec<_> = [(state, "state"), (context, "context"), (sensitive.clone(), "sensitive")]
-        .into_iter()
-        .filter_map(|(attr, name)| Some((attr?, name)))
-        .collect();
+    let roles: Vec<_> = [
+        (state, "state"),
+        (context, "context"),
+        (sensitive.clone(), "sensitive"),
+        (traced.clone(), "traced"),
+    ]
+    .into_iter()
+    .filter_map(|(attr, name)| Some((attr?, name)))
+    .collect();
     if let [(_, first), (second, name), ..] = &roles[..] {
         out.at(second, format!("a parameter is either `#[{first}]` or `#[{name}]`"));
         return None;
@@ -120,12 +159,20 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
             if roles[0].1 == "state" { Role::State } else { Role::Context }
         }
         _ => {
-            let wire_name = check_field_attrs(&others, out).unwrap_or(unraw(&pat.ident));
-            Role::Argument(Argument {
+            let mut reading = check_field_attrs(&others, out);
+            let wire_name = reading.rename.take().unwrap_or(unraw(&pat.ident));
+            let (schema_attrs, others): (Vec<_>, Vec<_>) =
+                others.into_iter().partition(is_schema_attr);
+            let plain = plain_description(&schema_attrs);
+            Role::Argument(Box::new(Argument {
                 wire_name,
                 sensitive: sensitive.is_some(),
+                traced: traced.is_some(),
+                reading,
+                schema_attrs: if plain.is_some() { Vec::new() } else { schema_attrs },
+                description: plain,
                 field_attrs: others,
-            })
+            }))
         }
     };
     Some(Parameter {
@@ -137,47 +184,55 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
     })
 }
 
-/// Checks the `serde` and `schemars` attributes of a parameter, and finds its
-/// name in JSON where they give one.
-fn check_field_attrs(attrs: &[Attribute], out: &mut Diagnostics) -> Option<String> {
-    let mut wire_name = None;
+/// Whether an attribute is for schemars.
+fn is_schema_attr(attr: &Attribute) -> bool {
+    ["doc", "serde", "schemars", "validate", "garde"].iter().any(|name| attr.path().is_ident(name))
+}
+
+/// The description, unless schemars must make the schema: for attributes of its own,
+/// for text that a macro makes, and for a title.
+fn plain_description(attrs: &[Attribute]) -> Option<String> {
+    let mut lines = Vec::new();
+    for attr in attrs.iter().filter(|attr| !attr.path().is_ident("serde")) {
+        let Meta::NameValue(pair) = &attr.meta else { return None };
+        let text = string(&pair.value).filter(|_| attr.path().is_ident("doc"))?.value();
+        lines.push(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text));
+    }
+    let text = lines.join("\n");
+    let text = text.trim_matches(|character: char| character.is_ascii_whitespace());
+    (!text.starts_with('#')).then(|| text.to_owned())
+}
+
+fn string(value: &Expr) -> Option<&LitStr> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+/// Checks the `serde` and `schemars` attributes of a parameter, and finds how it
+/// is read.
+fn check_field_attrs(attrs: &[Attribute], out: &mut Diagnostics) -> Reading {
+    let mut reading = Reading::default();
     for attr in attrs {
         let serde = attr.path().is_ident("serde");
         if !serde && !attr.path().is_ident("schemars") {
             continue;
         }
-        let Ok(metas) = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
-        else {
-            continue; // What is wrong is theirs to say.
+        let metas = match attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) {
+            Ok(metas) => metas,
+            Err(error) => {
+                // What is wrong with schemars' is theirs to say.
+                if serde {
+                    out.push(error);
+                }
+                continue;
+            }
         };
         for meta in metas {
-            let Some(word) = meta.path().get_ident().map(ToString::to_string) else { continue };
+            let word = meta.path().get_ident().map(ToString::to_string).unwrap_or_default();
             match (serde, word.as_str()) {
-                (
-                    true,
-                    "skip"
-                    | "skip_serializing"
-                    | "skip_deserializing"
-                    | "skip_serializing_if"
-                    | "flatten"
-                    | "serialize_with"
-                    | "with"
-                    | "getter"
-                    | "borrow",
-                ) => out.at(
-                    &meta,
-                    format!("remove `{word}`: what is approved must be exactly what runs"),
-                ),
-                (true, "rename") => match &meta {
-                    Meta::NameValue(pair) => {
-                        if let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) =
-                            &pair.value
-                        {
-                            wire_name = Some(text.value());
-                        }
-                    }
-                    _ => out.at(&meta, "a parameter has one name in JSON: write `rename = \"…\"`"),
-                },
+                (true, word) => reading.add(word, &meta, out),
                 (false, "rename") => {
                     out.at(
                         &meta,
@@ -191,7 +246,61 @@ fn check_field_attrs(attrs: &[Attribute], out: &mut Diagnostics) -> Option<Strin
             }
         }
     }
-    wire_name
+    reading
+}
+
+impl Reading {
+    const WORDS: [&'static str; 4] = ["rename", "alias", "default", "deserialize_with"];
+
+    /// Takes one argument of `#[serde(…)]` over.
+    fn add(&mut self, word: &str, meta: &Meta, out: &mut Diagnostics) {
+        let text = match meta {
+            Meta::NameValue(pair) => string(&pair.value),
+            _ => None,
+        };
+        match (word, text) {
+            (
+                "skip"
+                | "skip_serializing"
+                | "skip_deserializing"
+                | "skip_serializing_if"
+                | "flatten"
+                | "serialize_with"
+                | "with"
+                | "getter"
+                | "borrow",
+                _,
+            ) => {
+                out.at(meta, format!("remove `{word}`: what is approved must be exactly what runs"))
+            }
+            ("rename", Some(text)) => self.rename = Some(text.value()),
+            ("rename", None) => {
+                out.at(meta, "a parameter has one name in JSON: write `rename = \"…\"`");
+            }
+            ("alias", Some(text)) => self.aliases.push(text.value()),
+            ("default", None) if matches!(meta, Meta::Path(_)) => {
+                self.default = Some(Fallback::OfType);
+            }
+            ("default", Some(text)) => match text.parse() {
+                Ok(path) => self.default = Some(Fallback::Path(path)),
+                Err(error) => out.push(error),
+            },
+            ("deserialize_with", Some(text)) => match text.parse() {
+                Ok(path) => self.with = Some(path),
+                Err(error) => out.push(error),
+            },
+            (word, None) if Self::WORDS.contains(&word) => {
+                out.at(meta, format!("`{word}` takes a string, as in `{word} = \"…\"`"));
+            }
+            _ => {
+                let hint = match nearest(word, Self::WORDS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("a parameter takes {}", alternatives(Self::WORDS)),
+                };
+                out.at(meta.path(), format!("unknown argument of `serde`; {hint}"));
+            }
+        }
+    }
 }
 
 /// The attributes of a parameter: ours, and the others.
@@ -199,19 +308,22 @@ struct Helpers {
     sensitive: Option<Attribute>,
     state: Option<Attribute>,
     context: Option<Attribute>,
+    traced: Option<Attribute>,
     others: Vec<Attribute>,
 }
 
 impl Helpers {
-    const NAMES: [&'static str; 3] = ["sensitive", "state", "context"];
+    const NAMES: [&'static str; 4] = ["sensitive", "state", "context", "traced"];
 
     fn of(attrs: &[Attribute], out: &mut Diagnostics) -> Self {
-        let mut found = Self { sensitive: None, state: None, context: None, others: Vec::new() };
+        let mut found =
+            Self { sensitive: None, state: None, context: None, traced: None, others: Vec::new() };
         for attr in attrs {
             let place = match attr.path().get_ident().map(ToString::to_string).as_deref() {
                 Some("sensitive") => &mut found.sensitive,
                 Some("state") => &mut found.state,
                 Some("context") => &mut found.context,
+                Some("traced") => &mut found.traced,
                 Some(word) if !Self::is_known(word) && nearest(word, Self::NAMES).is_some() => {
                     let near = nearest(word, Self::NAMES).unwrap_or_default();
                     out.at(attr, format!("unknown attribute `{word}`; did you mean `#[{near}]`?"));
@@ -219,6 +331,7 @@ impl Helpers {
                     match near {
                         "sensitive" => &mut found.sensitive,
                         "state" => &mut found.state,
+                        "traced" => &mut found.traced,
                         _ => &mut found.context,
                     }
                 }
@@ -242,12 +355,18 @@ pub(crate) fn check_method(function: &Function, out: &mut Diagnostics) -> Vec<Me
     let mut parameters = Vec::new();
     for input in &function.sig.inputs {
         let FnArg::Typed(input) = input else { continue };
-        let Helpers { sensitive, state, context, others } = Helpers::of(&input.attrs, out);
+        let Helpers { sensitive, state, context, traced, others } = Helpers::of(&input.attrs, out);
         if let Some(attr) = &state {
             out.at(attr, "a method has its state in `self`: remove `#[state]`");
         }
         if let (Some(_), Some(attr)) = (&sensitive, &context) {
             out.at(attr, "a parameter is either `#[sensitive]` or `#[context]`");
+        }
+        if let Some(attr) = &traced {
+            let other = [(&sensitive, "sensitive"), (&context, "context")];
+            if let Some((_, other)) = other.iter().find(|(other, _)| other.is_some()) {
+                out.at(attr, format!("a parameter is either `#[{other}]` or `#[traced]`"));
+            }
         }
         let is_fields = last_segment(&input.ty).is_some_and(|last| {
             last.ident == "Parameters"
@@ -257,6 +376,12 @@ pub(crate) fn check_method(function: &Function, out: &mut Diagnostics) -> Vec<Me
         let role = if context.is_some() {
             MethodRole::Context
         } else if is_fields {
+            if let Some(attr) = &traced {
+                out.at(
+                    attr,
+                    "only a parameter that is one argument can be traced: remove `#[traced]`",
+                );
+            }
             MethodRole::Fields { sensitive: sensitive_fields(sensitive.as_ref(), out) }
         } else if let Pat::Ident(pat) = &*input.pat {
             if let Some(attr) = &sensitive
@@ -264,7 +389,11 @@ pub(crate) fn check_method(function: &Function, out: &mut Diagnostics) -> Vec<Me
             {
                 out.at(attr, "write `#[sensitive]`: this parameter is one value");
             }
-            MethodRole::Argument { name: unraw(&pat.ident), sensitive: sensitive.is_some() }
+            MethodRole::Argument {
+                name: unraw(&pat.ident),
+                sensitive: sensitive.is_some(),
+                traced: traced.is_some(),
+            }
         } else {
             let bare = PatType { attrs: Vec::new(), ..input.clone() };
             out.at(

@@ -11,7 +11,7 @@ use syn::{
 use crate::{
     args::Kind,
     diagnostics::Diagnostics,
-    parameter::{Parameter, Role, Unowned, check_parameter},
+    parameter::{Argument, Parameter, Role, Unowned, check_parameter},
     ungoverned::{self, UNGOVERNED},
 };
 
@@ -239,13 +239,12 @@ pub(crate) fn check_function(function: &Function, out: &mut Diagnostics) -> Vec<
                 out.at(input, "a call has one context: remove the second `#[context]` parameter");
             }
             if let Some(argument) = parameter.argument()
-                && parameters
-                    .iter()
-                    .filter_map(Parameter::argument)
-                    .any(|other| other.wire_name == argument.wire_name)
+                && let Some(name) = argument.names().find(|&name| {
+                    let others = parameters.iter().filter_map(Parameter::argument);
+                    others.flat_map(Argument::names).any(|other| other == name)
+                })
                 && parameters.iter().all(|other| other.ident != parameter.ident)
             {
-                let name = &argument.wire_name;
                 out.at(&parameter.ident, format!("two parameters are called `{name}` in JSON"));
             }
             parameters.push(parameter);

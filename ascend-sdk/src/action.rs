@@ -9,7 +9,7 @@ use crate::{
     Digest, Facts, Floor, TraceContext,
     digest::{self, CallKey, DigestKey, Salt},
     facts::Verb,
-    spec::ToolSpec,
+    spec::{Parameter, ToolSpec},
 };
 
 /// How much harm a call can do. Ordered: `Low < Medium < High < Critical`.
@@ -212,12 +212,28 @@ pub struct Action {
     /// `None` for one that was read from JSON.
     #[serde(skip)]
     pub(crate) call: Option<CallKey>,
+    /// What the tool says of its parameters; empty for one that was read from JSON.
+    #[serde(skip)]
+    described: &'static [Parameter],
 }
 
 /// Why a call could not be described to an authority. It did not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidAction(pub(crate) String);
+
+/// The most bytes of an argument in a trace.
+#[cfg(feature = "opentelemetry")]
+const TRACED_LIMIT: usize = 256;
+
+/// As much of `text` as a trace takes.
+#[cfg(feature = "opentelemetry")]
+fn bounded(text: &str) -> String {
+    match text.floor_char_boundary(TRACED_LIMIT) {
+        end if end == text.len() => text.to_owned(),
+        end => format!("{}…", &text[..end]),
+    }
+}
 
 /// The text that stands for a sensitive value outside this process.
 pub(crate) const MASK: &str = "[sensitive]";
@@ -296,6 +312,20 @@ impl Action {
             approval_timeout: spec.approval_timeout.unwrap_or_default(),
             trace: None,
             call: Some(call),
+            described: spec.parameters,
+        })
+    }
+
+    /// The arguments that are to stand in traces, as text of a bounded length. A
+    /// sensitive one is masked here as well.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn traced(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.described.iter().filter(|parameter| parameter.traced).filter_map(|parameter| {
+            let text = match self.parameters.get(parameter.name)? {
+                Value::String(text) => bounded(text),
+                value => bounded(&value.to_string()),
+            };
+            Some((parameter.name, text))
         })
     }
 

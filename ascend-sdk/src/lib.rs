@@ -32,6 +32,7 @@ pub mod __private;
 #[path = "stages.rs"]
 pub mod __stages;
 mod action;
+mod arguments;
 pub mod authority;
 #[cfg(feature = "classify")]
 pub mod classify;
@@ -64,6 +65,7 @@ mod tool;
 mod trace;
 
 pub use action::{Action, ActionId, InvalidAction, RiskLevel, SessionContext};
+pub use arguments::{ArgumentError, Arguments};
 #[doc(inline)]
 pub use authority::{Authority, AuthorityError};
 pub use context::CallContext;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{Hints, Route, ToolSpec, Tools, digest};
+use crate::{Hints, Parameter, Route, ToolSpec, Tools, digest};
 
 /// What an agent may do with a server: every tool with its action, its resource,
 /// its floor, its sensitive arguments and its schemas, as stable JSON.
@@ -108,12 +108,10 @@ fn of_tool(
     input_schema: Map<String, Value>,
     output_schema: Option<Map<String, Value>>,
 ) -> Value {
-    let sensitive: Vec<&str> = spec
-        .parameters
-        .iter()
-        .filter(|parameter| parameter.sensitive)
-        .map(|parameter| parameter.name)
-        .collect();
+    let marked = |is: fn(&Parameter) -> bool| -> Vec<&str> {
+        spec.parameters.iter().filter(|it| is(it)).map(|parameter| parameter.name).collect()
+    };
+    let traced = marked(|parameter| parameter.traced);
     let metadata: Map<String, Value> =
         spec.metadata.iter().map(|&(key, value)| (key.to_owned(), value.into())).collect();
     let Hints { read_only, destructive, idempotent, open_world } = spec.annotations();
@@ -134,7 +132,7 @@ fn of_tool(
             "riskLevel": spec.floor.risk_level.map(crate::RiskLevel::as_str),
             "requireHumanApproval": spec.floor.require_human_approval,
         },
-        "sensitive": sensitive,
+        "sensitive": marked(|parameter| parameter.sensitive),
         "annotations": {
             "readOnlyHint": read_only,
             "destructiveHint": destructive,
@@ -150,6 +148,7 @@ fn of_tool(
         ("summary", spec.summary.map(|summary| summary.to_string().into())),
         ("approvalTimeoutSeconds", spec.approval_timeout.map(|it| it.as_secs().into())),
         ("metadata", (!metadata.is_empty()).then(|| metadata.into())),
+        ("traced", (!traced.is_empty()).then(|| traced.into())),
         ("outputSchema", output_schema.map(Value::Object)),
     ];
     for (key, value) in optional {

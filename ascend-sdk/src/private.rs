@@ -7,10 +7,13 @@ pub use serde_json;
 
 use tracing::Instrument as _;
 
-pub use crate::output::GovernedReturn;
 use crate::{
     CallContext, Facts, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
     ToolSpec, Verb, exact, tool,
+};
+pub use crate::{
+    arguments::{Field, Given, Properties, Unchecked},
+    output::GovernedReturn,
 };
 
 /// [`ToolParameter`], with a lifetime that makes it fit for conditions that
@@ -34,9 +37,9 @@ impl<T: schemars::JsonSchema> Checked<T> {
     }
 }
 
-/// Stands in where a type lacks an ability, so that the compiler speaks of
+/// Stands in where the schema cannot be made, so that the compiler speaks of
 /// that once. Code that names it never gets past the compiler.
-pub trait Unchecked: Sized {
+pub trait Undescribed: Sized {
     /// Stands in for the schema.
     #[must_use]
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -44,7 +47,7 @@ pub trait Unchecked: Sized {
     }
 }
 
-impl<T> Unchecked for T {}
+impl<T> Undescribed for Checked<T> {}
 
 /// What a `#[state]` parameter may be.
 #[diagnostic::on_unimplemented(

@@ -103,15 +103,16 @@ async fn answer<T: Tool>(call: Call) -> Result<Answer, Unanswered> {
     let authorized = tool::authorize(&governor, arguments, state, context).await?;
     let governance = authorized.governance();
     // A task of its own: when the client goes away the body is offered to stop
-    // through its context, and never torn down half-way.
-    let run = tokio::spawn(async move {
+    // through its context, and never torn down half-way. Boxed, so that tokio's part
+    // is compiled once and not for every tool.
+    let run: BoxFuture<'static, Result<Result<Rendered, String>, Refusal>> = Box::pin(async move {
         if cancellation.is_cancelled() {
             // The caller went away since the decision was claimed.
             return Err(Refusal::new(RefusalKind::Cancelled));
         }
         Ok(authorized.run_and_render().await)
     });
-    match run.await {
+    match tokio::spawn(run).await {
         Ok(Ok(result)) => Ok(Answer { result, governance }),
         Ok(Err(refusal)) => Err(refusal.into()),
         Err(_) => Err(Unanswered::Panicked { governance }),

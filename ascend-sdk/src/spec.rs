@@ -146,6 +146,8 @@ pub struct Parameter {
     pub name: &'static str,
     /// Whether its value must stay unreadable outside the process.
     pub sensitive: bool,
+    /// Whether its value stands in traces.
+    pub traced: bool,
 }
 
 /// MCP's tool annotations; `None` where nothing was said.

@@ -18,6 +18,6 @@ pub fn read(line: Vec<u8>) -> Option<Map<String, Value>> {
 #[must_use]
 pub fn decode<T: Tool>(arguments: Map<String, Value>) -> Option<(T, Value)> {
     let arguments = tool::decode::<T>(arguments).ok()?;
-    let value = crate::exact::to_value(&arguments).ok()?;
+    let value = arguments.write().ok()?;
     Some((arguments, value))
 }

@@ -5,16 +5,15 @@ use std::{
     future::Future,
 };
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use serde_path_to_error::Segment;
 use tracing::Instrument as _;
 
 use crate::{
-    Action, CallContext, Governor, Grant, MissingState, Refusal, RefusalKind, State, ToolReturn,
-    ToolSpec, Verb, exact,
-    output::{GovernedReturn, Rendered, plain_schema, schema_settings},
+    Action, ArgumentError, Arguments, CallContext, Governor, Grant, MissingState, Refusal,
+    RefusalKind, State, ToolReturn, ToolSpec, Verb,
+    output::{GovernedReturn, Rendered, plain_schema},
 };
 
 /// A governed tool: the type is its arguments.
@@ -22,7 +21,7 @@ use crate::{
 /// The attributes write this for an `async fn`; nothing keeps you from writing
 /// it by hand. The body, [`run`](Self::run), takes a [`Permit`], which only a
 /// [`Governor`] makes.
-pub trait Tool: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+pub trait Tool: Arguments {
     /// The `#[state]` parameters, in order, as a tuple.
     type State: Send + 'static;
     /// What the body returns: `Result<T, E>`.
@@ -111,7 +110,10 @@ impl<T: Tool> std::fmt::Debug for Permit<T> {
 
 /// The JSON Schema of a tool's arguments.
 pub(crate) fn input_schema<T: Tool>() -> Map<String, Value> {
-    let schema = schema_settings().for_deserialize().into_generator().into_root_schema_for::<T>();
+    finished(T::schema())
+}
+
+fn finished(schema: Schema) -> Map<String, Value> {
     let mut schema = plain_schema(schema).unwrap_or_default();
     schema.insert("type".to_owned(), "object".into());
     schema.entry("properties").or_insert_with(|| Map::new().into());
@@ -128,19 +130,21 @@ pub(crate) struct InvalidArguments {
 
 /// Reads a tool's arguments. What is wrong with a sensitive one is not quoted.
 pub(crate) fn decode<T: Tool>(arguments: Map<String, Value>) -> Result<T, InvalidArguments> {
-    let tool = T::SPEC.name;
     let secrets = Secrets::among(&arguments, |name| T::SPEC.may_be_sensitive(name));
-    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let path = error.path();
-        let message = match path.iter().next() {
-            Some(Segment::Map { key }) if T::SPEC.is_sensitive(key) => {
-                format!("`{path}`: the value does not have the type that the schema asks for")
-            }
-            None => secrets.scrub(&error.inner().to_string()),
-            Some(_) => format!("`{path}`: {}", secrets.scrub(&error.inner().to_string())),
-        };
-        InvalidArguments { tool, message }
-    })
+    T::read(arguments).map_err(|error| invalid(T::SPEC, &secrets, &error))
+}
+
+fn invalid(spec: &ToolSpec, secrets: &Secrets, error: &ArgumentError) -> InvalidArguments {
+    let ArgumentError { key, path, error } = error;
+    let scrubbed = || secrets.scrub(&error.to_string());
+    let message = match (key, path) {
+        (Some(key), Some(path)) if spec.is_sensitive(key) => {
+            format!("`{path}`: the value does not have the type that the schema asks for")
+        }
+        (_, Some(path)) => format!("`{path}`: {}", scrubbed()),
+        (_, None) => scrubbed(),
+    };
+    InvalidArguments { tool: spec.name, message }
 }
 
 /// A call that was authorized and has not run yet.
@@ -159,7 +163,8 @@ pub(crate) async fn authorize<T: Tool>(
     context: CallContext,
 ) -> Result<Authorized<T>, Refusal> {
     let verb = arguments.verb();
-    let value = exact::to_value(&arguments)
+    let value = arguments
+        .write()
         .map_err(|error| Refusal::new(RefusalKind::Invalid).with_reason(error.to_string()))?;
     let secrets = Secrets::of(T::SPEC, &value);
     let grant = describe_and_authorize(governor, T::SPEC, verb, value, &context).await?;

@@ -31,7 +31,7 @@ const fn spec(name: &'static str, verb: &'static str, floor: Floor) -> ToolSpec 
         floor,
         approval_timeout: None,
         metadata: &[("team", "data")],
-        parameters: &[Parameter { name: "table", sensitive: false }],
+        parameters: &[Parameter { name: "table", sensitive: false, traced: false }],
         state: &[],
         hints: Hints { read_only: None, destructive: None, idempotent: None, open_world: None },
         location: Location { file: file!(), line: line!() },

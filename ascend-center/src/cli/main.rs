@@ -2,8 +2,9 @@
 //!
 //! Text for people goes to stdout, logs go to stderr. Exit codes: 0 done,
 //! 1 failed, 2 bad usage, 3 there is no such action, grant, key, user or token,
-//! 4 it is otherwise by now, as an action that is not pending any more, 5 the audit log does not stand as it was written, or the policies decide
-//! otherwise than expected.
+//! 4 it is otherwise by now, as an action that is not pending any more, 5 the audit
+//! log does not stand as it was written, the policies decide otherwise than expected,
+//! or two manifests differ.
 
 mod audit;
 mod card;
@@ -14,6 +15,7 @@ mod grants;
 mod init;
 mod keys;
 mod logging;
+mod manifest;
 mod pending;
 mod policy;
 mod remote;
@@ -133,6 +135,9 @@ enum Command {
     /// Work on policies: check, test, explain and try them
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Review what a server's tools may do
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
     /// Prove, export and prune the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -147,7 +152,7 @@ enum Command {
 
 const NO_SUCH: u8 = 3;
 const BY_NOW_OTHERWISE: u8 = 4;
-/// The audit log is damaged, or policies decide otherwise than expected.
+/// The audit log is damaged, policies decide otherwise than expected, or manifests differ.
 const OTHERWISE: u8 = 5;
 
 fn main() -> ExitCode {
@@ -255,6 +260,7 @@ async fn run(
 ) -> anyhow::Result<()> {
     let command = match command {
         Command::Policy(command) => return policy::run(command, config).await,
+        Command::Manifest(command) => return manifest::run(command),
         Command::Audit(ref command) if command.run_alone()? => return Ok(()),
         Command::Serve(_) => return serve::serve(config).await,
         Command::Init(arguments) => return init::init(config, arguments).await,
@@ -315,7 +321,11 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
         },
         Command::Keys(command) => keys::run(desk, command).await?,
         Command::Users(command) => users::run(desk, command).await?,
-        Command::Serve(_) | Command::Init(_) | Command::Doctor(_) | Command::Policy(_) => {}
+        Command::Serve(_)
+        | Command::Init(_)
+        | Command::Doctor(_)
+        | Command::Policy(_)
+        | Command::Manifest(_) => {}
     }
     Ok(())
 }

@@ -13,11 +13,14 @@ use super::{
 /// The version that is read.
 const VERSION: u64 = 1;
 
-/// What a server says its tools do, for [`PolicySet::review`](super::PolicySet::review).
+/// What a server says its tools do, for [`PolicySet::review`](super::PolicySet::review)
+/// and [`Manifest::changes`].
 #[derive(Debug, Clone)]
 pub struct Manifest {
     pub(super) server: String,
     pub(super) tools: Vec<Tool>,
+    /// The tools as they are written.
+    pub(super) entries: Vec<Value>,
     schemas: Vec<ToolSchema>,
 }
 
@@ -94,7 +97,7 @@ impl Manifest {
             tools.push(tool);
         }
         if faults.0.is_empty() {
-            Ok(Self { server, tools, schemas })
+            Ok(Self { server, tools, entries: entries.to_vec(), schemas })
         } else {
             let problems = faults.0.into_iter().map(of_all).collect();
             Err(PolicyError { problems })

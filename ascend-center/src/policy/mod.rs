@@ -6,6 +6,7 @@ mod approval;
 mod asked;
 mod call;
 mod cases;
+mod changes;
 mod clauses;
 mod engine;
 mod grants;
@@ -27,6 +28,7 @@ pub(crate) use asked::Asked;
 pub use call::CallDescription;
 use cases::{DEFAULT_CASES, DEFAULT_CASES_FILE};
 pub use cases::{TestCases, TestOutcome};
+pub use changes::{Change, ChangeEffect};
 pub(crate) use engine::Engine;
 #[cfg(feature = "page")]
 pub(crate) use engine::Listed;

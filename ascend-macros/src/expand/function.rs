@@ -1,13 +1,13 @@
 //! An ordinary function: a tool of its own.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, FnArg, Pat, ReturnType, Type, spanned::Spanned};
 
-use super::{body, bound, crate_path, lint_levels, span_at, spec};
+use super::{SpecParameter, body, bound, crate_path, lint_levels, span_at, spec};
 use crate::{
     action::Action,
-    parameter::{Argument, Parameter, Role},
+    parameter::{Argument, Fallback, Parameter, Role},
     signature::{Function, unraw},
 };
 
@@ -65,112 +65,142 @@ fn cfgs(function: &Function) -> TokenStream {
 /// The tool's type, and what makes it readable and writable.
 ///
 /// A parameter whose type cannot be read or written must be one error, at that
-/// type. So the derived code takes the types' abilities as conditions (over
-/// `'a`, else the compiler would settle them at once), what depends on it
-/// falls back to what compiles for every type and never runs, and `parameter`
-/// alone insists.
+/// type. So what is called of `Field` falls back to what compiles for every type and
+/// never runs, and `parameter` alone insists.
 fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
     let sdk = crate_path(action, span_at(&function.sig.ident));
+    let private = quote!(#sdk::__private);
     let name = tool_name(function);
     let vis = &function.vis;
     let cfgs = cfgs(function);
-    let serde = quote!(#sdk::__private::serde);
-    let schemars = quote!(#sdk::__private::schemars);
-    let as_text = |path: &TokenStream| path.to_string().replace(' ', "");
-    let (serde_text, schemars_text) = (as_text(&serde), as_text(&schemars));
+    let map = quote!(#private::serde_json::Map<::std::string::String, #private::serde_json::Value>);
 
-    // Derives take conditions as text; by these names the types keep their spans.
-    let aliases: Vec<_> = (0..arguments(parameters).count())
-        .map(|index| format_ident!("__{}_{index}", unraw(&name), span = name.span()))
-        .collect();
-    let types: Vec<_> = arguments(parameters).map(|(parameter, _)| &parameter.ty).collect();
-    let sdk_text = as_text(&sdk);
-    let bound = aliases
-        .iter()
-        .map(|alias| format!("for<'a> {alias}: {sdk_text}::__private::Parameter<'a>"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let fields = |keep: fn(&Attribute) -> bool| {
-        let fields = arguments(parameters).map(move |(parameter, argument)| {
-            let Parameter { ident, ty, .. } = parameter;
-            let ident = ours(ident);
-            let attrs = argument.field_attrs.iter().filter(|attr| keep(attr));
-            quote!(#(#attrs)* #ident: #ty)
-        });
-        quote!(#(#fields),*)
-    };
-    let stored = fields(|attr| !is_schema_attr(attr));
-    let described = fields(|attr| is_schema_attr(attr) || attr.path().is_ident("serde"));
-    let checks = types.iter().map(|ty| {
+    // Of ours: a path that the user wrote cannot mean them.
+    let local = |name| Ident::new(name, Span::mixed_site());
+    let (properties, given, written) = (local("properties"), local("given"), local("written"));
+
+    let fields = arguments(parameters).map(|(parameter, argument)| {
+        let Parameter { ident, ty, .. } = parameter;
+        let ident = ours(ident);
+        let attrs = &argument.field_attrs;
+        quote!(#(#attrs)* #ident: #ty)
+    });
+    let checks = arguments(parameters).map(|(parameter, _)| {
+        let ty = &parameter.ty;
         let span = Span::mixed_site().located_at(ty.span());
         let sdk = crate_path(action, span);
         quote_spanned!(span=> #sdk::__private::parameter::<#ty>())
     });
-    let text = unraw(&name);
-    let aliases = aliases
-        .iter()
-        .zip(&types)
-        .map(|(alias, ty)| quote!(#cfgs #[doc(hidden)] type #alias = #ty;))
-        .collect::<TokenStream>();
+    let descriptions = arguments(parameters)
+        .map(|(parameter, argument)| described(&private, &properties, parameter, argument));
+    let known = arguments(parameters).flat_map(|(_, argument)| argument.names());
+    let taken = arguments(parameters).map(|(parameter, argument)| {
+        let Parameter { ident, ty, .. } = parameter;
+        let ident = ours(ident);
+        let names = argument.names();
+        let default = default(argument, ty);
+        let with = option(argument.reading.with.as_ref());
+        quote! {
+            #ident: #private::Field::<#ty>::take(&mut #given, &[#(#names),*], #default, #with)?
+        }
+    });
+    let puts = arguments(parameters).map(|(parameter, argument)| {
+        let Parameter { ident, ty, .. } = parameter;
+        let ident = ours(ident);
+        let name = &argument.wire_name;
+        quote!(#private::Field::<#ty>::put(&mut #written, #name, &self.#ident)?;)
+    });
+    let taking = arguments(parameters).next().map(|_| quote!(mut));
     quote! {
-        #aliases
-
         #cfgs
         #[doc(hidden)]
-        #[derive(#serde::Serialize, #serde::Deserialize)]
-        #[serde(
-            crate = #serde_text,
-            remote = "Self",
-            deny_unknown_fields,
-            bound(serialize = #bound, deserialize = #bound)
-        )]
-        #vis struct #name { #stored }
+        #vis struct #name { #(#fields),* }
 
         #cfgs
         const _: () = {
-            use #sdk::__private::Unchecked as _;
+            use #private::Unchecked as _;
 
             const _: fn() = || { #(#checks;)* };
 
-            #[derive(#schemars::JsonSchema)]
-            #[schemars(crate = #schemars_text, bound = #bound)]
-            #[serde(deny_unknown_fields)]
-            // Conditions are taken only of a type with generics.
-            struct __Schema<const N: u8> { #described }
+            impl #sdk::Arguments for #name {
+                fn schema() -> #private::schemars::Schema {
+                    let #taking #properties = #private::Properties::new();
+                    #(#descriptions)*
+                    #properties.finish()
+                }
 
-            impl #serde::Serialize for #name {
-                fn serialize<S: #serde::Serializer>(
+                fn read(#given: #map) -> ::core::result::Result<Self, #sdk::ArgumentError> {
+                    let #taking #given = #private::Given::new(#given, &[#(#known),*])?;
+                    ::core::result::Result::Ok(Self { #(#taken),* })
+                }
+
+                fn write(
                     &self,
-                    serializer: S,
-                ) -> ::core::result::Result<S::Ok, S::Error> {
-                    #name::serialize(self, serializer)
-                }
-            }
-
-            impl<'de> #serde::Deserialize<'de> for #name {
-                fn deserialize<D: #serde::Deserializer<'de>>(
-                    deserializer: D,
-                ) -> ::core::result::Result<Self, D::Error> {
-                    #name::deserialize(deserializer)
-                }
-            }
-
-            impl #schemars::JsonSchema for #name {
-                fn schema_name() -> ::std::borrow::Cow<'static, str> {
-                    ::std::borrow::Cow::Borrowed(#text)
-                }
-
-                fn json_schema(generator: &mut #schemars::SchemaGenerator) -> #schemars::Schema {
-                    #sdk::__private::Checked::<__Schema<0>>::json_schema(generator)
+                ) -> ::core::result::Result<#private::serde_json::Value, #private::serde_json::Error> {
+                    let #taking #written = <#map>::new();
+                    #(#puts)*
+                    ::core::result::Result::Ok(#private::serde_json::Value::Object(#written))
                 }
             }
         };
     }
 }
 
-/// Whether an attribute is about the schema alone.
-fn is_schema_attr(attr: &Attribute) -> bool {
-    ["doc", "schemars", "validate", "garde"].iter().any(|name| attr.path().is_ident(name))
+fn option(value: Option<impl ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+fn default(argument: &Argument, ty: &Type) -> TokenStream {
+    let at_type = Span::mixed_site().located_at(ty.span());
+    option(argument.reading.default.as_ref().map(|fallback| match fallback {
+        Fallback::OfType => {
+            quote_spanned!(at_type=> <#ty as ::core::default::Default>::default)
+        }
+        Fallback::Path(path) => path.to_token_stream(),
+    }))
+}
+
+/// Adds a parameter to the schema.
+fn described(
+    private: &TokenStream,
+    properties: &Ident,
+    parameter: &Parameter,
+    argument: &Argument,
+) -> TokenStream {
+    let Parameter { ident, ty, .. } = parameter;
+    if let Some(description) = &argument.description {
+        let name = &argument.wire_name;
+        let default = default(argument, ty);
+        return quote! {
+            #private::Field::<#ty>::describe(&mut #properties, #name, #description, #default);
+        };
+    }
+    // Derived code takes the type's ability as a condition (over `'a`, else the
+    // compiler would settle it at once), as text: by the alias the type keeps its span.
+    let as_text = |path: &TokenStream| path.to_string().replace(' ', "");
+    let schemars = quote!(#private::schemars);
+    let (schemars_text, private_text) = (as_text(&schemars), as_text(private));
+    let bound = format!("for<'a> __Parameter: {private_text}::Parameter<'a>");
+    let attrs = &argument.schema_attrs;
+    let ident = ours(ident);
+    quote! {
+        {
+            use #private::Undescribed as _;
+
+            type __Parameter = #ty;
+
+            #[derive(#schemars::JsonSchema)]
+            #[schemars(crate = #schemars_text, bound = #bound)]
+            // Conditions are taken only of a type with generics.
+            struct __Schema<const N: u8> { #(#attrs)* #ident: #ty }
+
+            let schema = #private::Checked::<__Schema<0>>::json_schema(#properties.generator());
+            #properties.derived(schema);
+        }
+    }
 }
 
 fn implementation(action: &Action, function: &Function, parameters: &[Parameter]) -> TokenStream {
@@ -191,7 +221,11 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     };
     let state: Vec<_> = of_role(parameters, is_state).map(|parameter| &parameter.ty).collect();
     let described: Vec<_> = arguments(parameters)
-        .map(|(_, argument)| (argument.wire_name.clone(), argument.sensitive))
+        .map(|(_, argument)| SpecParameter {
+            name: argument.wire_name.clone(),
+            sensitive: argument.sensitive,
+            traced: argument.traced,
+        })
         .collect();
     let spec = spec(action, ident, &described, &state, &wire_name);
 
@@ -221,11 +255,8 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     let taken = state
         .iter()
         .map(|ty| quote_spanned!(Span::mixed_site().located_at(ty.span())=> #sdk::__private::state::<#ty>(state)?));
-    // Called as the function, for messages; serde took two names.
-    let run = match unraw(ident).as_str() {
-        "serialize" | "deserialize" => format_ident!("{name}_", span = name.span()),
-        _ => name.clone(),
-    };
+    // Called as the function, for messages.
+    let run = name.clone();
     let body = with_permit(action, function, parameters, &run, &returned);
     quote_spanned! {span=>
         #cfgs

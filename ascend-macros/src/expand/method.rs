@@ -6,7 +6,7 @@ use syn::{
     Attribute, FnArg, Pat, PatType, ReturnType, Type, spanned::Spanned, visit_mut::VisitMut,
 };
 
-use super::{body, bound, crate_path, span_at, spec};
+use super::{SpecParameter, body, bound, crate_path, span_at, spec};
 use crate::{
     action::{Action, Template},
     parameter::{MethodParameter, MethodRole},
@@ -36,10 +36,13 @@ pub(super) fn expand(
     let described: Vec<_> = parameters
         .iter()
         .flat_map(|parameter| match &parameter.role {
-            MethodRole::Argument { name, sensitive } => vec![(name.clone(), *sensitive)],
-            MethodRole::Fields { sensitive } => {
-                sensitive.iter().map(|field| (unraw(field), true)).collect()
+            &MethodRole::Argument { ref name, sensitive, traced } => {
+                vec![SpecParameter { name: name.clone(), sensitive, traced }]
             }
+            MethodRole::Fields { sensitive } => sensitive
+                .iter()
+                .map(|field| SpecParameter { name: unraw(field), sensitive: true, traced: false })
+                .collect(),
             MethodRole::Context => Vec::new(),
         })
         .collect();

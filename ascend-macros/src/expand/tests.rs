@@ -33,21 +33,6 @@ fn a_function() {
         },
         &expect![[r##"
             #[doc(hidden)]
-            type __query_0 = String;
-            #[doc(hidden)]
-            #[derive(
-                ::ascend_sdk::__private::serde::Serialize,
-                ::ascend_sdk::__private::serde::Deserialize
-            )]
-            #[serde(
-                crate = "::ascend_sdk::__private::serde",
-                remote = "Self",
-                deny_unknown_fields,
-                bound(
-                    serialize = "for<'a> __query_0: ::ascend_sdk::__private::Parameter<'a>",
-                    deserialize = "for<'a> __query_0: ::ascend_sdk::__private::Parameter<'a>"
-                )
-            )]
             struct query {
                 database: String,
             }
@@ -56,38 +41,48 @@ fn a_function() {
                 const _: fn() = || {
                     ::ascend_sdk::__private::parameter::<String>();
                 };
-                #[derive(::ascend_sdk::__private::schemars::JsonSchema)]
-                #[schemars(
-                    crate = "::ascend_sdk::__private::schemars",
-                    bound = "for<'a> __query_0: ::ascend_sdk::__private::Parameter<'a>"
-                )]
-                #[serde(deny_unknown_fields)]
-                struct __Schema<const N: u8> {
-                    database: String,
-                }
-                impl ::ascend_sdk::__private::serde::Serialize for query {
-                    fn serialize<S: ::ascend_sdk::__private::serde::Serializer>(
+                impl ::ascend_sdk::Arguments for query {
+                    fn schema() -> ::ascend_sdk::__private::schemars::Schema {
+                        let mut properties = ::ascend_sdk::__private::Properties::new();
+                        ::ascend_sdk::__private::Field::<
+                            String,
+                        >::describe(&mut properties, "database", "", ::core::option::Option::None);
+                        properties.finish()
+                    }
+                    fn read(
+                        given: ::ascend_sdk::__private::serde_json::Map<
+                            ::std::string::String,
+                            ::ascend_sdk::__private::serde_json::Value,
+                        >,
+                    ) -> ::core::result::Result<Self, ::ascend_sdk::ArgumentError> {
+                        let mut given = ::ascend_sdk::__private::Given::new(given, &["database"])?;
+                        ::core::result::Result::Ok(Self {
+                            database: ::ascend_sdk::__private::Field::<
+                                String,
+                            >::take(
+                                &mut given,
+                                &["database"],
+                                ::core::option::Option::None,
+                                ::core::option::Option::None,
+                            )?,
+                        })
+                    }
+                    fn write(
                         &self,
-                        serializer: S,
-                    ) -> ::core::result::Result<S::Ok, S::Error> {
-                        query::serialize(self, serializer)
-                    }
-                }
-                impl<'de> ::ascend_sdk::__private::serde::Deserialize<'de> for query {
-                    fn deserialize<D: ::ascend_sdk::__private::serde::Deserializer<'de>>(
-                        deserializer: D,
-                    ) -> ::core::result::Result<Self, D::Error> {
-                        query::deserialize(deserializer)
-                    }
-                }
-                impl ::ascend_sdk::__private::schemars::JsonSchema for query {
-                    fn schema_name() -> ::std::borrow::Cow<'static, str> {
-                        ::std::borrow::Cow::Borrowed("query")
-                    }
-                    fn json_schema(
-                        generator: &mut ::ascend_sdk::__private::schemars::SchemaGenerator,
-                    ) -> ::ascend_sdk::__private::schemars::Schema {
-                        ::ascend_sdk::__private::Checked::<__Schema<0>>::json_schema(generator)
+                    ) -> ::core::result::Result<
+                        ::ascend_sdk::__private::serde_json::Value,
+                        ::ascend_sdk::__private::serde_json::Error,
+                    > {
+                        let mut written = <::ascend_sdk::__private::serde_json::Map<
+                            ::std::string::String,
+                            ::ascend_sdk::__private::serde_json::Value,
+                        >>::new();
+                        ::ascend_sdk::__private::Field::<
+                            String,
+                        >::put(&mut written, "database", &self.database)?;
+                        ::core::result::Result::Ok(
+                            ::ascend_sdk::__private::serde_json::Value::Object(written),
+                        )
                     }
                 }
             };
@@ -117,6 +112,7 @@ fn a_function() {
                         ::ascend_sdk::Parameter {
                             name: "database",
                             sensitive: false,
+                            traced: false,
                         },
                     ],
                     state: &[],
@@ -191,25 +187,7 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
         },
         &expect![[r##"
             #[doc(hidden)]
-            type __delete_0 = String;
-            #[doc(hidden)]
-            type __delete_1 = String;
-            #[doc(hidden)]
-            #[derive(
-                ::ascend_sdk::__private::serde::Serialize,
-                ::ascend_sdk::__private::serde::Deserialize
-            )]
-            #[serde(
-                crate = "::ascend_sdk::__private::serde",
-                remote = "Self",
-                deny_unknown_fields,
-                bound(
-                    serialize = "for<'a> __delete_0: ::ascend_sdk::__private::Parameter<'a>, for<'a> __delete_1: ::ascend_sdk::__private::Parameter<'a>",
-                    deserialize = "for<'a> __delete_0: ::ascend_sdk::__private::Parameter<'a>, for<'a> __delete_1: ::ascend_sdk::__private::Parameter<'a>"
-                )
-            )]
             pub(crate) struct delete {
-                #[serde(rename = "table")]
                 t: String,
                 pin: String,
             }
@@ -219,42 +197,81 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
                     ::ascend_sdk::__private::parameter::<String>();
                     ::ascend_sdk::__private::parameter::<String>();
                 };
-                #[derive(::ascend_sdk::__private::schemars::JsonSchema)]
-                #[schemars(
-                    crate = "::ascend_sdk::__private::schemars",
-                    bound = "for<'a> __delete_0: ::ascend_sdk::__private::Parameter<'a>, for<'a> __delete_1: ::ascend_sdk::__private::Parameter<'a>"
-                )]
-                #[serde(deny_unknown_fields)]
-                struct __Schema<const N: u8> {
-                    /// The table.
-                    #[serde(rename = "table")]
-                    #[schemars(length(min = 1))]
-                    t: String,
-                    pin: String,
-                }
-                impl ::ascend_sdk::__private::serde::Serialize for delete {
-                    fn serialize<S: ::ascend_sdk::__private::serde::Serializer>(
+                impl ::ascend_sdk::Arguments for delete {
+                    fn schema() -> ::ascend_sdk::__private::schemars::Schema {
+                        let mut properties = ::ascend_sdk::__private::Properties::new();
+                        {
+                            use ::ascend_sdk::__private::Undescribed as _;
+                            type __Parameter = String;
+                            #[derive(::ascend_sdk::__private::schemars::JsonSchema)]
+                            #[schemars(
+                                crate = "::ascend_sdk::__private::schemars",
+                                bound = "for<'a> __Parameter: ::ascend_sdk::__private::Parameter<'a>"
+                            )]
+                            struct __Schema<const N: u8> {
+                                /// The table.
+                                #[serde(rename = "table")]
+                                #[schemars(length(min = 1))]
+                                t: String,
+                            }
+                            let schema = ::ascend_sdk::__private::Checked::<
+                                __Schema<0>,
+                            >::json_schema(properties.generator());
+                            properties.derived(schema);
+                        }
+                        ::ascend_sdk::__private::Field::<
+                            String,
+                        >::describe(&mut properties, "pin", "", ::core::option::Option::None);
+                        properties.finish()
+                    }
+                    fn read(
+                        given: ::ascend_sdk::__private::serde_json::Map<
+                            ::std::string::String,
+                            ::ascend_sdk::__private::serde_json::Value,
+                        >,
+                    ) -> ::core::result::Result<Self, ::ascend_sdk::ArgumentError> {
+                        let mut given = ::ascend_sdk::__private::Given::new(
+                            given,
+                            &["table", "pin"],
+                        )?;
+                        ::core::result::Result::Ok(Self {
+                            t: ::ascend_sdk::__private::Field::<
+                                String,
+                            >::take(
+                                &mut given,
+                                &["table"],
+                                ::core::option::Option::None,
+                                ::core::option::Option::None,
+                            )?,
+                            pin: ::ascend_sdk::__private::Field::<
+                                String,
+                            >::take(
+                                &mut given,
+                                &["pin"],
+                                ::core::option::Option::None,
+                                ::core::option::Option::None,
+                            )?,
+                        })
+                    }
+                    fn write(
                         &self,
-                        serializer: S,
-                    ) -> ::core::result::Result<S::Ok, S::Error> {
-                        delete::serialize(self, serializer)
-                    }
-                }
-                impl<'de> ::ascend_sdk::__private::serde::Deserialize<'de> for delete {
-                    fn deserialize<D: ::ascend_sdk::__private::serde::Deserializer<'de>>(
-                        deserializer: D,
-                    ) -> ::core::result::Result<Self, D::Error> {
-                        delete::deserialize(deserializer)
-                    }
-                }
-                impl ::ascend_sdk::__private::schemars::JsonSchema for delete {
-                    fn schema_name() -> ::std::borrow::Cow<'static, str> {
-                        ::std::borrow::Cow::Borrowed("delete")
-                    }
-                    fn json_schema(
-                        generator: &mut ::ascend_sdk::__private::schemars::SchemaGenerator,
-                    ) -> ::ascend_sdk::__private::schemars::Schema {
-                        ::ascend_sdk::__private::Checked::<__Schema<0>>::json_schema(generator)
+                    ) -> ::core::result::Result<
+                        ::ascend_sdk::__private::serde_json::Value,
+                        ::ascend_sdk::__private::serde_json::Error,
+                    > {
+                        let mut written = <::ascend_sdk::__private::serde_json::Map<
+                            ::std::string::String,
+                            ::ascend_sdk::__private::serde_json::Value,
+                        >>::new();
+                        ::ascend_sdk::__private::Field::<
+                            String,
+                        >::put(&mut written, "table", &self.t)?;
+                        ::ascend_sdk::__private::Field::<
+                            String,
+                        >::put(&mut written, "pin", &self.pin)?;
+                        ::core::result::Result::Ok(
+                            ::ascend_sdk::__private::serde_json::Value::Object(written),
+                        )
                     }
                 }
             };
@@ -293,10 +310,12 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
                         ::ascend_sdk::Parameter {
                             name: "table",
                             sensitive: false,
+                            traced: false,
                         },
                         ::ascend_sdk::Parameter {
                             name: "pin",
                             sensitive: true,
+                            traced: false,
                         },
                     ],
                     state: &[::ascend_sdk::StateRequirement::of::<Pool>()],
@@ -403,6 +422,7 @@ fn a_method() {
                         ::ascend_sdk::Parameter {
                             name: "pin",
                             sensitive: true,
+                            traced: false,
                         },
                     ],
                     state: &[],

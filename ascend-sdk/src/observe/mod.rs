@@ -1,7 +1,8 @@
 //! What a governed call tells of itself: spans, and with OpenTelemetry metrics.
 //!
-//! INVARIANT: of a call's arguments nothing is in them, nor anything that can
-//! quote one: no summary, resource, reason, error text or result. Names that a
+//! INVARIANT: of a call's arguments only those are in them that are marked
+//! `#[traced]`, nor anything that can quote another: no summary, resource, reason,
+//! error text or result. Names that a
 //! client chooses are in them only where they are names of ours too.
 //!
 //! Where nobody subscribes, a span costs one look at a static.
@@ -23,7 +24,7 @@ pub(crate) use self::otel::ClientsId;
 pub(crate) use self::otel::context_of;
 #[cfg(not(feature = "opentelemetry"))]
 use self::otel::link;
-use self::otel::{Instant, Tool, fail, flag, meter, number, text};
+use self::otel::{Instant, Tool, arguments, fail, flag, meter, number, text};
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::otel::{joins, link};
 #[cfg(feature = "ascend")]
@@ -52,6 +53,7 @@ impl Watch {
         if let Some(level) = action.floor.risk_level {
             text(&span, "ascend.floor.risk_level", level.as_str());
         }
+        arguments(&span, action);
         span
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rmcp::{RoleServer, service::RequestContext};
 use tracing::Span;
 
-use crate::TraceContext;
+use crate::{Action, TraceContext};
 
 /// The context of a span that is exported.
 pub(crate) fn context_of(_: &Span) -> Option<TraceContext> {
@@ -74,6 +74,8 @@ pub(super) fn text(_: &Span, _: &'static str, _: &str) {}
 pub(super) fn number(_: &Span, _: &'static str, _: i64) {}
 
 pub(super) fn flag(_: &Span, _: &'static str, _: bool) {}
+
+pub(super) fn arguments(_: &Span, _: &Action) {}
 
 pub(super) fn fail(_: &Span, _: &str) {}
 

@@ -6,19 +6,16 @@ use std::{
     time::Duration,
 };
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
+use schemars::Schema;
 use serde_json::{Map, Value};
 
 use super::{Answer, Called, Client, Script};
 use crate::{
-    AuthorityError, GovernedServer, Governor, MissingState, Outcome, Permit, Refusal, RefusalKind,
-    State, StateRequirement, Tool, ToolSpec, Tools, Verb, exact, tool,
+    ArgumentError, Arguments, AuthorityError, GovernedServer, Governor, MissingState, Outcome,
+    Permit, Refusal, RefusalKind, State, StateRequirement, Tool, ToolSpec, Tools, Verb, tool,
 };
 
 /// A tool whose body records its arguments.
-#[derive(Serialize, Deserialize)]
-#[serde(transparent, bound = "T: Tool")]
 struct Probe<T>(T);
 
 /// The arguments of each run.
@@ -31,17 +28,17 @@ impl Runs {
     }
 }
 
-impl<T: Tool> JsonSchema for Probe<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
+impl<T: Tool> Arguments for Probe<T> {
+    fn schema() -> Schema {
+        T::schema()
     }
 
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        T::schema_name()
+    fn read(arguments: Map<String, Value>) -> Result<Self, ArgumentError> {
+        T::read(arguments).map(Self)
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
+    fn write(&self) -> Result<Value, serde_json::Error> {
+        self.0.write()
     }
 }
 
@@ -62,7 +59,7 @@ impl<T: Tool> Tool for Probe<T> {
 
     async fn run(permit: Permit<Self>) -> Self::Return {
         let (Self(arguments), runs, _) = permit.into_parts();
-        let arguments = exact::to_value(&arguments).expect("they were serialised before");
+        let arguments = arguments.write().expect("they were written before");
         runs.0.lock().unwrap_or_else(PoisonError::into_inner).push(arguments);
         Ok(())
     }
@@ -278,7 +275,7 @@ pub fn approved_arguments<T: Tool>(sample: Value) {
         let scene = Scene::of::<T>(sample, Script::new(approved()), None).await;
         let called = scene.call().await;
         let arguments = scene.sample.as_object().cloned().unwrap_or_default();
-        let expected = tool::decode::<T>(arguments).ok().and_then(|it| exact::to_value(&it).ok());
+        let expected = tool::decode::<T>(arguments).ok().and_then(|it| it.write().ok());
         assert_eq!(Some(scene.runs.all()), expected.map(|expected| vec![expected]));
         assert_eq!(called.governance["reviewed_by"], "mara@example.com", "{called:?}");
         let outcomes = scene.script.outcomes(1).await;
@@ -337,7 +334,7 @@ fn leaves(value: &Value, found: &mut Vec<String>) {
 /// The same arguments with another value somewhere, that still fit.
 fn changed<T: Tool>(sample: &Map<String, Value>) -> Option<Map<String, Value>> {
     let same = |arguments: &Map<String, Value>| {
-        tool::decode::<T>(arguments.clone()).ok().and_then(|it| exact::to_value(&it).ok())
+        tool::decode::<T>(arguments.clone()).ok().and_then(|it| it.write().ok())
     };
     let before = same(sample)?;
     sample.iter().find_map(|(name, value)| {

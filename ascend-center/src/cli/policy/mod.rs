@@ -200,6 +200,10 @@ impl InUse {
 pub(crate) struct Otherwise(String);
 
 impl Otherwise {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     fn warnings(count: usize) -> Self {
         Self(if count == 1 {
             "there is 1 warning".to_owned()
