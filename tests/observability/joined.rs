@@ -230,7 +230,7 @@ fn documented(collector: &Collector) {
         names.iter().filter(|name| !DOCS.contains(&format!("`{name}`"))).collect();
     assert!(unknown.is_empty(), "docs/observability.md does not tell of {unknown:?}");
     let of_docs = DOCS.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    // The example marks no argument: `observe`'s own test has one that does.
+    // The example marks no argument: `traced`, a test of the SDK, has one that does.
     let rare =
         ["rpc.response.status_code", "network.protocol.name", "OTEL_", "ascend.argument.NAME"];
     for name in of_docs.filter(|name| !rare.iter().any(|rare| name.starts_with(rare))) {
