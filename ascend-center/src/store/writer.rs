@@ -178,10 +178,14 @@ impl Writer {
             later.len() == 1
         };
         if is_first {
+            let later = self.later.clone();
             tokio::spawn(async move {
                 sleep(LINGER).await;
-                // A queue that is closed takes it along at its end.
-                let _ = queue.send(nothing()).await;
+                // A queue that is closed takes it along at its end. Where the writer is
+                // gone nothing does: dropped, it answers `NotWritten`.
+                if queue.send(nothing()).await.is_err() {
+                    lock(&later).clear();
+                }
             });
         }
         answered.await.map_err(|_| StoreError::NotWritten)?
