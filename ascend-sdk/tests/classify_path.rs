@@ -22,6 +22,11 @@ fn root() -> (tempfile::TempDir, Root) {
     symlink("../not-there", inner.join("dangling")).unwrap();
     symlink("loop", inner.join("loop")).unwrap();
     symlink("inside", inner.join("chain")).unwrap();
+    // To what is not there, by way of the outside.
+    fs::create_dir_all(outer.path().join("far/away")).unwrap();
+    symlink("../../far/away", inner.join("dir/far")).unwrap();
+    symlink("dir/far/../planted", inner.join("sneaky")).unwrap();
+    symlink("dir/far/..", inner.join("away")).unwrap();
     let root = Root::new(&inner).unwrap();
     (outer, root)
 }
@@ -76,6 +81,10 @@ fn symlinks_escape() {
         "dir/etc/passwd",
         "dir/etc/not-there",
         "dangling",
+        "sneaky",
+        "away/planted",
+        "dir/far/../planted",
+        "away/../planted",
         "loop",
         "loop/x",
     ] {
@@ -125,7 +134,8 @@ proptest! {
     #[test]
     fn what_does_not_escape_lies_within(
         parts in prop::collection::vec(prop::sample::select(vec![
-            "..", ".", "", "dir", "file", "inside", "outside", "up", "etc", "root", "secret", "new", "chain", "dangling",
+            "..", ".", "", "dir", "file", "inside", "outside", "up", "root", "secret", "new", "chain", "dangling",
+            "far", "away", "sneaky",
         ]), 0..8),
     ) {
         let (_outer, root) = root();
@@ -136,6 +146,10 @@ proptest! {
             if !found.escapes {
                 prop_assert_eq!(root.path().join(&found.path), real);
             }
+        } else if !found.escapes && fs::File::create(root.path().join(&path)).is_ok() {
+            // What is made there is where it was said to be.
+            let real = root.path().join(&path).canonicalize().unwrap();
+            prop_assert_eq!(root.path().join(&found.path), real);
         }
     }
 

@@ -225,6 +225,80 @@ fn strings_that_end_elsewhere() {
     assert_never_read("SELECT \"never closed");
 }
 
+/// Texts of which the parser sees another part than the database.
+#[test]
+fn texts_that_go_on_where_the_parser_stops() {
+    for text in [
+        "SELECT 1 END, load_extension('/tmp/x')",
+        "SELECT 1 END, pg_read_file('/etc/passwd')",
+        "SELECT password END FROM secrets",
+        "SELECT 1 END; COPY users TO PROGRAM 'sh'",
+        "SELECT 1 END; DO $$BEGIN DELETE FROM users; END$$",
+        "INSERT INTO t SELECT 1 END FROM secrets",
+    ] {
+        for dialect in DIALECTS {
+            assert_effect(dialect, text, Effect::Execute);
+        }
+    }
+    for dialect in [Dialect::Sqlite, Dialect::Any] {
+        assert_executes(
+            dialect,
+            &[
+                "SELECT $a::varchar(/*),load_extension('/tmp/x')--*/10)",
+                "SELECT $a::varchar(/*);DELETE FROM users;--*/10)",
+                "SELECT @a::varchar(/*);DELETE FROM users;--*/10)",
+                "SELECT :a::varchar(/*);DELETE FROM users;--*/10)",
+                "SELECT $a(/*);DELETE FROM users;--*/10)",
+                "INSERT INTO t VALUES ($a::varchar(/*));DROP TABLE users;--*/10))",
+            ],
+        );
+    }
+    assert_executes(
+        Dialect::Postgres,
+        &[
+            "SELECT $€$ /* $€$; DROP TABLE users; --*/",
+            "SELECT $€$ /* $€$, pg_read_file('/etc/passwd') --*/",
+            "SELECT $e\u{301}$ /* $e\u{301}$; DROP TABLE users; --*/",
+            "INSERT INTO t VALUES (1) RETURNING E'a'\n'\\''; DROP TABLE users; --'",
+            "UPDATE t SET a = 1 WHERE id = 1 RETURNING E'a'\n'\\''; DROP TABLE users; --'",
+            "SELECT 'a' /* */ 'b'",
+            "INSERT INTO t VALUES (1) RETURNING my_type 'x'",
+        ],
+    );
+    assert_executes(
+        Dialect::MsSql,
+        &["SELECT x'\\' FROM (SELECT 1 AS x) AS t; DROP TABLE users; --'", "SELECT 1 SETUSER"],
+    );
+    for dialect in [Dialect::Postgres, Dialect::Any] {
+        assert_executes(
+            dialect,
+            &[
+                "SELECT ('/etc/passwd'::text).pg_read_file",
+                "SELECT (1234).pg_terminate_backend",
+                "SELECT ('s'::regclass).nextval",
+                "SELECT p.pg_read_file FROM unnest(ARRAY['/etc/passwd']) AS p",
+            ],
+        );
+    }
+    assert_executes(
+        Dialect::MySql,
+        &[
+            "SHOW TRIGGERS WHERE my_function_that_deletes()",
+            "SHOW INDEX FROM t WHERE sleep(1000)",
+            "SHOW TRIGGERS WHERE (SELECT count(*) FROM secrets) > 3",
+        ],
+    );
+    // What looks alike and is plain.
+    assert_effect(Dialect::Postgres, "SELECT a FROM t WHERE id = $1 AND b = $2", Effect::Read);
+    assert_effect(Dialect::Postgres, "SELECT a::text FROM t WHERE b = 'x'", Effect::Read);
+    assert_effect(Dialect::Sqlite, "SELECT a FROM t WHERE id = $id AND b = :b", Effect::Read);
+    assert_effect(Dialect::Sqlite, "SELECT CASE WHEN a THEN 1 END FROM t", Effect::Read);
+    assert_effect(Dialect::Sqlite, "SELECT x'00ff'", Effect::Read);
+    assert_effect(Dialect::MySql, "SHOW TABLES", Effect::Read);
+    assert_effect(Dialect::MySql, "SHOW GRANTS", Effect::Read);
+    assert_effect(Dialect::Postgres, "SHOW search_path", Effect::Read);
+}
+
 #[test]
 fn copy_executes() {
     for text in [
@@ -468,6 +542,9 @@ fn all_rows() {
         "DELETE FROM users WHERE true",
         "DELETE FROM users WHERE 'a' = 'a' OR NOT 0",
         "DELETE FROM users WHERE \"x\" = \"x\"",
+        "DELETE FROM users WHERE id = id",
+        "DELETE FROM users WHERE id = 7 OR 1 = 1",
+        "DELETE FROM users WHERE (id = id OR 1 = 1) AND true",
     ] {
         let found = sqlite.classify(text);
         assert_eq!(
@@ -480,6 +557,9 @@ fn all_rows() {
     let found = sqlite.classify("UPDATE users SET a = 1");
     assert_eq!((found.effect, found.risk_level), (Effect::Write, RiskLevel::High));
     assert!(!facts(sqlite.classify("DELETE FROM users WHERE id = 1")).unbounded);
+    assert!(!facts(sqlite.classify("DELETE FROM users WHERE id = 1 OR name = 'x'")).unbounded);
+    let variable = "DELETE FROM users WHERE @a IS NULL";
+    assert!(facts(Sql::new(Dialect::MySql).classify(variable)).unbounded);
 }
 
 #[test]

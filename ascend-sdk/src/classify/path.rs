@@ -1,11 +1,10 @@
 //! Where a path leads.
 
 use std::{
+    ffi::OsStr,
     io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
-
-use soft_canonicalize::soft_canonicalize;
 
 use crate::{Facts, FileFacts, RiskLevel, Verb};
 
@@ -53,7 +52,7 @@ impl Root {
         if path.is_empty() || path.contains('\0') {
             return escaped;
         }
-        let Ok(resolved) = soft_canonicalize(self.0.join(path)) else { return escaped };
+        let Some(resolved) = resolved(&self.0.join(path)) else { return escaped };
         // A name that is not Unicode would have to be shown as another one.
         let Some(inside) = resolved.strip_prefix(&self.0).ok().and_then(Path::to_str) else {
             return escaped;
@@ -77,4 +76,38 @@ impl Root {
         verb.facts = Facts { risk_level: Some(risk_level), file: Some(file), ..verb.facts };
         verb
     }
+}
+
+/// Where a path leads as the system would find it, however much of it is there; `None`
+/// where that cannot be told, as of a link to something that is not there.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let mut found = PathBuf::new();
+    // What is not there, below what was found.
+    let mut missing: Vec<&OsStr> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => found.push(component),
+            Component::CurDir => {}
+            Component::ParentDir if missing.pop().is_some() => {}
+            // All links in it are resolved, so that this is its parent.
+            Component::ParentDir => {
+                found.pop();
+            }
+            Component::Normal(name) if missing.is_empty() => {
+                let next = found.join(name);
+                match next.symlink_metadata() {
+                    Ok(_) => found = next.canonicalize().ok()?,
+                    Err(error) if is_missing(&error) => missing.push(name),
+                    Err(_) => return None,
+                }
+            }
+            Component::Normal(name) => missing.push(name),
+        }
+    }
+    found.extend(missing);
+    Some(found)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -198,10 +198,15 @@ fn read(dialect: Dialect, text: &str) -> Result<Classification, String> {
         return Ok(survey.finish(1));
     }
     let leading = lexical::leading_words(dialect, &tokens);
-    let statements = Parser::new(dialect.parser())
-        .with_tokens(tokens)
-        .parse_statements()
-        .map_err(|error| format!("the text is not SQL: {error}"))?;
+    survey.shows_names = lexical::is_words(&tokens);
+    let mut parser = Parser::new(dialect.parser()).with_tokens(tokens);
+    let statements =
+        parser.parse_statements().map_err(|error| format!("the text is not SQL: {error}"))?;
+    // At an `END`, which databases take for a name, it stops as if that were all.
+    let rest = parser.peek_token().token;
+    if rest != Token::EOF {
+        return Err(format!("the text is not understood from `{rest}` on"));
+    }
     let _ = statements.visit(&mut survey);
     match statements.len() {
         0 => return Err("there is no statement".to_owned()),

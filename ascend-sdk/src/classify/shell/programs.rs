@@ -13,8 +13,17 @@ enum Runs {
 
 /// Whether the program runs another one, or code, that its arguments name.
 pub(super) fn is_wrapper(program: &str, arguments: &[String]) -> bool {
+    let named = program.to_ascii_lowercase();
     let program = unversioned(program);
-    let Some(runs) = runs(&program) else { return false };
+    if is_machine(&named) || program.starts_with("ld-") || program.starts_with("ld.so") {
+        return true;
+    }
+    if program == "arch" {
+        return !arguments.is_empty();
+    }
+    // GNU's programs have a `g` before their names where the system has its own.
+    let runs = runs(&program).or_else(|| program.strip_prefix('g').and_then(runs));
+    let Some(runs) = runs else { return false };
     // `tar xIf …`: its first word is a cluster of options, dash or not.
     if let (true, Some(first)) = (program.ends_with("tar"), arguments.first())
         && !first.starts_with('-')
@@ -35,6 +44,46 @@ pub(super) fn is_wrapper(program: &str, arguments: &[String]) -> bool {
     }
 }
 
+/// Other names of `setarch`, which runs its arguments.
+fn is_machine(program: &str) -> bool {
+    matches!(
+        program,
+        "i386"
+            | "i486"
+            | "i586"
+            | "i686"
+            | "athlon"
+            | "x86_64"
+            | "uname26"
+            | "ppc"
+            | "ppc32"
+            | "ppc64"
+            | "ppc64le"
+            | "ppc32le"
+            | "s390"
+            | "s390x"
+            | "sparc"
+            | "sparc32"
+            | "sparc32bash"
+            | "sparc64"
+            | "mips"
+            | "mips32"
+            | "mips64"
+            | "ia64"
+            | "alpha"
+            | "parisc"
+            | "parisc32"
+            | "parisc64"
+            | "arm"
+            | "armv7l"
+            | "armv8l"
+            | "aarch64"
+            | "riscv32"
+            | "riscv64"
+            | "loongarch64"
+    )
+}
+
 /// `python3.13` and `gcc-14` without their versions, lower case, as file systems that
 /// fold case find them.
 fn unversioned(program: &str) -> String {
@@ -50,77 +99,19 @@ fn runs(program: &str) -> Option<Runs> {
     Some(match program {
         // Shells.
         "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh" | "fish" | "csh" | "tcsh"
-        | "rbash" | "nu" | "elvish" | "xonsh" | "pwsh" | "powershell" | "cmd" | "busybox"
-        | "toybox" | "eval" | "exec" | "source" | "." | "command" | "builtin" => Always,
+        | "yash" | "trap" | "coproc" | "noglob" | "nocorrect" | "rbash" | "nu" | "elvish"
+        | "xonsh" | "pwsh" | "powershell" | "cmd" | "busybox" | "toybox" | "eval" | "exec"
+        | "source" | "." | "command" | "builtin" => Always,
         // Programs that run a program.
-        "env"
-        | "xargs"
-        | "parallel"
-        | "sudo"
-        | "doas"
-        | "su"
-        | "runuser"
-        | "pkexec"
-        | "nice"
-        | "ionice"
-        | "chrt"
-        | "taskset"
-        | "timeout"
-        | "nohup"
-        | "setsid"
-        | "stdbuf"
-        | "unbuffer"
-        | "time"
-        | "watch"
-        | "entr"
-        | "flock"
-        | "chroot"
-        | "unshare"
-        | "nsenter"
-        | "bwrap"
-        | "firejail"
-        | "setarch"
-        | "linux"
-        | "systemd-run"
-        | "start-stop-daemon"
-        | "capsh"
-        | "setpriv"
-        | "prlimit"
-        | "script"
-        | "expect"
-        | "screen"
-        | "tmux"
-        | "strace"
-        | "ltrace"
-        | "gdb"
-        | "lldb"
-        | "valgrind"
-        | "perf"
-        | "catchsegv"
-        | "run-parts"
-        | "at"
-        | "batch"
-        | "crontab"
-        | "ssh"
-        | "scp"
-        | "sftp"
-        | "rsh"
-        | "mosh"
-        | "sshpass"
-        | "dbus-run-session"
-        | "xvfb-run"
-        | "fakeroot"
-        | "proot"
-        | "socat"
-        | "nc"
-        | "ncat"
-        | "netcat"
-        | "direnv"
-        | "ld"
-        | "ld-linux-x86-64.so"
-        | "ld-linux-aarch64.so"
-        | "ld-linux.so"
-        | "ld-musl-x86_64.so" => Always,
+        "env" | "xargs" | "parallel" | "sudo" | "doas" | "su" | "runuser" | "pkexec" | "nice"
+        | "ionice" | "chrt" | "taskset" | "timeout" | "nohup" | "setsid" | "stdbuf"
+        | "unbuffer" | "time" | "watch" | "entr" | "flock" | "chroot" | "unshare" | "nsenter"
+        | "bwrap" | "firejail" | "setarch" | "linux" | "systemd-run" | "start-stop-daemon"
+        | "capsh" | "setpriv" | "prlimit" | "script" | "expect" | "screen" | "tmux" | "strace"
+        | "ltrace" | "gdb" | "lldb" | "valgrind" | "perf" | "catchsegv" | "run-parts" | "at"
+        | "batch" | "crontab" | "ssh" | "scp" | "sftp" | "rsh" | "mosh" | "sshpass"
+        | "dbus-run-session" | "xvfb-run" | "fakeroot" | "proot" | "socat" | "nc" | "ncat"
+        | "netcat" | "direnv" | "coreutils" | "ssh-agent" | "sg" | "ldd" | "ld" => Always,
         // Languages.
         "python" | "pythonw" | "pypy" | "ipython" | "perl" | "ruby" | "irb" | "node" | "nodejs"
         | "deno" | "bun" | "php" | "lua" | "luajit" | "tclsh" | "wish" | "r" | "rscript"
@@ -209,7 +200,12 @@ fn runs(program: &str) -> Option<Runs> {
         "split" => With(&["--filter"]),
         "rg" => With(&["--pre", "--hostname-bin", "--search-zip", "-z"]),
         "ack" | "ag" => With(&["--pager", "--output"]),
-        "ip" => With(&["netns", "vrf", "-b", "-batch"]),
+        // Objects can be shortened.
+        "ip" => With(&[
+            "net", "netn", "netns", "v", "vr", "vrf", "-b", "-ba", "-bat", "-batc", "-batch",
+        ]),
+        "install" => With(&["-s", "--strip", "--strip-program"]),
+        "tcpdump" => With(&["-z"]),
         "curl" => With(&["-K", "--config"]),
         "wget" => With(&["--use-askpass", "--config", "-e", "--execute"]),
         "openssl" => With(&["-engine", "-provider", "-config", "engine"]),
@@ -239,13 +235,22 @@ fn is_option(argument: &str, option: &str) -> bool {
             && !argument.starts_with("--")
             && argument.contains(letter);
     }
-    false
+    // A long one with one dash, as openssl and find have them: also with two, and with
+    // its value.
+    let Some(long) = option.strip_prefix('-') else { return false };
+    let given = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+    given.is_some_and(|given| given.split('=').next() == Some(long))
 }
 
 /// Whether the program is known to destroy, or to change rights or the system.
 pub(super) fn is_destructive(program: &str, arguments: &[String]) -> bool {
     let program = unversioned(program);
-    match program.as_str() {
+    destroys(&program, arguments)
+        || program.strip_prefix('g').is_some_and(|program| destroys(program, arguments))
+}
+
+fn destroys(program: &str, arguments: &[String]) -> bool {
+    match program {
         "rm" | "rmdir" | "unlink" | "shred" | "wipe" | "srm" | "dd" | "truncate" | "fdisk"
         | "sfdisk" | "parted" | "wipefs" | "blkdiscard" | "mkswap" | "mount" | "umount"
         | "shutdown" | "reboot" | "halt" | "poweroff" | "init" | "telinit" | "kill" | "pkill"
@@ -263,13 +268,36 @@ pub(super) fn is_reader(program: &str, arguments: &[String]) -> bool {
         "ls" | "cat" | "pwd" | "echo" | "head" | "tail" | "wc" | "stat" | "whoami" | "id"
         | "uname" | "basename" | "dirname" | "realpath" | "readlink" | "true" | "false" | "seq"
         | "printf" | "cut" | "tr" | "nl" | "tac" | "rev" | "comm" | "cmp" | "diff" | "grep"
-        | "egrep" | "fgrep" | "df" | "du" | "uptime" | "arch" | "nproc" | "groups" | "cksum"
-        | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum" | "test" | "expr" | "fold" | "paste"
-        | "od" | "which" => true,
-        "date" => !has_any(arguments, &["--set", "-s"]),
-        "hostname" => arguments.is_empty(),
-        "sort" => !has_any(arguments, &["--output", "-o", "--compress-program"]),
+        | "egrep" | "fgrep" | "df" | "du" | "uptime" | "nproc" | "groups" | "cksum" | "md5sum"
+        | "sha1sum" | "sha256sum" | "sha512sum" | "test" | "expr" | "fold" | "paste" | "od"
+        | "which" => true,
+        "date" => shows_the_date(arguments),
+        "arch" | "hostname" => arguments.is_empty(),
+        "sort" => {
+            // Windows' own takes `/O file`.
+            let writes = cfg!(windows) && arguments.iter().any(|it| it.starts_with('/'));
+            !writes && !has_any(arguments, &["--output", "-o", "--compress-program"])
+        }
         "find" => !is_wrapper(program, arguments),
         _ => false,
     }
+}
+
+/// Whether `date` only shows it: a time by itself sets the clock, and so does, on BSD,
+/// one that `-f` describes.
+fn shows_the_date(arguments: &[String]) -> bool {
+    if has_any(arguments, &["--set", "-s", "-f"]) {
+        return false;
+    }
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "-d" | "-r" => {
+                arguments.next();
+            }
+            other if other.starts_with(['+', '-']) => {}
+            _ => return false,
+        }
+    }
+    true
 }

@@ -83,6 +83,16 @@ pub(super) fn is_reading_bare_pragma(name: &str) -> bool {
         )
 }
 
+/// Whether a function of the name has effects, or reads more than the database, in
+/// PostgreSQL, and may be called as if it were a column.
+pub(super) fn is_of_a_server(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "nextval" | "setval" | "set_config")
+        || ["pg_", "lo_", "dblink", "query_to_", "cursor_to_", "schema_to_", "database_to_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
 /// Virtual tables of SQLite that read files instead of the database.
 pub(super) fn is_file_table(name: &str) -> bool {
     matches!(name, "fsdir" | "zipfile" | "csv" | "sqlite_dbpage" | "sqlite_dbdata" | "sqlite_dbptr")

@@ -48,7 +48,23 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
     let mut depth = 0_usize;
     let mut cases = 0_usize;
     let mut joins = 0_usize;
+    let mut before = Before::Other;
     for token in tokens {
+        let after = before;
+        before = Before::of(token, after);
+        match (dialect, after, token) {
+            // SQLite's variables go on as Tcl's do: `$a::b(…)` is one, whatever stands
+            // between the parentheses.
+            (Dialect::Sqlite, _, Token::DoubleColon)
+            | (Dialect::Sqlite, Before::Variable, Token::LParen | Token::Colon) => {
+                return Err("the text has a variable in Tcl's form".to_owned());
+            }
+            // PostgreSQL reads the second one as the first one was.
+            (Dialect::Postgres, Before::Text, token) if is_text(token) => {
+                return Err("the text has two strings in a row".to_owned());
+            }
+            _ => {}
+        }
         match token {
             Token::Whitespace(Whitespace::MultiLineComment(comment)) if comment.contains("/*") => {
                 return Err("the text has a comment within a comment".to_owned());
@@ -82,6 +98,21 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
             {
                 return Err("the text has a dollar quote with a number".to_owned());
             }
+            // Any other name begins a dollar quote, perhaps with letters that the parser
+            // does not take for any.
+            Token::Placeholder(name)
+                if dialect == Dialect::Postgres
+                    && !name.strip_prefix('$').is_some_and(is_number) =>
+            {
+                return Err(format!("`{name}` is no parameter in PostgreSQL"));
+            }
+            // To the parser a backslash escapes the quote there, to databases it is no
+            // such literal.
+            Token::HexStringLiteral(digits)
+                if !digits.chars().all(|digit| digit.is_ascii_hexdigit()) =>
+            {
+                return Err("the text has `x'…'` with something else than digits".to_owned());
+            }
             Token::Char(character) => {
                 return Err(format!("the text has `{}`", character.escape_debug()));
             }
@@ -99,6 +130,54 @@ pub(super) fn check_tokens(dialect: Dialect, tokens: &[Token]) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// What stands directly before a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// A variable, or the sign that begins one.
+    Variable,
+    /// A string, with nothing but space and comments since.
+    Text,
+    Other,
+}
+
+impl Before {
+    fn of(token: &Token, before: Self) -> Self {
+        match token {
+            Token::Placeholder(_) | Token::AtSign | Token::Colon | Token::Sharp => Self::Variable,
+            Token::Word(_) if before == Self::Variable => Self::Variable,
+            Token::Whitespace(_) if before == Self::Text => Self::Text,
+            token if is_text(token) => Self::Text,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn is_text(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::DollarQuotedString(_)
+    )
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether there is nothing but words, and none that begins a condition.
+pub(super) fn is_words(tokens: &[Token]) -> bool {
+    tokens.iter().all(|token| match token {
+        Token::Word(word) => !is_bare(word, "where") && !is_bare(word, "like"),
+        Token::Whitespace(_) | Token::Period | Token::SemiColon => true,
+        _ => false,
+    })
 }
 
 /// Whether the first word is `keyword`.
@@ -120,7 +199,7 @@ const LEADING: [&str; 20] = [
 ];
 
 /// More of them, where a statement can follow another without a semicolon.
-const LEADING_UNSEPARATED: [&str; 31] = [
+const LEADING_UNSEPARATED: [&str; 32] = [
     "add",
     "backup",
     "begin",
@@ -148,6 +227,7 @@ const LEADING_UNSEPARATED: [&str; 31] = [
     "save",
     "send",
     "set",
+    "setuser",
     "shutdown",
     "updatetext",
     "use",

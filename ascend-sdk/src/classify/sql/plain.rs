@@ -4,8 +4,8 @@
 //! parser adds is not plain until somebody has looked at it.
 
 use sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, UnaryOperator,
 };
 
 use super::{Dialect, functions};
@@ -89,17 +89,24 @@ pub(super) fn select_objection(dialect: Dialect, select: &Select) -> Option<&'st
     if !optimizer_hints.is_empty() || select_modifiers.is_some() {
         return Some("the query has hints for the optimizer");
     }
-    // In PostgreSQL, `SELECT name 'text'` is a value of the type `name`, not an alias.
-    let has_typed_text = projection.iter().any(|item| {
-        matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\''))
-    });
-    if dialect == Dialect::Postgres && has_typed_text {
-        return Some("the query has a value of a type that is not known");
+    if let Some(objection) = items_objection(dialect, projection) {
+        return Some(objection);
     }
     if !lateral_views.is_empty() || prewhere.is_some() {
         return Some("the query has a clause of another database");
     }
     None
+}
+
+/// What keeps the items of a `SELECT` or a `RETURNING` from being plain, their
+/// expressions aside.
+pub(super) fn items_objection(dialect: Dialect, items: &[SelectItem]) -> Option<&'static str> {
+    // In PostgreSQL, `SELECT name 'text'` is a value of the type `name`, not an alias.
+    let has_typed_text = items.iter().any(|item| {
+        matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\''))
+    });
+    (dialect == Dialect::Postgres && has_typed_text)
+        .then_some("the query has a value of a type that is not known")
 }
 
 /// What keeps a table in a `FROM` from being a plain read.
@@ -179,10 +186,18 @@ pub(super) fn expression_objection(dialect: Dialect, expression: &Expr) -> Optio
             let plain = prefix.value.starts_with('_') || prefix.value.eq_ignore_ascii_case("n");
             (!plain).then(|| format!("the prefix `{prefix}` is not known"))
         }
+        // PostgreSQL calls a function of one argument by `x.name`, where `x` has no such
+        // column.
         Expr::CompoundIdentifier(parts)
-            if parts.last().is_some_and(|part| part.value.eq_ignore_ascii_case("nextval")) =>
+            if parts.last().is_some_and(|part| functions::is_of_a_server(&part.value)) =>
         {
-            Some("`nextval` moves a sequence on".to_owned())
+            Some("the name of a function with effects stands where a column may".to_owned())
+        }
+        Expr::CompoundFieldAccess { access_chain, .. }
+            if dialect == Dialect::Postgres
+                && access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) =>
+        {
+            Some("`(…).name` may be a call of a function".to_owned())
         }
         Expr::Identifier(_)
         | Expr::CompoundIdentifier(_)

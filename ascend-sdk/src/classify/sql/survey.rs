@@ -7,8 +7,9 @@ use std::{
 };
 
 use sqlparser::ast::{
-    Delete, Expr, Ident, Insert, MergeAction, ObjectName, OnConflictAction, OnInsert, Query,
-    Select, SqliteOnConflict, Statement, TableFactor, TableObject, Visit, Visitor,
+    BinaryOperator, Delete, Expr, Ident, Insert, MergeAction, ObjectName, OnConflictAction,
+    OnInsert, Query, Select, SelectItem, SqliteOnConflict, Statement, TableFactor, TableObject,
+    Visit, Visitor,
 };
 use sqlparser::tokenizer::{Token, Word};
 
@@ -22,6 +23,8 @@ pub(super) struct Survey {
     pub(super) tables: BTreeSet<String>,
     pub(super) unbounded: bool,
     pub(super) why: Option<String>,
+    /// Whether the text is nothing but words, without a condition.
+    pub(super) shows_names: bool,
 }
 
 impl Survey {
@@ -33,6 +36,7 @@ impl Survey {
             tables: BTreeSet::new(),
             unbounded: false,
             why: None,
+            shows_names: false,
         }
     }
 
@@ -78,16 +82,18 @@ impl Survey {
             Statement::ShowTables { .. }
             | Statement::ShowColumns { .. }
             | Statement::ShowDatabases { .. }
-            | Statement::ShowVariable { .. }
             | Statement::ShowVariables { .. }
             | Statement::ShowStatus { .. }
             | Statement::ShowCollation { .. }
             | Statement::ShowCreate { .. }
                 if shows => {}
+            // What `SHOW` the parser does not know, it passes over to the end.
+            Statement::ShowVariable { .. } if shows && self.shows_names => {}
             Statement::Insert(insert) => self.insert(insert),
             Statement::Update(update) => {
                 self.raise(Effect::Write);
                 self.bound(update.selection.as_ref());
+                self.returning(update.returning.as_deref());
                 if let Some(SqliteOnConflict::Replace) = update.or {
                     self.kinds.insert("replace".to_owned());
                 }
@@ -159,8 +165,15 @@ impl Survey {
         }
     }
 
+    fn returning(&mut self, items: Option<&[SelectItem]>) {
+        if let Some(items) = items {
+            self.object_if(plain::items_objection(self.dialect, items));
+        }
+    }
+
     fn insert(&mut self, insert: &Insert) {
         self.raise(Effect::Write);
+        self.returning(insert.returning.as_deref());
         if insert.replace_into || matches!(insert.or, Some(SqliteOnConflict::Replace)) {
             self.kinds.insert("replace".to_owned());
         }
@@ -196,6 +209,7 @@ impl Survey {
     fn delete(&mut self, delete: &Delete) {
         self.raise(Effect::Delete);
         self.bound(delete.selection.as_ref());
+        self.returning(delete.returning.as_deref());
         delete.tables.iter().for_each(|name| self.table(name));
         if delete.output.is_some() || !delete.optimizer_hints.is_empty() {
             self.object("the `DELETE` has an `OUTPUT` clause or hints");
@@ -204,9 +218,19 @@ impl Survey {
 
     /// A condition that names no column, such as `1 = 1`, bounds nothing.
     fn bound(&mut self, condition: Option<&Expr>) {
-        let bounded =
-            condition.is_some_and(|condition| condition.visit(&mut NamesColumn).is_break());
-        self.unbounded |= !bounded;
+        self.unbounded |= !condition.is_some_and(bounds);
+    }
+}
+
+/// Whether it can be false for some rows and true for others, as far as is easily seen.
+fn bounds(condition: &Expr) -> bool {
+    use BinaryOperator::{And, Eq, GtEq, LtEq, Or};
+    match condition {
+        Expr::Nested(inner) => bounds(inner),
+        Expr::BinaryOp { left, op: And, right } => bounds(left) || bounds(right),
+        Expr::BinaryOp { left, op: Or, right } => bounds(left) && bounds(right),
+        Expr::BinaryOp { left, op: Eq | GtEq | LtEq, right } if left == right => false,
+        other => other.visit(&mut NamesColumn).is_break(),
     }
 }
 
@@ -263,8 +287,11 @@ impl Visitor for NamesColumn {
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
         match expression {
-            // SQLite takes `"x"` for a string where there is no such column.
-            Expr::Identifier(Ident { quote_style, .. }) if *quote_style != Some('"') => {
+            // SQLite takes `"x"` for a string where there is no such column; `@x` is a
+            // variable.
+            Expr::Identifier(Ident { quote_style, value, .. })
+                if *quote_style != Some('"') && !value.starts_with('@') =>
+            {
                 ControlFlow::Break(())
             }
             Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
