@@ -3,7 +3,7 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
-use syn::{Attribute, Expr, LitStr, Meta, Path};
+use syn::{Attribute, Expr, LitStr, Meta, Path, spanned::Spanned as _};
 
 use crate::{
     args::{Arguments, Kind},
@@ -106,7 +106,7 @@ impl Action {
         }
         for key in ["verb", "facts"] {
             if let Some(expression) = arguments.expression(key) {
-                refuse_sensitive(key, expression.to_token_stream(), scope, out);
+                refuse_unfit(key, &expression.to_token_stream(), scope, out);
             }
         }
         let resource = template(arguments, "resource", scope, out);
@@ -132,7 +132,7 @@ impl Action {
         let approval_timeout = arguments
             .text("approval_timeout")
             .and_then(|text| seconds(&text.value()).map_err(|message| out.at(text, message)).ok());
-        hints_agree(arguments, verb.as_ref(), out);
+        hints_agree(arguments, function, verb.as_ref(), out);
         let name = tool_name(arguments, function, is_method, out);
         let description = match arguments.text("description") {
             Some(text) if text.value().trim().is_empty() => {
@@ -140,11 +140,16 @@ impl Action {
                 None
             }
             Some(text) => Some(text_tokens(text.value().trim())),
-            None if is_method => Some(match rmcp::text(&function.attrs, "description") {
-                Some(text) => text_tokens(&text),
-                None => described(&function.attrs).unwrap_or_else(|| quote!("")),
-            }),
-            None => described(&function.attrs),
+            None => match rmcp::text(&function.attrs, "description") {
+                Some(text) => Some(text_tokens(&text)),
+                // Text that rmcp computes is not known here.
+                None if rmcp::has(&function.attrs, "description") => Some(quote!("")),
+                // No tool, so that nobody chooses it by what is said of it.
+                None if is_method && !function.is_tool() => {
+                    Some(described(&function.attrs).unwrap_or_else(|| quote!("")))
+                }
+                None => described(&function.attrs),
+            },
         };
         if description.is_none() && !arguments.is_given("description") {
             out.at(&function.sig.ident, "describe the tool for its callers: add a doc comment");
@@ -301,27 +306,64 @@ fn template(
 }
 
 /// What an expression yields goes to the authority as it is, so nothing
-/// sensitive may be in it: neither by name nor captured by a format string.
-fn refuse_sensitive(key: &str, tokens: TokenStream, scope: &Scope, out: &mut Diagnostics) {
-    for token in tokens {
-        let named = |name: &str| match &token {
-            TokenTree::Ident(ident) => unraw(ident) == name,
-            TokenTree::Literal(literal) => {
-                let text = literal.to_string();
-                [format!("{{{name}}}"), format!("{{{name}:")].iter().any(|it| text.contains(it))
-            }
-            _ => false,
-        };
-        let sensitive = scope.arguments.iter().filter(|(_, sensitive)| *sensitive);
-        if let Some((name, _)) = sensitive.into_iter().find(|(name, _)| named(name)) {
+/// sensitive may be in it, nor what no caller gives.
+fn refuse_unfit(key: &str, tokens: &TokenStream, scope: &Scope, out: &mut Diagnostics) {
+    for (name, _) in scope.arguments.iter().filter(|(_, sensitive)| *sensitive) {
+        for span in mentions(name, tokens.clone()) {
             let message = format!(
                 "`{name}` is sensitive: what `{key}` yields goes to the authority readable"
             );
-            out.at_span(token.span(), message);
-        } else if let TokenTree::Group(group) = &token {
-            refuse_sensitive(key, group.stream(), scope, out);
+            out.at_span(span, message);
         }
     }
+    for (name, role) in &scope.others {
+        for span in uses(name, tokens.clone()) {
+            let message =
+                format!("`{name}` is `#[{role}]`: `{key}` follows from the arguments alone");
+            out.at_span(span, message);
+        }
+    }
+}
+
+/// Where tokens have a name: as a word, or captured by a format string.
+pub(crate) fn mentions(name: &str, tokens: TokenStream) -> Vec<Span> {
+    let mut found = Vec::new();
+    for token in tokens {
+        match &token {
+            TokenTree::Ident(ident) if unraw(ident) == name => found.push(token.span()),
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                if text.contains(&format!("{{{name}}}")) || text.contains(&format!("{{{name}:")) {
+                    found.push(token.span());
+                }
+            }
+            TokenTree::Group(group) => found.extend(mentions(name, group.stream())),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Where tokens use a variable of this name: not a field, nor a part of a path.
+fn uses(name: &str, tokens: TokenStream) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut is_part = false;
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match &token {
+            TokenTree::Ident(ident) if unraw(ident) == name && !is_part => {
+                let is_colon =
+                    |next: &TokenTree| matches!(next, TokenTree::Punct(it) if it.as_char() == ':');
+                if !tokens.peek().is_some_and(is_colon) {
+                    found.push(token.span());
+                }
+            }
+            TokenTree::Group(group) => found.extend(uses(name, group.stream())),
+            _ => {}
+        }
+        is_part = matches!(&token, TokenTree::Punct(it) if matches!(it.as_char(), '.' | ':'));
+    }
+    found
 }
 
 fn risk_level(arguments: &Arguments, out: &mut Diagnostics) -> Option<RiskLevel> {
@@ -371,22 +413,34 @@ fn seconds(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-fn hints_agree(arguments: &Arguments, verb: Option<&Verb>, out: &mut Diagnostics) {
+fn hints_agree(
+    arguments: &Arguments,
+    function: &Function,
+    verb: Option<&Verb>,
+    out: &mut Diagnostics,
+) {
     const DELETING: [&str; 9] =
         ["delete", "drop", "truncate", "remove", "purge", "erase", "destroy", "wipe", "overwrite"];
-    if arguments.flag("read_only") != Some(true) {
-        return;
-    }
-    let span = arguments.key_span("read_only");
+    // Of a method, rmcp's attribute has the hints.
+    let hint = rmcp::hint(&function.attrs, "read_only_hint");
+    let (word, span) = match &hint {
+        _ if arguments.flag("read_only") == Some(true) => {
+            ("read_only", arguments.key_span("read_only"))
+        }
+        Some(hint) => ("read_only_hint", hint.path().span()),
+        None => return,
+    };
     if arguments.kind == Kind::HighRisk {
         out.at_span(
             span,
-            "`#[high_risk_action]` is not `read_only`; remove this, or use `#[mcp_governance]`",
+            format!(
+                "`#[high_risk_action]` is not `{word}`; remove this, or use `#[mcp_governance]`"
+            ),
         );
     } else if let Some(Verb::Word(verb)) = verb
-        && DELETING.contains(&verb.as_str())
+        && verb.split('_').any(|part| DELETING.contains(&part))
     {
-        out.at_span(span, format!("a tool that does `{verb}` is not `read_only`"));
+        out.at_span(span, format!("a tool that does `{verb}` is not `{word}`"));
     } else if arguments.flag("destructive") == Some(true) {
         out.at_span(
             arguments.key_span("destructive"),

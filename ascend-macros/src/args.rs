@@ -138,18 +138,15 @@ impl Arguments {
         }
         let is_first = self.entries.is_empty();
         let expression: Expr = input.parse()?;
-        if is_first {
+        if text(&expression).is_some() {
+            out.at(&expression, "give this text a key, as in `description = \"…\"`");
+        } else if is_first {
             self.insert("governor", expression.span(), Value::Expression(expression.into()), out);
-            return Ok(());
+        } else {
+            const MESSAGE: &str =
+                "only the first argument, the governor, goes without a key; write `governor = …`";
+            out.at(&expression, MESSAGE);
         }
-        let message = match &expression {
-            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => {
-                "give this text a key, as in `summary = \"…\"`".to_owned()
-            }
-            _ => "only the first argument, the governor, goes without a key; write `governor = …`"
-                .to_owned(),
-        };
-        out.at(&expression, message);
         Ok(())
     }
 
@@ -157,7 +154,9 @@ impl Arguments {
     fn key_ahead(&self, input: ParseStream<'_>) -> Option<Ident> {
         let ahead = input.fork();
         let ident = ahead.call(Ident::parse_any).ok()?;
-        if ahead.peek(Token![=]) && !ahead.peek(Token![==]) {
+        if ahead.peek(Token![=]) && !ahead.peek(Token![==])
+            || ahead.peek(Token![:]) && !ahead.peek(Token![::])
+        {
             return Some(ident);
         }
         let name = ident.to_string();
@@ -171,7 +170,9 @@ impl Arguments {
         if name == "governor" && may_be_governor {
             return None;
         }
-        let looks_like_key = nearest(&name, names()).is_some();
+        // A call can make the governor: of the keys, `metadata` alone takes parentheses.
+        let looks_like_key =
+            if alone { nearest(&name, names()) } else { nearest(&name, ["metadata"]) }.is_some();
         (!may_be_governor || looks_like_key).then_some(ident)
     }
 
@@ -212,8 +213,12 @@ impl Arguments {
             Value::Wrong
         };
 
-        let value = if input.peek(Token![=]) {
-            input.parse::<Token![=]>()?;
+        let value = if input.peek(Token![=]) || input.peek(Token![:]) {
+            if let Some(colon) = input.parse::<Option<Token![:]>>()? {
+                out.at(colon, format!("write `{name} = …`"));
+            } else {
+                input.parse::<Token![=]>()?;
+            }
             if input.is_empty() || input.peek(Token![,]) {
                 wrong(out, ident)
             } else {
@@ -327,9 +332,19 @@ fn unknown_argument(name: &str, near: Option<&str>) -> String {
     }
 }
 
-fn literal(value: &Expr) -> Option<&Lit> {
+pub(crate) fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+        // What a `macro_rules!` macro passes on stands in a group that is not seen.
+        Expr::Group(group) => literal(&group.expr),
+        _ => None,
+    }
+}
+
+/// The text that an expression is.
+pub(crate) fn text(value: &Expr) -> Option<&LitStr> {
+    match literal(value) {
+        Some(Lit::Str(text)) => Some(text),
         _ => None,
     }
 }

@@ -4,12 +4,12 @@
 mod function;
 mod method;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, spanned::Spanned};
+use syn::{Attribute, Meta, Pat, spanned::Spanned};
 
 use crate::{
-    action::{Action, RiskLevel, Scope, Verb},
+    action::{Action, RiskLevel, Scope, Verb, mentions},
     args::{Arguments, Kind},
     diagnostics::Diagnostics,
     parameter::{self, MethodParameter, MethodRole, Parameter, Role},
@@ -23,7 +23,12 @@ pub(crate) fn attribute(kind: Kind, arguments: TokenStream, item: TokenStream) -
     let function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(_) => {
-            let message = format!("`#[{}]` goes on an `async fn`", kind.name());
+            let word = kind.name();
+            let message = if signature::has_no_body(item.clone()) {
+                format!("this method has no body to govern: put `#[{word}]` on it in the `impl`")
+            } else {
+                format!("`#[{word}]` goes on an `async fn`")
+            };
             out.push(signature::not_a_function(&message, item.clone()));
             let errors = out.into_tokens();
             return quote! { #item #errors };
@@ -116,15 +121,8 @@ fn after_instrument(
     let at = function.attrs.iter().position(|attr| signature::is(attr, "instrument"))?;
     let mut function = function.clone();
     let instrument = function.attrs.remove(at);
-    if let Some(name) = function.sensitive_parameter()
-        && !skips_all(&instrument)
-    {
-        out.at(
-            &instrument,
-            format!(
-                "this would record `{name}`: write `skip_all`, and what to record in `fields(…)`"
-            ),
-        );
+    refuse_recorded(&function, &instrument, out);
+    if !out.is_empty() {
         return None;
     }
     let sdk = sdk(arguments.path("crate"));
@@ -132,13 +130,68 @@ fn after_instrument(
     Some(quote!(#instrument #[#sdk::#attribute(#written)] #function))
 }
 
-fn skips_all(instrument: &Attribute) -> bool {
-    match &instrument.meta {
-        syn::Meta::List(list) => list.tokens.clone().into_iter().any(
-            |token| matches!(&token, proc_macro2::TokenTree::Ident(word) if word == "skip_all"),
-        ),
-        _ => false,
+/// Sensitive parameters must not come into a span: neither by themselves, as all
+/// parameters do that are not skipped, nor by name.
+fn refuse_recorded(function: &Function, instrument: &Attribute, out: &mut Diagnostics) {
+    let written = match &instrument.meta {
+        Meta::List(list) => list.tokens.clone(),
+        _ => TokenStream::new(),
+    };
+    let argument = |key: &str| {
+        let mut tokens = written.clone().into_iter();
+        tokens.find(|token| matches!(token, TokenTree::Ident(word) if word == key))?;
+        Some(match tokens.next() {
+            Some(TokenTree::Group(group)) => group.stream(),
+            _ => TokenStream::new(),
+        })
+    };
+    let skipped = argument("skip").unwrap_or_default();
+    let is_skipped = |name: &Ident| {
+        let mut tokens = skipped.clone().into_iter();
+        tokens.any(|token| matches!(token, TokenTree::Ident(word) if word == *name))
+    };
+    for (parameter, attr) in function.sensitive_parameters() {
+        let name = match &*parameter.pat {
+            Pat::Ident(pat) => Some(&pat.ident),
+            _ => None,
+        };
+        if argument("skip_all").is_none() && !name.is_some_and(is_skipped) {
+            let shown = parameter.pat.to_token_stream().to_string().replace(' ', "");
+            out.at(
+                instrument,
+                format!(
+                    "this would record `{shown}`: write `skip_all`, and what to record in `fields(…)`"
+                ),
+            );
+            return;
+        }
+        // Of `Parameters<T>` the fields that are named, and the whole, else the parameter.
+        let fields = parameter::named_fields(attr);
+        let names = fields.iter().cloned().chain(bound_names(parameter.pat.to_token_stream()));
+        for name in names.map(|name| unraw(&name)).collect::<Vec<_>>() {
+            let recorded = argument("fields").unwrap_or_default();
+            if let Some(span) = mentions(&name, recorded).into_iter().next() {
+                out.at_span(
+                    span,
+                    format!("`{name}` is sensitive: what a span records is readable"),
+                );
+            }
+        }
     }
+}
+
+/// The names that a pattern binds, perhaps with others: those that begin in lower case.
+fn bound_names(pattern: TokenStream) -> Vec<Ident> {
+    pattern
+        .into_iter()
+        .flat_map(|token| match token {
+            TokenTree::Ident(word) if word.to_string().starts_with(char::is_lowercase) => {
+                vec![word]
+            }
+            TokenTree::Group(group) => bound_names(group.stream()),
+            _ => Vec::new(),
+        })
+        .collect()
 }
 
 /// Where our own tokens stand: in messages, at the function's name.
@@ -153,7 +206,7 @@ fn crate_path(action: &Action, span: Span) -> TokenStream {
     }
 }
 
-fn sdk(path: Option<&syn::Path>) -> TokenStream {
+pub(crate) fn sdk(path: Option<&syn::Path>) -> TokenStream {
     match path {
         Some(path) => path.to_token_stream(),
         None => quote!(::ascend_sdk),

@@ -1,13 +1,15 @@
 //! The parameters of a function: what each is, and what must hold of it.
 
+use quote::ToTokens as _;
 use syn::{
-    Attribute, Expr, ExprLit, ExprPath, FnArg, GenericArgument, Ident, Lifetime, Lit, LitStr, Meta,
-    Pat, PatType, PathArguments, Token, Type,
+    Attribute, ExprPath, FnArg, GenericArgument, Ident, Lifetime, Meta, Pat, PatType,
+    PathArguments, Token, Type,
     punctuated::Punctuated,
     visit::{self, Visit},
 };
 
 use crate::{
+    args,
     diagnostics::{Diagnostics, alternatives, nearest},
     signature::{Function, is_lint_level, last_segment, unraw},
 };
@@ -109,26 +111,38 @@ pub(crate) enum MethodRole {
     Context,
 }
 
+const CONDITIONAL: &str =
+    "a governed tool has the same parameters in every build: put `#[cfg]` on the function";
+
+fn is_conditional(attr: &Attribute) -> bool {
+    attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")
+}
+
 /// Takes a parameter of an ordinary function apart; `None` when something is
 /// wrong with it.
 pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<Parameter> {
     let bare = PatType { attrs: Vec::new(), ..input.clone() };
     let Helpers { sensitive, state, context, traced, others } = Helpers::of(&input.attrs, out);
+    if let Some(attr) = &sensitive
+        && !matches!(attr.meta, Meta::Path(_))
+    {
+        out.at(
+            attr,
+            "all of a function's parameter is sensitive: write `#[sensitive]`, or make the field a parameter of its own",
+        );
+    }
     let is_state = state.is_some();
 
-    let mut finder = Unowned::default();
-    finder.visit_type(&input.ty);
-    let owned = !finder.impl_trait
-        && !finder.lifetime
-        && !finder.elided
-        && (is_state || !finder.static_reference);
-    let pat = match &*input.pat {
-        Pat::Ident(pat) if owned && pat.by_ref.is_none() && pat.subpat.is_none() => pat,
-        _ => {
-            out.at(bare, "name the parameter and give it an owned type");
-            return None;
-        }
+    let Some(pat) = named(&input.pat) else {
+        let ty = input.ty.to_token_stream();
+        let name = guess(&input.pat);
+        out.at(bare, format!("give the parameter a name, as in `{name}: {ty}`"));
+        return None;
     };
+    if let Some(mistake) = not_owned(&input.ty, &unraw(&pat.ident), is_state) {
+        out.at(bare, mistake);
+        return None;
+    }
 
     let roles: Vec<_> = [
         (state, "state"),
@@ -145,11 +159,9 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
     }
 
     let (binding_attrs, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_lint_level);
-    for attr in &others {
-        if attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr") {
-            out.at(attr, "a governed tool has the same parameters in every build: put `#[cfg]` on the function");
-            return None;
-        }
+    if let Some(attr) = others.iter().find(|attr| is_conditional(attr)) {
+        out.at(attr, CONDITIONAL);
+        return None;
     }
     let role = match roles.first() {
         Some((_, "state")) | Some((_, "context")) => {
@@ -184,6 +196,53 @@ pub(crate) fn check_parameter(input: &PatType, out: &mut Diagnostics) -> Option<
     })
 }
 
+/// The pattern, where it is a name and nothing else.
+fn named(pat: &Pat) -> Option<&syn::PatIdent> {
+    match pat {
+        Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => Some(pat),
+        _ => None,
+    }
+}
+
+/// The first name in a pattern, or one that could be.
+fn guess(pat: &Pat) -> String {
+    struct First(Option<Ident>);
+    impl<'ast> Visit<'ast> for First {
+        fn visit_pat_ident(&mut self, pat: &'ast syn::PatIdent) {
+            self.0.get_or_insert_with(|| pat.ident.clone());
+        }
+    }
+    let mut first = First(None);
+    first.visit_pat(pat);
+    first.0.map_or_else(|| "value".to_owned(), |ident| ident.to_string())
+}
+
+/// What is wrong with a type that is not owned, and what to write.
+fn not_owned(ty: &Type, name: &str, is_state: bool) -> Option<String> {
+    let mut finder = Unowned::default();
+    finder.visit_type(ty);
+    if finder.impl_trait {
+        return Some("name the parameter's type".to_owned());
+    }
+    let borrows = finder.lifetime || finder.elided || (finder.static_reference && !is_state);
+    if !borrows {
+        return None;
+    }
+    const OWNS: &str = "a governed tool owns its arguments";
+    Some(match ty {
+        Type::Reference(reference) => match &*reference.elem {
+            Type::Path(path) if path.path.is_ident("str") => {
+                format!("{OWNS}: write `{name}: String`")
+            }
+            Type::Slice(slice) => {
+                format!("{OWNS}: write `{name}: Vec<{}>`", slice.elem.to_token_stream())
+            }
+            owned => format!("{OWNS}: write `{name}: {}`", owned.to_token_stream()),
+        },
+        _ => format!("{OWNS}: give `{name}` a type that borrows nothing"),
+    })
+}
+
 /// Whether an attribute is for schemars.
 fn is_schema_attr(attr: &Attribute) -> bool {
     ["doc", "serde", "schemars", "validate", "garde"].iter().any(|name| attr.path().is_ident(name))
@@ -195,19 +254,12 @@ fn plain_description(attrs: &[Attribute]) -> Option<String> {
     let mut lines = Vec::new();
     for attr in attrs.iter().filter(|attr| !attr.path().is_ident("serde")) {
         let Meta::NameValue(pair) = &attr.meta else { return None };
-        let text = string(&pair.value).filter(|_| attr.path().is_ident("doc"))?.value();
+        let text = args::text(&pair.value).filter(|_| attr.path().is_ident("doc"))?.value();
         lines.push(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text));
     }
     let text = lines.join("\n");
     let text = text.trim_matches(|character: char| character.is_ascii_whitespace());
     (!text.starts_with('#')).then(|| text.to_owned())
-}
-
-fn string(value: &Expr) -> Option<&LitStr> {
-    match value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
-        _ => None,
-    }
 }
 
 /// Checks the `serde` and `schemars` attributes of a parameter, and finds how it
@@ -255,7 +307,7 @@ impl Reading {
     /// Takes one argument of `#[serde(…)]` over.
     fn add(&mut self, word: &str, meta: &Meta, out: &mut Diagnostics) {
         let text = match meta {
-            Meta::NameValue(pair) => string(&pair.value),
+            Meta::NameValue(pair) => args::text(&pair.value),
             _ => None,
         };
         match (word, text) {
@@ -319,7 +371,8 @@ impl Helpers {
         let mut found =
             Self { sensitive: None, state: None, context: None, traced: None, others: Vec::new() };
         for attr in attrs {
-            let place = match attr.path().get_ident().map(ToString::to_string).as_deref() {
+            let word = attr.path().get_ident().map(ToString::to_string);
+            let place = match word.as_deref() {
                 Some("sensitive") => &mut found.sensitive,
                 Some("state") => &mut found.state,
                 Some("context") => &mut found.context,
@@ -340,6 +393,13 @@ impl Helpers {
                     continue;
                 }
             };
+            if let Some(word) = word.filter(|word| Self::is_known(word)) {
+                if place.is_some() {
+                    out.at(attr, format!("`#[{word}]` is given twice"));
+                } else if word != "sensitive" && !matches!(attr.meta, Meta::Path(_)) {
+                    out.at(attr, format!("`#[{word}]` takes no arguments"));
+                }
+            }
             *place = Some(attr.clone());
         }
         found
@@ -356,6 +416,9 @@ pub(crate) fn check_method(function: &Function, out: &mut Diagnostics) -> Vec<Me
     for input in &function.sig.inputs {
         let FnArg::Typed(input) = input else { continue };
         let Helpers { sensitive, state, context, traced, others } = Helpers::of(&input.attrs, out);
+        for attr in others.iter().filter(|attr| is_conditional(attr)) {
+            out.at(attr, CONDITIONAL);
+        }
         if let Some(attr) = &state {
             out.at(attr, "a method has its state in `self`: remove `#[state]`");
         }
@@ -414,19 +477,22 @@ pub(crate) fn check_method(function: &Function, out: &mut Diagnostics) -> Vec<Me
 
 fn sensitive_fields(attr: Option<&Attribute>, out: &mut Diagnostics) -> Vec<Ident> {
     let Some(attr) = attr else { return Vec::new() };
-    let parsed = match &attr.meta {
-        Meta::List(_) => {
-            attr.parse_args_with(Punctuated::<Ident, Token![,]>::parse_terminated).ok()
+    let fields = named_fields(attr);
+    if fields.is_empty() {
+        out.at(attr, "name the sensitive fields, as in `#[sensitive(token)]`");
+    }
+    fields
+}
+
+/// The fields that an attribute names, as in `#[sensitive(token)]`.
+pub(crate) fn named_fields(attr: &Attribute) -> Vec<Ident> {
+    let fields = match &attr.meta {
+        Meta::List(list) => {
+            list.parse_args_with(Punctuated::<Ident, Token![,]>::parse_terminated).ok()
         }
         _ => None,
     };
-    match parsed {
-        Some(fields) if !fields.is_empty() => fields.into_iter().collect(),
-        _ => {
-            out.at(attr, "name the sensitive fields, as in `#[sensitive(token)]`");
-            Vec::new()
-        }
-    }
+    fields.into_iter().flatten().collect()
 }
 
 /// Looks for what a type borrows or hides.

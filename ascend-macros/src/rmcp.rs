@@ -2,9 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token, punctuated::Punctuated};
+use syn::{Attribute, Lit, Meta, Token, punctuated::Punctuated};
 
-use crate::signature::is;
+use crate::{args, signature::is};
 
 type Arguments = Punctuated<Meta, Token![,]>;
 
@@ -15,15 +15,39 @@ fn arguments(tool: &Attribute) -> Option<Arguments> {
     }
 }
 
+/// What `#[tool(…)]` gives, where there is one that can be read.
+fn given(attrs: &[Attribute]) -> Option<Arguments> {
+    arguments(attrs.iter().find(|attr| is(attr, "tool"))?)
+}
+
 /// A text that `#[tool(…)]` gives.
 pub(crate) fn text(attrs: &[Attribute], key: &str) -> Option<String> {
-    let tool = attrs.iter().find(|attr| is(attr, "tool"))?;
-    arguments(tool)?.iter().find_map(|meta| match meta {
-        Meta::NameValue(pair) if pair.path.is_ident(key) => match &pair.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
+    given(attrs)?.iter().find_map(|meta| match meta {
+        Meta::NameValue(pair) if pair.path.is_ident(key) => {
+            args::text(&pair.value).map(syn::LitStr::value)
+        }
         _ => None,
+    })
+}
+
+/// Whether `#[tool(…)]` has this key.
+pub(crate) fn has(attrs: &[Attribute], key: &str) -> bool {
+    given(attrs).is_some_and(|given| given.iter().any(|meta| meta.path().is_ident(key)))
+}
+
+/// Where `#[tool(annotations(…))]` says `true` of this hint.
+pub(crate) fn hint(attrs: &[Attribute], key: &str) -> Option<Meta> {
+    let hints = given(attrs)?.iter().find_map(|meta| match meta {
+        Meta::List(list) if list.path.is_ident("annotations") => {
+            list.parse_args_with(Arguments::parse_terminated).ok()
+        }
+        _ => None,
+    })?;
+    hints.into_iter().find(|meta| match meta {
+        Meta::NameValue(pair) if pair.path.is_ident(key) => {
+            matches!(args::literal(&pair.value), Some(Lit::Bool(it)) if it.value)
+        }
+        _ => false,
     })
 }
 

@@ -3,7 +3,7 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, FnArg, Ident, ReturnType, Safety, Signature, Token, Type, Visibility,
+    Attribute, FnArg, Ident, PatType, ReturnType, Safety, Signature, Token, Type, Visibility,
     parse::{Parse, ParseStream},
     visit::Visit,
 };
@@ -45,7 +45,17 @@ impl Function {
 
     /// Whether it belongs to an `impl` block: it has `self`, or is a tool of rmcp's.
     pub(crate) fn is_method(&self) -> bool {
-        self.sig.receiver().is_some() || self.attrs.iter().any(|attr| is(attr, "tool"))
+        self.sig.receiver().is_some() || self.is_tool() || self.is_rewritten()
+    }
+
+    /// Whether another attribute, such as rmcp's `#[tool]`, seems to have rewritten it.
+    fn is_rewritten(&self) -> bool {
+        self.sig.asyncness.is_none() && returns_boxed_future(&self.sig)
+    }
+
+    /// Whether it is a tool of rmcp's.
+    pub(crate) fn is_tool(&self) -> bool {
+        self.attrs.iter().any(|attr| is(attr, "tool"))
     }
 
     /// Whether the signature says `Self`, which only an `impl` block has.
@@ -60,13 +70,14 @@ impl Function {
         in_tokens(self.sig.to_token_stream())
     }
 
-    /// The name, or pattern, of a sensitive parameter.
-    pub(crate) fn sensitive_parameter(&self) -> Option<String> {
-        self.sig.inputs.iter().find_map(|input| match input {
-            FnArg::Typed(input) if input.attrs.iter().any(|attr| is(attr, "sensitive")) => {
-                Some(input.pat.to_token_stream().to_string())
+    /// The parameters that have something sensitive.
+    pub(crate) fn sensitive_parameters(&self) -> impl Iterator<Item = (&PatType, &Attribute)> {
+        self.sig.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(input) => {
+                let attr = input.attrs.iter().find(|attr| is(attr, "sensitive"))?;
+                Some((input, attr))
             }
-            _ => None,
+            FnArg::Receiver(_) => None,
         })
     }
 
@@ -133,16 +144,33 @@ pub(crate) fn not_a_function(message: &str, item: TokenStream) -> syn::Error {
     }
 }
 
+/// Whether it is a function that ends in a semicolon, as in a trait.
+pub(crate) fn has_no_body(item: TokenStream) -> bool {
+    syn::parse2::<syn::TraitItemFn>(item).is_ok_and(|item| item.default.is_none())
+}
+
 /// Checks what both kinds of function have in common.
 pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
     let sig = &function.sig;
     let name = function.name();
     if sig.asyncness.is_none() {
-        if returns_boxed_future(sig) && sig.receiver().is_some() {
-            out.at_span(Span::call_site(), format!("write `#[{}]` above `#[tool]`", kind.name()));
+        if function.is_rewritten() {
+            let word = kind.name();
+            out.at_span(
+                Span::call_site(),
+                format!(
+                    "this returns a boxed future: if another attribute has rewritten it, write `#[{word}]` above `#[tool]`, or, with `#[async_trait]`, call a governed function from it; else write `async fn`"
+                ),
+            );
         } else {
             out.at(sig.fn_token, format!("a governed tool is async: write `async fn {name}`"));
         }
+    }
+    if matches!(sig.output, ReturnType::Default) {
+        out.at(
+            &sig.ident,
+            "a governed tool can be refused: write `-> Result<T, E>`, where `E: From<ascend_sdk::Refusal>`",
+        );
     }
     if let Some(token) = &sig.constness {
         out.at(token, "a governed tool cannot be `const`");
@@ -154,7 +182,7 @@ pub(crate) fn check(kind: Kind, function: &Function, out: &mut Diagnostics) {
         out.at(abi, "a governed tool cannot be `extern`");
     }
     if let Some(variadic) = &sig.variadic {
-        out.at(variadic, "name the parameter and give it an owned type");
+        out.at(variadic, "a governed tool has a fixed number of parameters");
     }
     for attr in function.attrs.iter().filter(|attr| is(attr, UNGOVERNED)) {
         out.at(attr, ungoverned::governed(kind));
@@ -217,17 +245,11 @@ pub(crate) fn check_function(function: &Function, out: &mut Diagnostics) -> Vec<
     } else if let Some(clause) = &sig.generics.where_clause {
         out.at(clause.where_token, "a governed tool has no generics");
     }
-    match &sig.output {
-        ReturnType::Default => out.at(
-            &sig.ident,
-            "a governed tool can be refused: write `-> Result<T, E>`, where `E: From<ascend_sdk::Refusal>`",
-        ),
-        ReturnType::Type(_, ty) => {
-            let mut finder = Unowned::default();
-            finder.visit_type(ty);
-            if finder.impl_trait {
-                out.at(ty, "name the type that a governed tool returns");
-            }
+    if let ReturnType::Type(_, ty) = &sig.output {
+        let mut finder = Unowned::default();
+        finder.visit_type(ty);
+        if finder.impl_trait {
+            out.at(ty, "name the type that a governed tool returns");
         }
     }
     let mut parameters: Vec<Parameter> = Vec::new();

@@ -3,11 +3,13 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Error, Expr, Ident, Path, Token,
+    Error, Expr, Ident, LitStr, Path, Token,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, Parser},
     spanned::Spanned as _,
 };
+
+use crate::expand::sdk as sdk_path;
 
 /// How a test's name ends, and the function of the runtime that it calls.
 const TESTS: [(&str, &str); 12] = [
@@ -31,6 +33,8 @@ const USAGE: &str =
 struct Input {
     tool: Path,
     sample: Expr,
+    /// What the SDK is called in this crate.
+    sdk: Option<Path>,
 }
 
 impl Parse for Input {
@@ -41,24 +45,39 @@ impl Parse for Input {
         let tool = input.call(Path::parse_mod_style).map_err(|error| {
             Error::new(error.span(), format!("expected the name of a governed function; {USAGE}"))
         })?;
-        if input.is_empty() {
-            let message = format!("the tests need arguments that fit the tool; {USAGE}");
-            return Err(Error::new(tool.span(), message));
+        let (mut sample, mut sdk) = (None, None);
+        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+            let key = input.call(Ident::parse_any).map_err(|error| {
+                Error::new(error.span(), format!("expected `sample = …`; {USAGE}"))
+            })?;
+            let is_given = match key.to_string().as_str() {
+                "sample" => sample.is_some(),
+                "crate" => sdk.is_some(),
+                _ => return Err(Error::new(key.span(), format!("unknown key `{key}`; {USAGE}"))),
+            };
+            if is_given {
+                return Err(Error::new(key.span(), format!("`{key}` is given twice")));
+            }
+            input.parse::<Token![=]>()?;
+            if key == "sample" {
+                sample = Some(input.parse()?);
+            } else {
+                let path =
+                    input.parse::<LitStr>().and_then(|text| text.parse()).map_err(|error| {
+                        let message =
+                            "`crate` takes a path in a string, as in `crate = \"ascend_sdk\"`";
+                        Error::new(error.span(), message)
+                    })?;
+                sdk = Some(path);
+            }
         }
-        input.parse::<Token![,]>()?;
-        let key = input
-            .call(Ident::parse_any)
-            .map_err(|error| Error::new(error.span(), format!("expected `sample = …`; {USAGE}")))?;
-        if key != "sample" {
-            return Err(Error::new(key.span(), format!("unknown key `{key}`; {USAGE}")));
-        }
-        input.parse::<Token![=]>()?;
-        let sample = input.parse()?;
-        input.parse::<Option<Token![,]>>()?;
         if !input.is_empty() {
             return Err(input.error(format!("nothing follows the sample; {USAGE}")));
         }
-        Ok(Self { tool, sample })
+        let sample = sample.ok_or_else(|| {
+            Error::new(tool.span(), format!("the tests need arguments that fit the tool; {USAGE}"))
+        })?;
+        Ok(Self { tool, sample, sdk })
     }
 }
 
@@ -69,19 +88,20 @@ pub(crate) fn tests(input: TokenStream) -> TokenStream {
     }
 }
 
-fn expand(Input { tool, sample }: &Input) -> TokenStream {
+fn expand(Input { tool, sample, sdk }: &Input) -> TokenStream {
     let Some(name) = tool.segments.last().map(|segment| segment.ident.unraw()) else {
         return TokenStream::new();
     };
     let span = tool.span();
+    let sdk = sdk_path(sdk.as_ref());
     let tests = TESTS.into_iter().map(|(ending, function)| {
         let test = format_ident!("{name}_{ending}", span = span);
         let function = format_ident!("{function}");
-        let run = quote_spanned!(span=> ::ascend_sdk::testing::suite::#function::<#tool>);
+        let run = quote_spanned!(span=> #sdk::testing::suite::#function::<#tool>);
         quote! {
             #[test]
             fn #test() {
-                #run(::ascend_sdk::__private::serde_json::Value::from(#sample));
+                #run(#sdk::__private::serde_json::Value::from(#sample));
             }
         }
     });

@@ -2,10 +2,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{Expr, ExprLit, Lit, LitStr, Meta, Path, Token, punctuated::Punctuated};
+use syn::{LitStr, Meta, Path, Token, punctuated::Punctuated};
 
 use crate::{
-    args::Kind,
+    args::{self, Kind},
     diagnostics::{Diagnostics, nearest},
     rmcp,
     signature::{self, Function, is},
@@ -133,10 +133,9 @@ impl Written {
             }
             given.push(key);
             let text = match meta {
-                Meta::NameValue(pair) => match &pair.value {
-                    Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
-                    value => Err(value.to_token_stream()),
-                },
+                Meta::NameValue(pair) => {
+                    args::text(&pair.value).ok_or_else(|| pair.value.to_token_stream())
+                }
                 _ => Err(meta.to_token_stream()),
             };
             match (key, text) {
@@ -145,7 +144,7 @@ impl Written {
                 }
                 ("reason", Ok(text)) => written.reason = Some(text.clone()),
                 ("reason", Err(at)) => {
-                    out.at(at, format!("`reason` takes a string, as in `{EXAMPLE}`"));
+                    out.at(at, format!("`reason` takes text in quotes, as in `{EXAMPLE}`"));
                 }
                 (_, text) => match text.map(LitStr::parse::<Path>) {
                     Ok(Ok(path)) => written.crate_path = Some(path),

@@ -53,13 +53,16 @@ fn is_context(role: &Role) -> bool {
     matches!(role, Role::Context)
 }
 
-fn cfgs(function: &Function) -> TokenStream {
-    function
-        .attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("cfg"))
-        .map(Attribute::to_token_stream)
-        .collect()
+/// In which builds the function is there.
+fn cfgs(function: &Function) -> impl Iterator<Item = Attribute> {
+    function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).cloned()
+}
+
+/// What holds of each item that repeats the function's types: in which builds they
+/// are there, and what may be wrong with them.
+fn shared(function: &Function) -> TokenStream {
+    let allowed = lint_levels(&function.attrs).filter(|attr| attr.path().is_ident("allow"));
+    cfgs(function).chain(allowed).map(Attribute::into_token_stream).collect()
 }
 
 /// The tool's type, and what makes it readable and writable.
@@ -72,7 +75,7 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
     let private = quote!(#sdk::__private);
     let name = tool_name(function);
     let vis = &function.vis;
-    let cfgs = cfgs(function);
+    let shared = shared(function);
     let map = quote!(#private::serde_json::Map<::std::string::String, #private::serde_json::Value>);
 
     // Of ours: a path that the user wrote cannot mean them.
@@ -112,11 +115,11 @@ fn tool_type(action: &Action, function: &Function, parameters: &[Parameter]) -> 
     });
     let taking = arguments(parameters).next().map(|_| quote!(mut));
     quote! {
-        #cfgs
+        #shared
         #[doc(hidden)]
         #vis struct #name { #(#fields),* }
 
-        #cfgs
+        #shared
         const _: () = {
             use #private::Unchecked as _;
 
@@ -208,7 +211,7 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     let name = tool_name(function);
     let ident = &function.sig.ident;
     let span = span_at(ident);
-    let cfgs = cfgs(function);
+    let (cfgs, shared) = (cfgs(function), shared(function));
 
     let wire_names: Vec<_> = arguments(parameters)
         .map(|(parameter, argument)| (unraw(&parameter.ident), argument.wire_name.clone()))
@@ -259,7 +262,7 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
     let run = name.clone();
     let body = with_permit(action, function, parameters, &run, &returned);
     quote_spanned! {span=>
-        #cfgs
+        #shared
         impl #sdk::Tool for #name {
             type State = (#(#state,)*);
             type Return = #returned;
@@ -282,7 +285,7 @@ fn implementation(action: &Action, function: &Function, parameters: &[Parameter]
             }
         }
 
-        #cfgs
+        #(#cfgs)*
         impl #name { #body }
     }
 }

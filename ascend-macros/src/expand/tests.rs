@@ -186,11 +186,13 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
             }
         },
         &expect![[r##"
+            #[allow(clippy::too_many_lines)]
             #[doc(hidden)]
             pub(crate) struct delete {
                 t: String,
                 pin: String,
             }
+            #[allow(clippy::too_many_lines)]
             const _: () = {
                 use ::ascend_sdk::__private::Unchecked as _;
                 const _: fn() = || {
@@ -275,6 +277,7 @@ fn a_high_risk_function_with_all_kinds_of_parameters() {
                     }
                 }
             };
+            #[allow(clippy::too_many_lines)]
             impl ::ascend_sdk::Tool for delete {
                 type State = (Pool,);
                 type Return = Result<(), DbError>;
@@ -387,6 +390,7 @@ fn a_method() {
     check_method(
         quote!(self.governor, action_type = "database.delete", resource = "database://{table}"),
         quote! {
+            /// Deletes a table.
             #[tool(name = "delete_table")]
             async fn delete(
                 &self,
@@ -402,7 +406,7 @@ fn a_method() {
                 const __DELETE_SPEC: &'static ::ascend_sdk::ToolSpec = &::ascend_sdk::ToolSpec {
                     name: "delete_table",
                     title: ::core::option::Option::None,
-                    description: "",
+                    description: "Deletes a table.",
                     namespace: "database",
                     verb: ::core::option::Option::Some("delete"),
                     resource: ::ascend_sdk::Template(
@@ -437,6 +441,7 @@ fn a_method() {
                         line: ::core::line!(),
                     },
                 };
+                /// Deletes a table.
                 #[tool(
                     name = "delete_table",
                     meta = ::ascend_sdk::__private::governed(

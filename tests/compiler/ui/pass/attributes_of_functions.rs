@@ -66,6 +66,29 @@ async fn traced(number: u32, #[sensitive] pin: String) -> Result<u32, Refusal> {
     Ok(number)
 }
 
+/// Traced, but for what is sensitive.
+#[mcp_governance(action_type = "attributes.traced", resource = "main")]
+#[tracing::instrument(skip(pin))]
+async fn traced_in_part(number: u32, #[sensitive] pin: String) -> Result<u32, Refusal> {
+    tracing::info!(length = pin.len(), "inside");
+    Ok(number)
+}
+
+/// A number of old.
+#[deprecated = "use `u32`"]
+pub type Number = u32;
+
+/// Takes what is no longer to be used.
+///
+/// # Errors
+///
+/// When it is refused.
+#[mcp_governance(action_type = "attributes.number", resource = "main")]
+#[allow(deprecated, reason = "it is tried here")]
+pub async fn number(number: Number) -> Result<Number, Refusal> {
+    Ok(number)
+}
+
 /// Traced, written the other way round.
 #[tracing::instrument]
 #[mcp_governance(action_type = "attributes.traced", resource = "main")]
@@ -79,8 +102,8 @@ async fn traced_above(number: u32) -> Result<u32, Refusal> {
 ///
 /// When something is not as it was written.
 pub fn main() {
-    let tools = tools![present, lints, traced, traced_above];
-    assert_eq!(tools.routes().len(), 4);
+    let tools = tools![present, lints, traced, traced_in_part, number, traced_above];
+    assert_eq!(tools.routes().len(), 6);
     #[allow(deprecated, reason = "it is tried here")]
     let old = tools![old];
     assert_eq!(old.routes()[0].spec().description, "An old one.");

@@ -110,6 +110,16 @@ async fn read(path: String) -> Result<String, String> {
     Ok(path)
 }
 
+fn get_governor() -> &'static Governor {
+    &GOVERNOR
+}
+
+/// Bound to a governor that a call gives.
+#[mcp_governance(get_governor(), action_type = "file.list", resource = "file://main")]
+async fn list() -> Result<u32, Refusal> {
+    Ok(0)
+}
+
 /// Bound to a governor, by name.
 #[mcp_governance(governor = &*GOVERNOR, action_type = "file.write", resource = "file://{+path}")]
 async fn write(path: String, content: serde_json::Value) -> Result<(), Refusal> {
@@ -155,15 +165,15 @@ pub mod inner {
 
 /// Defined by a macro.
 macro_rules! reader {
-    ($name:ident, $parameter:ident: $type:ty) => {
+    ($name:ident, $parameter:ident: $type:ty, $verb:literal, $resource:expr) => {
         /// Reads.
-        #[mcp_governance(action_type = "macro.read", resource = "macro")]
+        #[mcp_governance(namespace = "macro", verb = $verb, resource = $resource)]
         async fn $name($parameter: $type) -> Result<$type, Refusal> {
             Ok($parameter)
         }
     };
 }
-reader!(read_number, number: u64);
+reader!(read_number, number: u64, "read", "macro");
 
 /// Compiles.
 ///
@@ -176,6 +186,7 @@ pub fn main() {
         time,
         query,
         read,
+        list,
         write,
         inner::run,
         inner::r#impl,
@@ -194,7 +205,11 @@ pub fn main() {
     assert_eq!(routes[2].spec().description, "Runs one statement.");
     assert_eq!(routes[2].spec().verb, None);
     assert!(routes[2].output_schema().is_none());
-    assert_eq!(routes[6].spec().name, "impl");
+    assert_eq!(routes[7].spec().name, "impl");
+    assert_eq!(
+        (routes[9].spec().verb, routes[9].spec().resource.to_string()),
+        (Some("read"), "macro".to_owned())
+    );
 
     let schema = serde_json::Value::Object(routes[0].input_schema());
     assert_eq!(schema["properties"]["order"]["description"], "The order.");
@@ -204,7 +219,7 @@ pub fn main() {
     assert_eq!(schema["required"], serde_json::json!(["order", "pin", "tags", "unused"]));
     assert_eq!(schema["additionalProperties"], false);
     assert!(schema["properties"].get("ledger").is_none());
-    let schema = serde_json::Value::Object(routes[6].input_schema());
+    let schema = serde_json::Value::Object(routes[7].input_schema());
     assert_eq!(schema["required"], serde_json::json!(["type"]));
 }
 

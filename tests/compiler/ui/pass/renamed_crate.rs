@@ -22,6 +22,13 @@ async fn count(
     Ok(table.len() as u64)
 }
 
+#[cfg(test)]
+governance::testing::governance_tests!(
+    count,
+    sample = serde_json::json!({ "table": "users", "_unused": 1 }),
+    crate = "governance"
+);
+
 struct Server;
 
 impl Server {

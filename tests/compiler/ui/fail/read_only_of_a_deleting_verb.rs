@@ -1,0 +1,11 @@
+use ascend_sdk::{Refusal, mcp_governance, tools};
+
+/// Counts rows.
+#[mcp_governance(action_type = "database.delete_rows", resource = "database://main", read_only)]
+async fn count() -> Result<u32, Refusal> {
+    Ok(0)
+}
+
+fn main() {
+    let _ = tools![count];
+}

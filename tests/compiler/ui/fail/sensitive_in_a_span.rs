@@ -1,0 +1,12 @@
+use ascend_sdk::{Refusal, mcp_governance, tools};
+
+/// Counts rows.
+#[mcp_governance(action_type = "database.count", resource = "database://main")]
+#[tracing::instrument(skip_all, fields(token = %token))]
+async fn count(#[sensitive] token: String) -> Result<u32, Refusal> {
+    Ok(token.len() as u32)
+}
+
+fn main() {
+    let _ = tools![count];
+}
