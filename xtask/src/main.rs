@@ -14,6 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    thread,
 };
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -55,10 +56,19 @@ fn cargo() -> String {
 }
 
 fn test(arguments: &[String]) -> Result {
-    let clients = clients()?;
     let cargo = cargo();
-    // The end-to-end tests drive the built programs, as users do.
-    run(Command::new(&cargo).args(["build", "--workspace", "--bins"]))?;
+    // The end-to-end tests drive the built programs, as users do; built as the
+    // tests are, so that nothing is compiled for it twice.
+    let mut build = Command::new(&cargo);
+    build.args(["build", "--workspace", "--all-features", "--bins"]);
+    // What the one waits for, the network, the other does not use.
+    let (clients, built) = thread::scope(|scope| {
+        let clients = scope.spawn(|| clients().map_err(|error| error.to_string()));
+        let built = run(&mut build);
+        (clients.join(), built)
+    });
+    built?;
+    let clients = clients.map_err(|_| "setting up the clients panicked")??;
     run(Command::new(&cargo)
         .args(["test", "--workspace", "--all-features"])
         .args(arguments)
