@@ -27,6 +27,7 @@ impl Authority for Allow {
                 refusal: None,
                 approval: None,
                 estimated_approval_time: None,
+                expires_in: None,
                 in_client_approval: false,
             });
         Box::pin(std::future::ready(evaluation))
