@@ -324,6 +324,7 @@ async fn an_end_is_told_with_its_reason_and_not_used_up() {
         assert_eq!(governance(&result)["refusal"], "rejected");
     }
     // Having asked, the agent still hears of the end by its call, once.
+    let mut client = client_of(host.patient_server("server-a")).await;
     let told = client.call(2, "guarded_plain", json!({ "text": "x" })).await;
     assert_eq!(governance(&told)["action_id"], *id, "{told}");
     assert_eq!(governance(&told)["refusal"], "rejected", "{told}");

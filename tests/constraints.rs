@@ -14,11 +14,19 @@ async fn sign_in(
     #[sensitive]
     #[schemars(length(min = 12))]
     password: String,
-    #[serde(default)]
+    #[serde(default, alias = "mins")]
     #[schemars(range(max = 60))]
     minutes: u32,
+    #[sensitive]
+    #[serde(default, rename = "door.pin")]
+    #[schemars(length(min = 4))]
+    pin: Option<String>,
+    #[sensitive]
+    #[serde(default, rename = "door/pin")]
+    #[schemars(length(min = 4))]
+    other_pin: Option<String>,
 ) -> Result<u32, Refusal> {
-    let _ = (user, password);
+    let _ = (user, password, pin, other_pin);
     Ok(minutes)
 }
 
@@ -73,6 +81,25 @@ async fn a_sensitive_value_is_not_quoted() {
         let (refused, text) = answer(json!({ "user": "ada", "password": password })).await;
         assert!(refused);
         assert!(text.contains("`password`") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_sensitive_value_is_not_quoted_whatever_its_name() {
+    for name in ["door.pin", "door/pin"] {
+        let mut arguments = json!({ "user": "ada", "password": "correct horse" });
+        arguments[name] = json!("h2t");
+        let (refused, text) = answer(arguments).await;
+        assert!(refused && text.contains("pin`") && !text.contains("h2t"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn another_name_gets_around_no_constraint() {
+    for minutes in [9, 9_999] {
+        let arguments = json!({ "user": "ada", "password": "correct horse", "mins": minutes });
+        let (refused, text) = answer(arguments).await;
+        assert!(refused && text.contains("mins"), "{text}");
     }
 }
 

@@ -3,14 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::Path, sync::LazyLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use ascend_center::{ActionState, ServeConfig};
 use ascend_sdk::{
-    DigestKey, Governor, Refusal, authority::Ascend, high_risk_action, server::GovernedServer,
-    tools,
+    Action, ActionId, Authority, AuthorityError, BoxFuture, Claim, Digest, DigestKey, Evaluation,
+    Governor, Outcome, Refusal, Review, Standing, authority::Ascend, high_risk_action,
+    server::GovernedServer, tools,
 };
 use ascend_tests::{
+    Scripted,
     fixture::{self, Script},
     host::Host,
     raw_client::{Process, RawClient},
@@ -23,7 +29,7 @@ use rmcp::{
     tool, tool_handler, tool_router,
 };
 use serde_json::{Value, json};
-use tokio::{process::Command, time::Instant};
+use tokio::{process::Command, sync::Notify, time::Instant};
 
 fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("a text: {result}"))
@@ -164,6 +170,132 @@ async fn what_one_process_promised_ends_with_it() {
     for (report, action) in reports.iter().zip(["act-1 Withdrawn: ", "act-2 Withdrawn: "]) {
         assert!(report.starts_with(action), "{reports:?}");
     }
+}
+
+/// What waits is joined by others only where policy, asked again, lets them.
+#[tokio::test(start_paused = true)]
+async fn another_session_is_asked_about_before_it_joins() {
+    let script = Script::new(false);
+    let governor = Governor::new(script.clone());
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        clients.push(client_of(fixture::server_under(governor.clone(), script.clone())).await);
+    }
+    assert_eq!(pending(&clients[0].call(1, "guarded_plain", guarded("x")).await), "act-1");
+    assert_eq!(pending(&clients[1].call(1, "guarded_plain", guarded("x")).await), "act-1");
+    let reports = script.reports(1).await;
+    assert_eq!(reports, ["act-2 Withdrawn: an identical call waits for action act-1"]);
+    script.approve(&"act-1".to_owned().try_into().unwrap());
+    let result = clients[1].call(2, "guarded_plain", guarded("x")).await;
+    assert_eq!((text(&result), &governance(&result)["action_id"]), ("x", &json!("act-1")));
+}
+
+/// An authority that does not say how an action stands.
+struct Away(Script);
+
+impl Authority for Away {
+    fn evaluate<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
+        self.0.evaluate(action)
+    }
+
+    fn await_review<'a>(
+        &'a self,
+        id: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
+        self.0.await_review(id)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        id: &'a ActionId,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
+        self.0.claim(id, digest)
+    }
+
+    fn report<'a>(
+        &'a self,
+        id: &'a ActionId,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        self.0.report(id, outcome)
+    }
+
+    fn status<'a>(
+        &'a self,
+        _: &'a ActionId,
+    ) -> BoxFuture<'a, Result<Option<Standing>, AuthorityError>> {
+        Box::pin(async { Err(AuthorityError::Failed("busy".to_owned())) })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        self.0.health()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_late_takes_no_approval_away() {
+    let script = Script::new(false);
+    let governor = Governor::new(Away(script.clone()));
+    let mut client = client_of(fixture::server_under(governor, script.clone())).await;
+    pending(&client.call(1, "guarded_plain", guarded("x")).await);
+    // The time for an approval is over, and the authority says nothing.
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let result = client.call(2, "guarded_plain", guarded("x")).await;
+    assert_eq!(governance(&result)["refusal"], "unreachable", "{result}");
+    assert!(text(&result).contains("call again"), "{result}");
+    script.approve(&"act-1".to_owned().try_into().unwrap());
+    let result = client.call(3, "guarded_plain", guarded("x")).await;
+    assert_eq!(text(&result), "x", "{result}");
+    assert_eq!(script.reports(1).await, ["act-1 Completed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_without_an_end_is_a_long_one() {
+    let script = Script::new(false);
+    let governor = Governor::builder(script.clone()).approval_timeout(Duration::MAX).build();
+    let server = fixture::server_under(governor, script.clone());
+    let server = server.hold_calls_for(Duration::MAX).shutdown_grace(Duration::MAX);
+    let (mut client, serving) = RawClient::in_memory(server);
+    client.initialize().await;
+    client.begin(1, "guarded_plain", guarded("x")).await;
+    script.approve(&script.waiting(1).await[0]);
+    assert_eq!(text(&client.answer(1).await["result"]), "x");
+    client.close_input().await;
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_are_promised_a_call_that_leaves_early_is_withdrawn() {
+    const PROMISED: u64 = 16_384;
+    let authority = Scripted::pending();
+    let server = fixture::server_under(Governor::new(authority.clone()), Script::new(false));
+    let mut client = client_of(server.hold_calls_for(Some(Duration::from_millis(1)))).await;
+    for number in 0..PROMISED {
+        client.begin(number, "guarded_plain", guarded(&number.to_string())).await;
+    }
+    for number in 0..PROMISED {
+        pending(&client.answer(number).await["result"]);
+    }
+    let (held, count) = (Arc::new(Notify::new()), PROMISED as usize + 1);
+    authority.hold_evaluations(held.clone());
+    client.begin(PROMISED, "guarded_plain", guarded("one more")).await;
+    authority.until(|record| record.evaluated.len() == count).await;
+    client.cancel(PROMISED).await;
+    let echo = client.begin(PROMISED + 1, "echo", guarded("x"));
+    echo.await;
+    authority.until(|record| record.evaluated.len() == count + 1).await;
+    held.notify_waiters();
+    let record = authority.until(|record| !record.reported.is_empty()).await;
+    let withdrawn = Outcome::Withdrawn { reason: "the caller went away".to_owned() };
+    assert_eq!(record.reported[0], (count.to_string().try_into().unwrap(), withdrawn));
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,19 +537,18 @@ async fn a_call_with_sensitive_arguments_joins_after_a_restart_under_the_same_ke
             Some(key) => builder.digest_key(DigestKey::new(key).unwrap()).build(),
             None => builder.build(),
         };
-        GovernedServer::new("vault-server", governor)
-            .tools(tools![open_vault])
-            .hold_calls_for(Duration::from_millis(1))
+        GovernedServer::new("vault-server", governor).tools(tools![open_vault])
     };
+    let hurried = |key| server(key).hold_calls_for(Duration::from_millis(1));
     let key = Some([7; 32]);
-    let (mut first, serving) = RawClient::in_memory(server(key));
+    let (mut first, serving) = RawClient::in_memory(hurried(key));
     first.initialize().await;
     let id = pending(&first.call(1, "open_vault", json!({ "pin": "1234" })).await);
     first.close_input().await;
     serving.await.unwrap().unwrap();
 
     for (key, pin) in [(key, "4321"), (None, "1234"), (Some([8; 32]), "1234")] {
-        let mut other = client_of(server(key)).await;
+        let mut other = client_of(hurried(key)).await;
         let result = other.call(1, "open_vault", json!({ "pin": pin })).await;
         assert_ne!(pending(&result), id, "another call");
     }
@@ -476,9 +607,13 @@ async fn a_governed_method_keeps_its_client_too() {
     });
     let began = Instant::now();
     client.send(call).await;
+    let mut last = f64::NEG_INFINITY;
     for beat in [0, 15, 30, 45] {
         let told = client.receive_where(|it| it["method"] == "notifications/progress").await;
         assert_eq!(began.elapsed().as_secs(), beat);
+        let progress = told["params"]["progress"].as_f64().unwrap();
+        assert!(progress > last && progress < 0.0, "the body's own begin at 0: {told}");
+        last = progress;
         assert!(told["params"]["message"].as_str().unwrap().contains("act-1"), "{told}");
     }
     let result = client.answer(1).await["result"].take();

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ascend_center::{Center, CenterConfig};
 use ascend_sdk::{
-    ActionId, Governor,
+    ActionId, CallContext, Governor, Refusal, high_risk_action, mcp_governance,
     server::{GovernedServer, HttpServer, ServeError},
+    tools,
 };
 use ascend_tests::{
     client::{Client, Server, call, call_tampering, program},
@@ -149,11 +150,9 @@ async fn a_cancelled_first_leg_is_withdrawn_and_a_later_one_given_up() {
 async fn a_later_leg_outlives_its_connection_as_an_action_that_the_call_joins() {
     let directory = tempfile::tempdir().unwrap();
     let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
-    let server = || {
-        fixture::server_under(Governor::new(center.clone()), Script::new(false))
-            .hold_calls_for(Duration::from_millis(100))
-    };
-    let (mut client, serving) = RawClient::in_memory(server());
+    let server = || fixture::server_under(Governor::new(center.clone()), Script::new(false));
+    let hurried = server().hold_calls_for(Duration::from_millis(100));
+    let (mut client, serving) = RawClient::in_memory(hurried);
     let state = state(&guarded(&mut client, 1, "x", Retry::default()).await);
     let retry = Retry::of(Some(&state));
     modern::begin(&mut client, 2, "guarded_plain", json!({ "text": "x" }), retry).await;
@@ -534,4 +533,31 @@ async fn rmcps_client_waits_over_ten_requests() {
     let result = serde_json::to_value(result.unwrap()).unwrap();
     assert_eq!(text(&result), "x");
     assert_eq!(script.actions().len(), 1);
+}
+
+/// Says it again.
+#[mcp_governance(action_type = "echo.read", resource = "echo")]
+async fn inner(text: String, #[context] context: CallContext) -> Result<String, Refusal> {
+    let _ = context;
+    Ok(text)
+}
+
+/// Asks another governed function.
+#[high_risk_action(action_type = "echo.write", resource = "echo")]
+async fn outer(text: String, #[context] context: CallContext) -> Result<String, Refusal> {
+    inner(text, context).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_calls_goes_on_with_nothing_of_its_own_call() {
+    let script = Script::new(false);
+    let governor = Governor::builder(script.clone()).approval_timeout(PATIENT).build();
+    let mut client = client_of(GovernedServer::new("calls", governor).tools(tools![outer]));
+    let call = json!({ "text": "x" });
+    let result = modern::call(&mut client, 1, "outer", call.clone(), Retry::default()).await;
+    let state = state(&result);
+    script.approve(&last_action(&script));
+    let result = modern::call(&mut client, 2, "outer", call, Retry::of(Some(&state))).await;
+    assert_eq!((text(&result), &result["isError"]), ("x", &json!(false)), "{result}");
+    assert_eq!(script.actions().len(), 2);
 }

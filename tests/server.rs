@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use ascend_sdk::{
-    Governor, Location, State, Tools,
+    CallContext, Governor, Location, Refusal, State, Tools, high_risk_action, mcp_governance,
     server::{GovernedServer, Mistake, ServeError},
+    tools,
 };
 use ascend_tests::{
     fixture::{self, Script},
@@ -379,6 +380,75 @@ async fn a_wait_that_is_cancelled_is_told_no_more() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     client.call(2, "echo", json!({ "text": "x" })).await;
     assert_eq!(client.kept(), 0);
+}
+
+/// Does half of the work.
+#[high_risk_action(action_type = "work.write", resource = "work")]
+async fn second_half(#[context] context: CallContext) -> Result<(), Refusal> {
+    context.report_progress(2.0, Some(3.0), None);
+    Ok(())
+}
+
+/// Works in two halves.
+#[mcp_governance(action_type = "work.read", resource = "work")]
+async fn halves(#[context] context: CallContext) -> Result<(), Refusal> {
+    context.report_progress(1.0, Some(3.0), None);
+    second_half(context.clone()).await?;
+    context.report_progress(3.0, Some(3.0), None);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_within_a_body_does_not_take_its_progress_back() {
+    let script = Script::new(false);
+    let server = GovernedServer::new("halves", Governor::new(script.clone())).tools(tools![halves]);
+    let (mut client, _serving) = RawClient::in_memory(server.hold_calls_for(None));
+    client.initialize().await;
+    client.begin_with_progress(1, "halves", json!({}), 0).await;
+    let mut last = -1.0;
+    for told_of in 0..6 {
+        let progress = client.progress().await;
+        let (value, _) = told(&progress);
+        assert!(value > last, "{progress} after {last}");
+        last = value;
+        if told_of == 3 {
+            script.approve(&script.waiting(1).await[0]);
+        }
+    }
+    assert_eq!(client.answer(1).await["result"]["isError"], false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_runs_and_is_cancelled_tells_no_more() {
+    let script = Script::new(false);
+    let server =
+        GovernedServer::new("ticks", Governor::new(script.clone())).tools(tools![ticks, nothing]);
+    let (mut client, _serving) = RawClient::in_memory(server);
+    client.initialize().await;
+    client.begin_with_progress(1, "ticks", json!({}), 0).await;
+    client.progress().await;
+    client.cancel(1).await;
+    client.call(2, "nothing", json!({})).await;
+    let kept = client.kept();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    client.call(3, "nothing", json!({})).await;
+    assert_eq!(client.kept(), kept);
+}
+
+/// Tells every second how far it is, and never ends.
+#[mcp_governance(action_type = "work.read", resource = "ticks")]
+async fn ticks(#[context] context: CallContext) -> Result<(), Refusal> {
+    for tick in 1_u32.. {
+        context.report_progress(f64::from(tick), None, None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// Does nothing.
+#[mcp_governance(action_type = "work.read", resource = "nothing")]
+async fn nothing() -> Result<(), Refusal> {
+    Ok(())
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,6 +101,20 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_signal_after_the_client_left_is_the_first_one() {
+    let mut process = Process::start(fixture());
+    process.client.initialize().await;
+    process.client.begin_with_progress(1, "stubborn", json!({}), 0).await;
+    process.client.progress().await;
+    process.client.close_input().await;
+    process.logged("the client is gone").await;
+    process.signal("TERM").await;
+    let status = tokio::time::timeout(PATIENCE, process.child.wait()).await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(process.rest_of_log().await.contains("did not end within the grace"));
+}
+
+#[tokio::test]
 async fn a_signal_after_the_server_ends_the_process() {
     let mut command = fixture();
     command.env("AFTERWARDS", "1");

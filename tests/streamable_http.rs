@@ -38,9 +38,8 @@ async fn call(client: &Client, name: &'static str, arguments: Value) -> Value {
     serde_json::to_value(client.call_tool(params).await.unwrap()).unwrap()
 }
 
-/// Asks to initialize, with headers that are not rmcp's.
-async fn initialize(server: &HttpServer, path: &str, headers: &[(&str, &str)]) -> StatusCode {
-    let body = json!({
+fn initialization() -> Value {
+    json!({
         "jsonrpc": "2.0",
         "id": 1,
         "method": "initialize",
@@ -49,11 +48,15 @@ async fn initialize(server: &HttpServer, path: &str, headers: &[(&str, &str)]) -
             "capabilities": {},
             "clientInfo": { "name": "raw", "version": "1" },
         },
-    });
+    })
+}
+
+/// Asks to initialize, with headers that are not rmcp's.
+async fn initialize(server: &HttpServer, path: &str, headers: &[(&str, &str)]) -> StatusCode {
     let mut request = reqwest::Client::new()
         .post(format!("http://{}{path}", server.local_addr()))
         .header("accept", "application/json, text/event-stream")
-        .json(&body);
+        .json(&initialization());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -293,13 +296,7 @@ impl InSession {
     async fn open(server: &HttpServer) -> Self {
         let mut session =
             Self { http: reqwest::Client::new(), url: server.url(), id: String::new() };
-        let opened = session
-            .post(json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": { "name": "raw", "version": "1" },
-            } }))
-            .await;
+        let opened = session.post(initialization()).await;
         session.id = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         session.post(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
         session
@@ -377,6 +374,29 @@ async fn a_session_that_is_deleted_takes_its_calls_along_and_no_others() {
         [format!("act-{} Withdrawn: the call was cancelled", deleted.unwrap() + 1)]
     );
     assert_eq!(script.waiting(1).await.len(), 1, "the other's waits on");
+}
+
+/// As of clients that die, or of a probe.
+#[tokio::test]
+async fn sessions_that_are_idle_for_longest_make_room_for_others() {
+    let script = Script::new(false);
+    let server = serve(&script).await;
+    let waiting = InSession::open(&server).await;
+    let mut stream = waiting.call("x").await;
+    script.waiting(1).await;
+    let idle = InSession::open(&server).await;
+    let later = InSession::open(&server).await;
+    let nobody = InSession { http: idle.http.clone(), url: server.url(), id: String::new() };
+    for _ in 0..4_094 {
+        assert_eq!(nobody.post(initialization()).await.status(), StatusCode::OK);
+    }
+    let ping = || json!({ "jsonrpc": "2.0", "id": 9, "method": "ping" });
+    assert_eq!(idle.post(ping()).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(later.post(ping()).await.status(), StatusCode::OK);
+    // One with a call that waits is not idle, however old.
+    script.approve(&script.waiting(1).await[0]);
+    let answer = next_field(&mut stream, "data: {").await;
+    assert!(answer.contains("structuredContent"), "{answer}");
 }
 
 #[tokio::test]

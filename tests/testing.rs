@@ -123,6 +123,18 @@ fn a_secret_that_stands_anywhere_is_no_test() {
     suite::secrets::<open_vault>(json!({ "vault": "north", "code": "123" }));
 }
 
+#[test]
+#[should_panic(expected = "left the process")]
+fn a_secret_that_is_written_otherwise_is_found() {
+    suite::secrets::<open_vault>(json!({ "vault": "pa\"ss\n1", "code": "pa\"ss\n1" }));
+}
+
+#[test]
+#[should_panic(expected = "has no text and no number")]
+fn a_secret_that_is_nothing_proves_nothing() {
+    suite::secrets::<open_vault>(json!({ "vault": "north", "code": null }));
+}
+
 /// Says hello.
 #[mcp_governance(action_type = "greeting.read", resource = "greeting")]
 async fn greet(name: String) -> Result<String, DbError> {

@@ -340,3 +340,42 @@ async fn a_tool_that_an_attribute_marks_in_another_listing_is_not_marked_here() 
     let found = mistakes(server(&allows()).rmcp(Notes::default(), move || listed)).await;
     assert_eq!(found.len(), 2, "{found:?}");
 }
+
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct Pin {
+    pin: u32,
+}
+
+/// A server whose tool takes a secret.
+struct Vault;
+
+#[tool_router(vis = "pub")]
+impl Vault {
+    /// Opens the vault.
+    #[ascend_sdk::mcp_governance(action_type = "vault.open", resource = "vault")]
+    #[tool]
+    async fn open(
+        &self,
+        #[sensitive(pin)] Parameters(Pin { pin }): Parameters<Pin>,
+        #[context] _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
+        Ok(text(format!("opened with {pin}")))
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Vault {}
+
+#[tokio::test]
+async fn a_secret_that_does_not_fit_is_not_quoted() {
+    let script = Script::new(Answer::Allow);
+    let mut client = raw(server(&script).rmcp(Vault, Vault::tool_router)).await;
+    let answer = client
+        .request(1, "tools/call", json!({ "name": "open", "arguments": { "pin": "hunter2" } }))
+        .await;
+    let answer = answer.to_string();
+    assert!(answer.contains("failed to deserialize parameters"), "{answer}");
+    assert!(!answer.contains("hunter2"), "{answer}");
+    let result = client.call(2, "open", json!({ "pin": 7 })).await;
+    assert_eq!(result["content"][0]["text"], "opened with 7", "{result}");
+}

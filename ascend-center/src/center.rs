@@ -16,7 +16,7 @@ use ascend_sdk::{
     Evaluation, Holder, Outcome, Review, Standing, Status, Tools, shown,
 };
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::Span;
 
 pub use follow::Follow;
@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     directory,
     grants::{GrantLimits, warn_of_unmet},
-    identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local},
+    identity::{Approver, CredentialError, EMBEDDED, LOCAL_AGENT, Local, Passwords, local, random},
     life::{ActionState, Event},
     metrics::Metrics,
     policy::{
@@ -38,8 +38,9 @@ use crate::{
     record::Record,
     shadow::Shadow,
     store::{
-        Claimed, Condition, Covers, DecideError, Decider, Judged, KillSwitch, NewAction, Opened,
-        PoliciesUsed, ReportError, Storage, Store, StoreError, SubmitError, SwitchError, Waiter,
+        BATCH, Claimant, Claimed, Condition, Covers, DecideError, Decider, Judged, KillSwitch,
+        NewAction, Opened, PoliciesUsed, ReportError, Storage, Store, StoreError, SubmitError,
+        SwitchError, Waiter,
     },
     submission::Submission,
     trace,
@@ -280,9 +281,16 @@ struct Inner {
     clock: Clock,
     grant_limits: GrantLimits,
     passwords: Passwords,
+    turns: Semaphore,
+    /// Names this process as the one that claims.
+    process: Arc<str>,
     #[cfg(feature = "http")]
     gate: Gate,
 }
+
+/// How many calls of this process are decided on at once: two full transactions, one
+/// that is written and one that comes after it.
+const AT_ONCE: usize = 2 * BATCH;
 
 impl Center {
     /// Opens the center, and creates what is not there: the directory, the
@@ -337,6 +345,8 @@ impl Center {
         }
         drop(lock);
 
+        let process = random::<16>().map_err(|error| StoreError::from(sqlx::Error::Io(error)))?;
+        let process = hex::encode(process);
         let store = Arc::new(store);
         let policies = Arc::new(policies.counted(store.metrics().reloads()));
         let clock = Clock::start(&store);
@@ -363,6 +373,8 @@ impl Center {
             clock,
             grant_limits,
             passwords: Passwords::default(),
+            turns: Semaphore::new(AT_ONCE),
+            process: process.into(),
             #[cfg(feature = "http")]
             gate: Gate::default(),
         }));
@@ -455,7 +467,8 @@ impl Center {
         self.0.store.action(id).await
     }
 
-    /// The newest `limit` actions in `state`, or all, oldest first.
+    /// The newest `limit` actions in `state`, or all, oldest first; of those that are
+    /// pending the oldest, which expire first.
     ///
     /// # Errors
     ///
@@ -588,14 +601,14 @@ impl Center {
 
     #[cfg(feature = "http")]
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Record, SubmitError> {
-        Ok(self.open_action(submission, false).await?.record)
+        Ok(self.open_action(submission, None).await?.record)
     }
 
-    /// Decides on a call; `claims` tells that it is run at once where it may be.
+    /// Decides on a call; `claims` tells who runs it at once where it may be.
     pub(crate) async fn open_action(
         &self,
         submission: Submission,
-        claims: bool,
+        claims: Option<Claimant>,
     ) -> Result<Opened, SubmitError> {
         if let Some(field) = submission.unfit() {
             return Err(SubmitError::Unfit(field));
@@ -659,9 +672,6 @@ impl Center {
             let expiry = {
                 // What is large is let go before the wait.
                 let Some(record) = Box::pin(store.action(id)).await? else { return Ok(None) };
-                if record.state == ActionState::Expired {
-                    return Box::pin(store.expire(id)).await;
-                }
                 if record.state != ActionState::Pending {
                     return Ok(Some(record));
                 }
@@ -686,8 +696,9 @@ impl Center {
         id: i64,
         digest: Digest,
         by: &str,
+        claimant: Claimant,
     ) -> Result<Claim, StoreError> {
-        self.0.store.claim(id, digest, by.to_owned()).await
+        self.0.store.claim(id, digest, by.to_owned(), claimant).await
     }
 
     /// How long a promised action has left; `None` when it cannot be promised
@@ -724,8 +735,9 @@ impl Center {
         id: i64,
         outcome: Outcome,
         by: &str,
+        claimant: Claimant,
     ) -> Result<Record, ReportError> {
-        self.0.store.report(id, outcome, by.to_owned()).await
+        self.0.store.report(id, outcome, by.to_owned(), claimant).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
@@ -772,8 +784,26 @@ impl Changes {
 }
 
 impl Center {
-    /// What this process asks of its own center.
-    async fn decide_on(&self, action: &Action, claims: bool) -> Result<Opened, AuthorityError> {
+    fn claimant(&self) -> Claimant {
+        Claimant::Process(self.0.process.clone())
+    }
+
+    /// What this process asks of its own center. Thousands can ask at once; what they
+    /// take in memory is made when it is their turn, and not kept by those who wait.
+    async fn decide_on(
+        &self,
+        action: &Action,
+        claims: Option<Claimant>,
+    ) -> Result<Opened, AuthorityError> {
+        let _turn = self.0.turns.acquire().await.map_err(failed)?;
+        Box::pin(self.decide_now(action, claims)).await
+    }
+
+    async fn decide_now(
+        &self,
+        action: &Action,
+        claims: Option<Claimant>,
+    ) -> Result<Opened, AuthorityError> {
         let submission = Submission::of(action, EMBEDDED).map_err(failed)?;
         self.open_action(submission, claims).await.map_err(|error| match error {
             SubmitError::KeyReused(_) | SubmitError::Unfit(_) => {
@@ -799,7 +829,7 @@ impl Authority for Center {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
-        Box::pin(async move { Ok(self.decide_on(action, false).await?.record.evaluation()) })
+        Box::pin(async move { Ok(self.decide_on(action, None).await?.record.evaluation()) })
     }
 
     fn evaluate_and_claim<'a>(
@@ -807,7 +837,7 @@ impl Authority for Center {
         action: &'a Action,
     ) -> BoxFuture<'a, Result<(Evaluation, Option<Claim>), AuthorityError>> {
         Box::pin(async move {
-            let Opened { record, claimed } = self.decide_on(action, true).await?;
+            let Opened { record, claimed } = self.decide_on(action, Some(self.claimant())).await?;
             // In process no answer gets lost: what was claimed before is used up.
             let claim = (claimed == Claimed::Now).then_some(Claim::Granted);
             Ok((record.evaluation(), claim))
@@ -832,9 +862,10 @@ impl Authority for Center {
         id: &'a ActionId,
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
-        Box::pin(
-            async move { self.claim_for(number(id)?, *digest, EMBEDDED).await.map_err(failed) },
-        )
+        Box::pin(async move {
+            let claim = self.claim_for(number(id)?, *digest, EMBEDDED, self.claimant());
+            claim.await.map_err(failed)
+        })
     }
 
     fn report<'a>(
@@ -843,7 +874,7 @@ impl Authority for Center {
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), AuthorityError>> {
         Box::pin(async move {
-            match self.report_for(number(id)?, outcome.clone(), EMBEDDED).await {
+            match self.report_for(number(id)?, outcome.clone(), EMBEDDED, self.claimant()).await {
                 Ok(_) => Ok(()),
                 Err(ReportError::Store(error)) => Err(failed(error)),
                 Err(error) => Err(AuthorityError::InvalidRequest(error.to_string())),

@@ -266,8 +266,8 @@ impl Life {
         }
     }
 
-    /// Whether the request that opened the action, and claimed it with that, may be
-    /// told so once more: its answer may have got lost, and nobody else knows its key.
+    /// Whether the request that claimed the action may be told so once more: its answer
+    /// may have got lost, and nobody else knows its key.
     pub(crate) fn can_tell_claim(self, now: i64, killed: bool) -> bool {
         self.state == ActionState::Executing && now < self.expires_at && !killed
     }

@@ -93,6 +93,11 @@ impl Rule {
             || is_escalated && is_in(&self.escalate_to)
     }
 
+    /// Whether a grant counts as a vote.
+    pub(crate) fn takes_grants(&self) -> bool {
+        self.grants != GrantUse::Deny
+    }
+
     /// Who counts, in words.
     pub(crate) fn who(&self, is_escalated: bool) -> String {
         match (&self.approvers, &self.escalate_to) {

@@ -187,6 +187,11 @@ impl Record {
         self.escalates_at.is_some_and(|at| at <= now)
     }
 
+    /// Whether a grant counts for any of its rules.
+    pub(crate) fn takes_grants(&self) -> bool {
+        self.rules.iter().any(Rule::takes_grants)
+    }
+
     /// Whether grants alone approved it, when it was asked.
     #[cfg(feature = "http")]
     pub(crate) fn is_granted(&self) -> bool {
@@ -304,6 +309,10 @@ impl Record {
             refusal: self.current_refusal(),
             approval: (self.state == ActionState::Approved).then(|| self.approval()).flatten(),
             estimated_approval_time: None,
+            expires_in: (decision == Decision::RequireApproval).then(|| {
+                let left = self.expires_at.duration_since(Timestamp::now());
+                std::time::Duration::try_from(left).unwrap_or_default()
+            }),
             in_client_approval: self.takes_word_of_client(),
         }
     }
@@ -326,16 +335,11 @@ impl Record {
 
 impl FromRow for Record {
     fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
-        let decision = json_word(row, "decision")?;
-        let mut rules: Vec<Rule> = json(row, "rules")?;
-        if rules.is_empty() && decision == Decision::RequireApproval {
-            // It was opened before there were rules.
-            rules.push(Rule::default().frozen(true));
-        }
-        Ok(Self {
+        // In the order of the columns, in which they are found at once.
+        let mut record = Self {
             id: row.read("id")?,
             state: word(row, "state")?,
-            decision,
+            decision: json_word(row, "decision")?,
             refusal: row.read("refusal")?,
             created_at: time(row, "created_at")?,
             expires_at: time(row, "expires_at")?,
@@ -363,13 +367,18 @@ impl FromRow for Record {
             outcome: row.read("outcome")?,
             erased_at: optional_time(row, "erased_at")?,
             in_client: row.flag("in_client")?,
-            rules,
+            rules: json(row, "rules")?,
             votes: json(row, "votes")?,
             escalates_at: optional_time(row, "escalates_at")?,
             traceparent: row
                 .read::<Option<String>>("traceparent")?
                 .and_then(|text| TraceParent::parse(&text)),
-        })
+        };
+        if record.rules.is_empty() && record.decision == Decision::RequireApproval {
+            // It was opened before there were rules.
+            record.rules.push(Rule::default().frozen(true));
+        }
+        Ok(record)
     }
 }
 

@@ -5,12 +5,15 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::{ActionState, AuditQuery, Center, CenterConfig, CredentialError, DecideError};
+use ascend_center::{
+    ActionState, AuditQuery, Center, CenterConfig, CredentialError, DecideError, NewGrant,
+};
 use ascend_sdk::{
-    Authority, AuthorityError, CallContext, Claim, Decision, Governor, Outcome, RefusalKind,
-    Rejection, Review, RiskLevel,
+    Authority, AuthorityError, CallContext, Claim, Decision, Governor, Holder, Outcome,
+    RefusalKind, Rejection, Review, RiskLevel,
 };
 use support::{action, action_json, config, database, delete, digest, number, open, state, until};
+use tokio::task::JoinSet;
 
 fn refused(claim: Claim) -> RefusalKind {
     match claim {
@@ -40,6 +43,33 @@ async fn an_allowed_action_is_claimed_once_and_reported() {
 }
 
 #[tokio::test]
+async fn what_one_process_runs_another_does_not_give_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (center, other) = (open(directory.path()).await, open(directory.path()).await);
+    let read = action("database", "read", "analytics_db");
+    let at_once = center.evaluate_and_claim(&read).await.unwrap().0.action_id;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    // An identical call to the other process waits for it too.
+    center.promise(&id, &Holder::default()).await.unwrap();
+    assert_eq!(other.evaluate(&delete()).await.unwrap().action_id, id);
+    let alice = center.local_approver().await.unwrap();
+    center.approve(number(&id), &alice, None).await.unwrap();
+    assert_eq!(center.claim(&id, &digest(1)).await.unwrap(), Claim::Granted);
+
+    let gone = Outcome::Withdrawn { reason: "the caller went away".to_owned() };
+    for id in [&id, &at_once] {
+        let refused = other.report(id, &gone).await;
+        assert!(matches!(refused, Err(AuthorityError::InvalidRequest(_))), "{refused:?}");
+        assert_eq!(state(&center, number(id)).await, ActionState::Executing);
+    }
+    center.report(&id, &Outcome::Completed { duration: Duration::ZERO }).await.unwrap();
+    assert_eq!(state(&center, number(&id)).await, ActionState::Completed);
+    // Its own caller can go away between the claim and the run.
+    center.report(&at_once, &gone).await.unwrap();
+    assert_eq!(state(&center, number(&at_once)).await, ActionState::Withdrawn);
+}
+
+#[tokio::test]
 async fn an_allowed_action_is_claimed_with_its_evaluation_once() {
     let directory = tempfile::tempdir().unwrap();
     let center = open(directory.path()).await;
@@ -58,6 +88,31 @@ async fn an_allowed_action_is_claimed_with_its_evaluation_once() {
     let life = center.audit_entries(&AuditQuery::new().action(number(&id))).await.unwrap();
     let kinds: Vec<_> = life.iter().map(|(entry, _)| entry.event.kind.as_str()).collect();
     assert_eq!(kinds, ["evaluated", "claimed", "claim_refused", "completed"]);
+}
+
+/// Over SQLite everything is written to a log first. It is copied into the file while
+/// others write, long before the log is so long that a call would have to wait for it.
+#[tokio::test]
+async fn what_is_written_comes_into_the_file_without_an_end_of_writing() {
+    let directory = support::database::in_file();
+    let center = open(directory.path()).await;
+    let size = || std::fs::metadata(directory.path().join("center.db")).unwrap().len();
+    let (before, mut number) = (size(), 0);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while size() < before + 64 * 1024 {
+        assert!(Instant::now() < deadline, "{number} actions");
+        let mut calls = JoinSet::new();
+        for _ in 0..64 {
+            let center = center.clone();
+            calls.spawn(async move {
+                center.evaluate(&action("database", "read", "analytics_db")).await
+            });
+        }
+        number += calls.len();
+        assert!(calls.join_all().await.iter().all(Result::is_ok));
+    }
+    let log = std::fs::metadata(directory.path().join("center.db-wal")).unwrap().len();
+    assert!(log < 60 * 1024 * 1024, "{log} bytes");
 }
 
 #[tokio::test]
@@ -197,7 +252,9 @@ async fn a_repeated_submit_is_the_same_action() {
     let alice = center.local_approver().await.unwrap();
     let action = delete();
     let first = center.evaluate(&action).await.unwrap();
-    let second = center.evaluate(&action).await.unwrap();
+    let mut second = center.evaluate(&action).await.unwrap();
+    assert!(second.expires_in <= first.expires_in, "the time goes on: {second:?}");
+    second.expires_in = first.expires_in;
     assert_eq!(first, second);
     center.approve(number(&first.action_id), &alice, None).await.unwrap();
     let third = center.evaluate(&action).await.unwrap();
@@ -211,6 +268,27 @@ async fn a_repeated_submit_is_the_same_action() {
     let mut other = action.clone();
     other.digest = digest(2);
     assert!(matches!(center.evaluate(&other).await, Err(AuthorityError::InvalidRequest(_))));
+}
+
+#[tokio::test]
+async fn no_word_of_a_person_keeps_a_decision_from_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    // No text of PostgreSQL has U+0000.
+    let words = || Some("go\0ahead".to_owned());
+    let approved = center.evaluate(&delete()).await.unwrap().action_id;
+    let record = center.approve(number(&approved), &alice, words()).await.unwrap();
+    assert_eq!(record.comments.as_deref(), Some("go\u{fffd}ahead"));
+    let rejected = center.evaluate(&delete()).await.unwrap().action_id;
+    let record = center.reject(number(&rejected), &alice, words()).await.unwrap();
+    assert_eq!(record.comments.as_deref(), Some("go\u{fffd}ahead"));
+    let grant = NewGrant::of_tool("delete_records", "*").because("go\0ahead");
+    let grant = center.grant(&alice, grant.calls(1)).await.unwrap();
+    assert_eq!(grant.comment.as_deref(), Some("go\u{fffd}ahead"));
+    center.kill("an\0incident", &alice).await.unwrap();
+    let raised = center.kill_switch().await.unwrap().unwrap();
+    assert_eq!(raised.reason, "an\u{fffd}incident");
 }
 
 #[tokio::test]
@@ -230,6 +308,40 @@ async fn the_kill_switch_stops_evaluations_and_claims() {
     assert!(center.release(&alice).await.unwrap());
     assert!(!center.release(&alice).await.unwrap());
     assert_eq!(center.claim(&allowed, &digest(1)).await.unwrap(), Claim::Granted);
+}
+
+#[tokio::test]
+async fn what_expired_is_not_withdrawn() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let id = center.evaluate(&delete()).await.unwrap().action_id;
+    // Before anybody noticed.
+    database::sql(directory.path(), "UPDATE actions SET expires_at = 1".to_owned()).await;
+    let late = Outcome::Withdrawn { reason: "nobody decided in time".to_owned() };
+    center.report(&id, &late).await.unwrap();
+    assert_eq!(state(&center, number(&id)).await, ActionState::Expired);
+    let entries = center.audit_entries(&AuditQuery::new().action(number(&id))).await.unwrap();
+    let kinds: Vec<_> = entries.iter().map(|(entry, _)| entry.event.kind.as_str()).collect();
+    assert_eq!(kinds, ["evaluated", "expired"]);
+    assert_eq!(center.action(number(&id)).await.unwrap().unwrap().outcome, None);
+}
+
+#[tokio::test]
+async fn of_more_than_are_listed_those_that_expire_first_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    let mut ids = Vec::new();
+    for index in 0..3 {
+        let mut action = delete();
+        action.idempotency_key = format!("key-{index}");
+        ids.push(number(&center.evaluate(&action).await.unwrap().action_id));
+    }
+    let listed = |records: Vec<ascend_center::Record>| {
+        records.into_iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    let pending = center.actions(Some(ActionState::Pending), 2).await.unwrap();
+    assert_eq!(listed(pending), ids[..2]);
+    assert_eq!(listed(center.actions(None, 2).await.unwrap()), ids[1..]);
 }
 
 #[tokio::test]

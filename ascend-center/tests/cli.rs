@@ -248,6 +248,40 @@ fn policies_are_checked() {
 }
 
 #[test]
+fn policies_are_those_of_the_center_where_no_others_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(run(directory.path(), &["init", "--no-admin"]).status.success());
+    let file = directory.path().join("policies/default.cedar");
+    let built_in = std::fs::read_to_string(&file).unwrap();
+    let policy = |arguments: &[&str]| run(directory.path(), &[&["policy"], arguments].concat());
+    assert!(text(&policy(&["check"]).stdout).ends_with("policies, no mistakes\n"));
+
+    let own = "@id(\"own\")\npermit (principal, action, resource);\n";
+    std::fs::write(&file, format!("{built_in}\n{own}")).unwrap();
+    let call = directory.path().join("call.toml");
+    std::fs::write(&call, "action = \"database.read\"\nresource = \"database://x\"\n").unwrap();
+    let explained = policy(&["explain", call.to_str().unwrap()]);
+    assert!(text(&explained.stdout).contains("matched   permit `own`"), "{explained:?}");
+
+    let case = "[[case]]\nname = \"never\"\nexpect = { decision = \"deny\" }\n\
+                call = { action = \"database.read\", resource = \"database://x\" }\n";
+    std::fs::write(directory.path().join("policies/own.test.toml"), case).unwrap();
+    let failed = policy(&["test"]);
+    assert_eq!(failed.status.code(), Some(5), "{failed:?}");
+    assert!(text(&failed.stdout).contains("never"), "{failed:?}");
+
+    std::fs::write(&file, "permit (principal, action in Action::\"wriet\", resource);").unwrap();
+    let broken = policy(&["check"]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(text(&broken.stderr).contains("policies/default.cedar:1:"), "{broken:?}");
+
+    // Others can be named all the same.
+    let other = directory.path().join("other.cedar");
+    std::fs::write(&other, built_in).unwrap();
+    assert!(policy(&["check", other.to_str().unwrap()]).status.success());
+}
+
+#[test]
 fn output_that_nobody_reads_is_no_failure() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = command(directory.path(), &["policy", "check"])
@@ -268,6 +302,8 @@ fn serving_other_machines_takes_a_word() {
     let refused = |more: &[&str]| {
         let output = run(directory.path(), &[&listen, more].concat());
         assert_eq!(output.status.code(), Some(1));
+        // Nobody is told that it serves.
+        assert_eq!(text(&output.stdout), "");
         text(&output.stderr).to_owned()
     };
     assert!(refused(&["--allow-host", "center.example"]).contains("--behind-proxy"));

@@ -5,8 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use ascend_center::ActionState;
+use ascend_center::{ActionState, AuditKind, AuditQuery, NewKey};
 use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use support::{
     digest,
@@ -71,6 +72,71 @@ async fn the_examples_flow_works_to_the_end() {
     let again = face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
     assert_eq!(again.0, StatusCode::CONFLICT);
     assert!(again.1["detail"].as_str().unwrap().contains("rejected by alice"));
+}
+
+#[tokio::test]
+async fn several_outcomes_are_told_in_one_request() {
+    let face = Face::new().await;
+    let path = "/api/v1/actions/outcomes";
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut body = call("read", "database://staging");
+        body["claim"] = json!(true);
+        let allowed = face.evaluate(body).await;
+        assert_eq!(allowed["decision"], "ALLOW");
+        ids.push(allowed["action_id"].clone());
+    }
+    let pending = face.evaluate(call("delete", "database://production")).await;
+    let denied = &pending["action_id"];
+    face.approver(&format!("/api/v1/actions/{denied}/reject"), json!({})).await;
+    let alice = face.center.local_approver().await.unwrap();
+    let other = face.center.create_key(&alice, NewKey::of("other")).await.unwrap();
+    let told = json!({ "outcomes": [
+        { "action_id": ids[0], "status": "completed", "duration_ms": 12 },
+        { "action_id": ids[1], "status": "failed", "error": { "code": 7 }, "duration_ms": 3 },
+        { "action_id": denied, "status": "completed" },
+        { "action_id": 4711, "status": "completed" },
+    ]});
+    let (status, answer) = face.agent(path, told.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    let refused = |index: usize| {
+        let noted = &answer["outcomes"][index];
+        assert_eq!(noted["success"], false, "{noted}");
+        noted["detail"].as_str().unwrap().to_owned()
+    };
+    let noted = json!({ "action_id": ids[0], "success": true, "state": "completed" });
+    assert_eq!(answer["outcomes"][0], noted);
+    let noted = json!({ "action_id": ids[1], "success": true, "state": "failed" });
+    assert_eq!(answer["outcomes"][1], noted);
+    assert_eq!(refused(2), format!("action {denied} is rejected; that cannot be reported of it"));
+    assert_eq!(refused(3), "there is no action 4711");
+    let record = face.center.action(ids[1].as_i64().unwrap()).await.unwrap().unwrap();
+    assert_eq!(record.outcome.as_deref(), Some(r#"{"code":7}"#));
+
+    let body = json!({ "outcomes": [{ "action_id": ids[0], "status": "failed" }] });
+    let theirs = face.send(Method::POST, path, other.token.expose_secret(), Some(body)).await.1;
+    assert_eq!(theirs["outcomes"][0]["detail"], format!("there is no action {}", ids[0]));
+
+    // Told twice, as a client does that missed the answer.
+    assert_eq!(face.agent(path, told).await.1, answer);
+
+    for (told, place) in [
+        (json!({}), json!(["body", "outcomes"])),
+        (json!({ "outcomes": [] }), json!(["body", "outcomes"])),
+        (json!({ "outcomes": ["x"] }), json!(["body", "outcomes", 0])),
+        (
+            json!({ "outcomes": [{ "action_id": ids[0], "status": "completed" }, { "status": "failed" }] }),
+            json!(["body", "outcomes", 1, "action_id"]),
+        ),
+        (
+            json!({ "outcomes": [{ "action_id": 1, "status": "withdrawn" }] }),
+            json!(["body", "outcomes", 0, "status"]),
+        ),
+    ] {
+        let (status, answer) = face.agent(path, told).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+        assert_eq!(answer["detail"][0]["loc"], place);
+    }
 }
 
 #[tokio::test]
@@ -393,6 +459,11 @@ async fn a_claim_with_the_evaluation_is_told_again_until_it_is_used() {
     assert_eq!(first["status"], "auto_approved");
     let id = &first["action_id"];
     assert_eq!(face.status(id).await["status"], "executed");
+    // Nobody learns the key by which it could be had again.
+    for path in [format!("/api/v1/actions/{id}"), "/api/agent-activity".to_owned()] {
+        let (_, shown) = face.send(Method::GET, &path, &face.agent, None).await;
+        assert!(!shown.to_string().contains("\"one\""), "{shown}");
+    }
 
     // Its answer got lost: the same request is told the same.
     let again = face.evaluate(asked("one")).await;
@@ -419,4 +490,77 @@ async fn a_claim_with_the_evaluation_is_told_again_until_it_is_used() {
     let mut pending = call("delete", "database://production");
     pending["claim"] = json!(true);
     assert_eq!(face.evaluate(pending).await.get("claimed"), None);
+}
+
+#[tokio::test]
+async fn a_claim_is_told_again_under_its_key_until_it_is_used() {
+    let face = Face::new().await;
+    let opened = face.evaluate(call("delete", "database://production")).await;
+    let (id, digest) = (&opened["action_id"], &opened["digest"]);
+    assert_eq!(face.claim(id, digest, "one").await, "approval_missing");
+    face.approver(&format!("/api/v1/actions/{id}/approve"), json!({})).await;
+    assert_eq!(face.claim(id, digest, "one").await, "granted");
+    // Its answer got lost: the same claim is told the same, and no other is.
+    assert_eq!(face.claim(id, digest, "one").await, "granted");
+    assert_eq!(face.claim(id, digest, "two").await, "already_executed");
+    assert_eq!(face.claim(id, digest, "").await, "already_executed");
+    assert_eq!(face.claim(id, &json!("00".repeat(32)), "one").await, "already_executed");
+
+    let alice = face.center.local_approver().await.unwrap();
+    face.center.kill("an incident", &alice).await.unwrap();
+    assert_eq!(face.claim(id, digest, "one").await, "already_executed");
+    face.center.release(&alice).await.unwrap();
+    assert_eq!(face.claim(id, digest, "one").await, "granted");
+
+    let body = json!({ "action_id": id, "status": "completed", "duration_ms": 1 });
+    face.agent(&format!("/api/agent-action/{id}/complete"), body).await;
+    assert_eq!(face.claim(id, digest, "one").await, "already_executed");
+    let claims = AuditQuery::new().kind(AuditKind::Claimed).limit(10);
+    assert_eq!(
+        face.center.audit_entries(&claims).await.unwrap().len(),
+        1,
+        "one claim, told thrice"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_is_told_again_only_while_there_is_time_for_its_run() {
+    let face = Face::new().await;
+    let mut body = call("read", "database://staging");
+    body["approval_timeout_seconds"] = json!(1);
+    let opened = face.evaluate(body).await;
+    let (id, digest) = (&opened["action_id"], &opened["digest"]);
+    assert_eq!(face.claim(id, digest, "one").await, "granted");
+    let expiry: jiff::Timestamp = opened["expires_at"].as_str().unwrap().parse().unwrap();
+    let left = expiry.duration_since(jiff::Timestamp::now()).as_millis() + 1;
+    tokio::time::sleep(Duration::from_millis(left.max(0).try_into().unwrap())).await;
+    assert_eq!(face.claim(id, digest, "one").await, "already_executed");
+}
+
+#[tokio::test]
+async fn what_runs_is_given_up_only_by_who_claimed_it() {
+    let face = Face::new().await;
+    let withdraw = async |id: &Value, body: Value| {
+        face.agent(&format!("/api/v1/actions/{id}/withdraw"), body).await.0.as_u16()
+    };
+    // Claimed by itself, and with the evaluation.
+    let mut at_once = call("read", "database://staging");
+    at_once["claim"] = json!(true);
+    at_once["idempotency_key"] = json!("one");
+    for (body, claims) in [(call("read", "database://staging"), true), (at_once, false)] {
+        let opened = face.evaluate(body).await;
+        let id = &opened["action_id"];
+        if claims {
+            assert_eq!(face.claim(id, &opened["digest"], "one").await, "granted");
+        }
+        assert_eq!(withdraw(id, json!({})).await, 409);
+        assert_eq!(withdraw(id, json!({ "claim_key": "two" })).await, 409);
+        assert_eq!(face.status(id).await["status"], "executed");
+        assert_eq!(withdraw(id, json!({ "claim_key": "one" })).await, 200);
+        assert_eq!(face.status(id).await["status"], "cancelled");
+        assert_eq!(face.claim(id, &opened["digest"], "one").await, "cancelled");
+    }
+    // What nobody has claimed is anybody's of this agent to give up.
+    let id = &face.evaluate(call("delete", "x")).await["action_id"];
+    assert_eq!(withdraw(id, json!({ "claim_key": "any" })).await, 200);
 }

@@ -518,6 +518,65 @@ async fn a_file_of_tools_that_changes_is_read_again() {
     }
 }
 
+// --- Spellings ---
+
+#[tokio::test]
+async fn another_spelling_of_an_action_has_the_same_policies() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = "@id(\"customers\") permit (principal, action, resource) \
+                    when { context.namespace == \"crm\" };\n\
+                    @id(\"deletions\") forbid (principal, action, resource) \
+                    when { context.namespace == \"crm\" && context.verb == \"delete\" };";
+    let center = center_with(directory.path(), policies).await;
+    assert_eq!(decide(&center, &action("crm", "read", "x")).await, Allow);
+    for (namespace, verb) in
+        [("crm", "delete"), ("crm", "Delete"), ("CRM", "delete "), (" Crm", "DELETE")]
+    {
+        let decision = decide(&center, &action(namespace, verb, "x")).await;
+        assert_eq!(decision, Deny, "{namespace:?} {verb:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dot_in_a_verb_makes_it_no_other_action() {
+    let directory = tempfile::tempdir().unwrap();
+    let schema = format!(
+        "{}\naction \"crm.orders.delete\" in [\"delete\"] \
+         appliesTo {{ principal: Agent, resource: Resource, context: Call }};",
+        include_str!("../policies/schema.cedarschema")
+    );
+    let policies =
+        "@id(\"orders\") permit (principal, action == Action::\"crm.orders.delete\", resource);";
+    let folder = folder(directory.path(), "policies", policies);
+    std::fs::write(folder.join("schema.cedarschema"), schema).unwrap();
+    let center = Center::open(config(directory.path()).policies(folder)).await.unwrap();
+    assert_eq!(decide(&center, &action("crm.orders", "delete", "x")).await, Allow);
+    for _ in 0..2 {
+        assert_eq!(decide(&center, &action("crm", "orders.delete", "x")).await, Deny);
+        assert_eq!(decide(&center, &action("crm", "x.y", "x")).await, Deny);
+    }
+}
+
+#[test]
+fn values_are_named_where_they_stand_alone() {
+    for (condition, named) in [
+        ("Numbers::\\\"recent.tool.sum_24h\\\".hasTag(\\\"cents\\\")", "Numbers"),
+        ("Texts::\\\"user\\\".hasTag(\\\"trusted\\\")", "Texts"),
+    ] {
+        let condition = condition.replace("\\\"", "\"");
+        let directory = tempfile::tempdir().unwrap();
+        let policy = format!(
+            "{PERMIT}@id(\"a\") forbid (principal, action, resource) when {{ {condition} }};"
+        );
+        folder(directory.path(), "policies", &policy);
+        let output = cli(directory.path(), &["check", "policies"]);
+        let told = text(&output.stderr);
+        assert!(!output.status.success(), "{named}: {told}");
+        assert!(told.contains("cannot name `Texts`, `Numbers` or `Flags` by an id"), "{told}");
+        assert!(told.contains("context.user"), "{told}");
+    }
+}
+
 // --- Limits ---
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -595,23 +654,29 @@ async fn more_calls_than_are_counted_are_more_than_any_limit() {
                  when { context.recent.tool.calls_24h > 99000 };";
     let center = center_with(directory.path(), &format!("{PERMIT}{calls}")).await;
     assert_eq!(decide(&center, &paying(1)).await, Allow);
-    let copies = |count: u32| {
+    let copies = |count: u32, as_they_are: &str| {
         format!(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-             INSERT INTO actions (state, decision, created_at, expires_at, server_id, tool, \
+             INSERT INTO actions (state, decision, tool, created_at, expires_at, server_id, \
              namespace, verb, resource, parameters, user_context, session_id, risk_score, \
              risk_level, reason, matched, digest, requested_by, request) \
-             SELECT state, decision, created_at, expires_at, server_id, tool, namespace, verb, \
+             SELECT {as_they_are}, created_at, expires_at, server_id, namespace, verb, \
              resource, parameters, user_context, session_id, risk_score, risk_level, reason, \
              matched, digest, requested_by, request FROM actions, n WHERE id = 1"
         )
     };
-    database::sql(&directory.path().join("center"), copies(9_998)).await;
+    database::sql(&directory.path().join("center"), copies(9_998, "state, decision, tool")).await;
     let began = std::time::Instant::now();
     assert_eq!(decide(&center, &paying(1)).await, Allow, "10,000 are counted one by one");
     println!("counting 10,000 calls took {:?} with the commit", began.elapsed());
     assert_eq!(decide(&center, &paying(1)).await, Allow);
     assert_eq!(decide(&center, &paying(1)).await, Deny);
+    // What was denied takes the place of nothing that counts.
+    database::sql(&directory.path().join("center"), copies(10_001, "'denied', 'DENY', 'other'"))
+        .await;
+    let mut other = action_json("crm", "refund", "crm://orders/7");
+    other["tool"] = "other".into();
+    assert_eq!(decide(&center, &serde_json::from_value(other).unwrap()).await, Allow);
     let explanation = center.explain(10_002, &PolicySet::built_in().unwrap()).await.unwrap();
     assert_eq!(explanation.unwrap().record.decision, Deny);
 }
@@ -629,7 +694,7 @@ async fn each_scope_counts_its_own() {
         "{PERMIT}{}{}{}",
         limit("too-many-by-agent", "agent").replace("> 2", "> 6"),
         limit("too-many-of-tool", "tool"),
-        limit("too-many-on-resource", "resource")
+        limit("too-many-on-resource", "resource"),
     );
     let center = center_with(directory.path(), &policies).await;
     let ask = async |server: &str, tool: &str, resource: &str| {

@@ -112,7 +112,13 @@ async fn what_happens_is_told_signed_and_to_whom_it_concerns() {
         (Receiver::on("127.0.0.1:0", &[]).await, Receiver::on("127.0.0.1:0", &[]).await);
     let answer = configure(&face, &face.agent, hook(&own.url)).await;
     assert!(answer.get("secret").is_none(), "only what the center made is shown: {answer}");
-    configure(&face, &face.approver, hook(&all.url)).await;
+    let mut of_all = hook(&all.url);
+    of_all["agent_id"] = Value::Null;
+    configure(&face, &face.approver, of_all).await;
+    let mut another = Receiver::on("127.0.0.1:0", &[]).await;
+    let mut of_another = hook(&another.url);
+    of_another["agent_id"] = json!("another-server");
+    configure(&face, &face.approver, of_another).await;
 
     // Another credential's.
     face.center.evaluate(&support::action("database", "drop", "x")).await.unwrap();
@@ -141,6 +147,11 @@ async fn what_happens_is_told_signed_and_to_whom_it_concerns() {
     assert_eq!(approved["data"]["comments"], "fine");
     assert_ne!(approved["id"], pending["id"]);
     assert!(own.messages.try_recv().is_err(), "nothing of other agents");
+    let mut theirs = call("delete", "database://staging");
+    theirs["server_id"] = json!("another-server");
+    let id = face.evaluate(theirs).await["action_id"].clone();
+    let first = another.next().await.json();
+    assert_eq!((&first["type"], &first["data"]["action_id"]), (&json!("action.pending"), &id));
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub struct CallContext {
     approval: Option<Approval>,
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     patience: Option<Arc<Patience>>,
+    /// The action that this call goes on waiting for; it opens no other.
+    resumes: Option<ActionId>,
     attendant: Option<Arc<Mutex<Option<Attendant>>>>,
     trace: Option<TraceContext>,
 }
@@ -52,8 +54,8 @@ pub(crate) struct Patience {
     pub(crate) begun: Arc<OnceLock<Option<String>>>,
     /// The call, which may take several requests.
     pub(crate) call: CallNumber,
-    /// The action that this call goes on waiting for; it opens no other.
-    pub(crate) resumes: Option<ActionId>,
+    /// Who calls: only their calls that are held are the same one.
+    pub(crate) principal: String,
     /// Whether the server wants to show what waits to the client's user.
     pub(crate) needs_card: bool,
 }
@@ -188,6 +190,17 @@ impl CallContext {
         self
     }
 
+    /// Lets the call go on waiting for the action that it opened before.
+    pub(crate) fn resuming(mut self, action: Option<ActionId>) -> Self {
+        self.resumes = action;
+        self
+    }
+
+    /// The action that this call goes on waiting for.
+    pub(crate) fn resumes(&self) -> Option<&ActionId> {
+        self.resumes.as_ref()
+    }
+
     /// Makes the call a part of `trace`.
     #[must_use]
     pub fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
@@ -251,6 +264,8 @@ impl CallContext {
     pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {
         self.action_id = Some(id.clone());
         self.approval = approval.cloned();
+        // What the body calls is a call of its own.
+        self.resumes = None;
         if let Some(patience) = self.patience() {
             // Only the call's own body is told, not those that it calls.
             let _ = patience.begun.set(self.reviewed_by().map(str::to_owned));

@@ -63,6 +63,9 @@ pub struct Evaluation {
     pub approval: Option<Approval>,
     /// How long an approval is expected to take.
     pub estimated_approval_time: Option<Duration>,
+    /// With [`Decision::RequireApproval`]: how long the authority keeps it open, where it
+    /// says so. A call waits that long where it is longer than its own timeout.
+    pub expires_in: Option<Duration>,
     /// With [`Decision::RequireApproval`]: whether the authority takes the word of
     /// the client's user for it, by [`Authority::confirm`](crate::Authority::confirm).
     pub in_client_approval: bool,

@@ -175,7 +175,7 @@ fn canonical_call(
 
 /// The digest of a JSON value that holds no secret.
 pub(crate) fn of_value(value: &Value) -> Digest {
-    Digest(sha256(&canonical(value)))
+    Digest(sha256(&canonical_json(value)))
 }
 
 /// What a secret seal of one call's state is bound to: who makes the call, and
@@ -223,7 +223,7 @@ impl fmt::Debug for CallKey {
 fn salted(salt: &Salt, value: &Value) -> [u8; 32] {
     // Both hashes are over fixed-length input except the last part, so no
     // length extension or concatenation ambiguity is to be had.
-    let inner = sha256(&canonical(value));
+    let inner = sha256(&canonical_json(value));
     Sha256::new().chain_update(salt.0).chain_update(inner).finalize().into()
 }
 
@@ -231,7 +231,17 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn canonical(value: &Value) -> Vec<u8> {
+/// Canonical JSON, as it is hashed: RFC 8785, but that what RFC 8785 would write alike
+/// is not written alike. A number that no double holds, such as 2^53 + 1, becomes
+/// `{"$integer": "9007199254740993"}` or `{"$number": "…"}`, and a key that begins with
+/// `$` gets another one.
+///
+/// ```
+/// let value = serde_json::json!({ "b": 1.0, "a": ["é", null] });
+/// assert_eq!(ascend_sdk::canonical_json(&value), r#"{"a":["é",null],"b":1}"#.as_bytes());
+/// ```
+#[must_use]
+pub fn canonical_json(value: &Value) -> Vec<u8> {
     let mut out = Canonical::default();
     out.value(value);
     out.0
@@ -457,7 +467,7 @@ mod tests {
         #[test]
         fn the_canonical_form_is_that_of_rfc_8785(value in plain_value()) {
             let expected = serde_json_canonicalizer::to_vec(&value).expect("JSON");
-            prop_assert_eq!(canonical(&value), expected);
+            prop_assert_eq!(canonical_json(&value), expected);
         }
 
         #[test]

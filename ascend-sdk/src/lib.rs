@@ -75,7 +75,7 @@ pub use decision::{
 };
 #[cfg(feature = "server")]
 pub(crate) use digest::Salt;
-pub use digest::{Digest, DigestKey, ShortKey};
+pub use digest::{Digest, DigestKey, ShortKey, canonical_json};
 pub use facts::{Facts, FileFacts, ShellFacts, SqlFacts, Verb};
 pub use governor::{FailMode, Governor, GovernorBuilder, Grant};
 pub use manifest::Manifest;
@@ -98,6 +98,10 @@ pub use ascend_macros::high_risk_action;
 pub use ascend_macros::mcp_governance;
 #[doc = include_str!("../docs/ungoverned.md")]
 pub use ascend_macros::ungoverned;
+
+/// The longest that any setting can ask to wait: a year. What is longer means "as long
+/// as it takes", and no time is to be past the end of a clock.
+pub(crate) const LONGEST: std::time::Duration = std::time::Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Futures that an [`Authority`] returns.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

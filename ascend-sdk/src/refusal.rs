@@ -18,7 +18,7 @@ pub enum RefusalKind {
     /// A person rejected it.
     Rejected,
     /// No person has decided yet. The action goes on waiting, and an identical
-    /// call joins it. Only calls whose client is known end so.
+    /// call joins it. Only calls of MCP clients end so.
     Pending,
     /// No person decided in time.
     TimedOut,

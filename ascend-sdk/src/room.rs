@@ -34,7 +34,8 @@ pub(crate) struct Open {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) server_id: String,
-    pub(crate) session_id: String,
+    /// Who calls.
+    pub(crate) principal: String,
     pub(crate) call: CallKey,
 }
 
@@ -70,12 +71,16 @@ pub(crate) enum Left {
 }
 
 impl Seat {
+    /// Whether it is for the same call, by the same caller.
     fn is_for(&self, place: &Place) -> bool {
-        self.open.place.as_ref().is_some_and(|own| {
-            own.call == place.call
-                && own.server_id == place.server_id
-                && (self.kept.is_some() || own.session_id == place.session_id)
-        })
+        self.open.place.as_ref() == Some(place)
+    }
+
+    /// The same, where it is kept by whoever comes back for it.
+    fn is_kept_for(&self, place: &Place) -> bool {
+        let own = self.open.place.as_ref();
+        self.kept.is_some()
+            && own.is_some_and(|own| own.call == place.call && own.server_id == place.server_id)
     }
 }
 
@@ -84,7 +89,8 @@ impl Room {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The action that an identical call waits for, or is to come back for.
+    /// The action that an identical call of the same caller waits for, or is to come
+    /// back for. Other callers are asked about first.
     pub(crate) fn join(&self, place: &Place) -> Option<Arc<Open>> {
         let mut seats = self.seats();
         let seat = seats.get_mut(&place.call)?.iter_mut().find(|seat| seat.is_for(place))?;
@@ -92,20 +98,21 @@ impl Room {
         Some(seat.open.clone())
     }
 
-    /// Takes a seat for `open`, or joins the one that an identical call took
-    /// meanwhile, whose action is returned then.
-    pub(crate) fn enter(&self, open: Open) -> Arc<Open> {
+    /// Takes a seat for `open`, or joins the one that an identical call has, whose
+    /// action is returned then; whether so.
+    pub(crate) fn enter(&self, open: Open) -> (Arc<Open>, bool) {
         let mut seats = self.seats();
-        let Some(place) = &open.place else { return Arc::new(open) };
+        let Some(place) = &open.place else { return (Arc::new(open), false) };
         let row = seats.entry(place.call).or_default();
-        if let Some(seat) = row.iter_mut().find(|seat| seat.is_for(place)) {
+        let found = row.iter_mut().find(|seat| seat.is_for(place) || seat.is_kept_for(place));
+        if let Some(seat) = found {
             seat.calls += 1;
-            return seat.open.clone();
+            return (seat.open.clone(), true);
         }
         let open = Arc::new(open);
         let _over = open.over.clone().drop_guard();
         row.push(Seat { open: open.clone(), calls: 1, kept: None, _over });
-        open
+        (open, false)
     }
 
     /// A call waits no more; `gives_up` where its agent does not want the action
@@ -152,12 +159,20 @@ impl Room {
 
     /// Keeps the action for whoever makes this call, who may come back later. For
     /// whom the authority is to keep it, and whether that is new; `None` when it is
-    /// decided or over.
-    pub(crate) fn promise(&self, open: &Arc<Open>, call: CallNumber) -> Option<(Holder, bool)> {
+    /// decided or over, or would be new where there is no room for more.
+    pub(crate) fn promise(
+        &self,
+        open: &Arc<Open>,
+        call: CallNumber,
+        has_room: bool,
+    ) -> Option<(Holder, bool)> {
         let mut seats = self.seats();
         let (row, at) = find(&mut seats, open)?;
         let seat = &mut row[at];
         let is_first = seat.kept.is_none();
+        if is_first && !has_room {
+            return None;
+        }
         let kept = seat
             .kept
             .get_or_insert_with(|| Kept { holder: Holder::random(), calls: HashSet::new() });

@@ -228,6 +228,7 @@ mod tests {
                     refusal: None,
                     approval: None,
                     estimated_approval_time: None,
+                    expires_in: None,
                     in_client_approval: false,
                 })
             })

@@ -58,7 +58,8 @@ pub trait Tool: Arguments {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a governed tool",
     label = "not a tool's parameter",
-    note = "derive what callers and approvers need: `#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]`"
+    note = "derive what callers and approvers need: `#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]`",
+    note = "for a type of another crate, turn on its feature `serde`, and that of schemars 1 for it, such as `uuid1`"
 )]
 pub trait ToolParameter: Serialize + DeserializeOwned + JsonSchema + Send + 'static {}
 
@@ -223,7 +224,7 @@ impl Secrets {
             .unwrap_or_default()
     }
 
-    fn among(arguments: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn among(arguments: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Self {
         let secret = arguments.iter().filter(|(name, _)| is_secret(name));
         Self(secret.map(|(_, value)| value.clone()).collect())
     }

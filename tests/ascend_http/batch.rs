@@ -11,14 +11,14 @@ use std::{
 
 use ascend_center::{CenterConfig, ServeConfig};
 use ascend_sdk::{
-    Action, ActionId, Approval, Authority as _, AuthorityError, RefusalKind, Review,
+    Action, ActionId, Approval, Authority as _, AuthorityError, Evaluation, RefusalKind, Review,
     authority::Ascend,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
-    center::{Center, Reply},
+    center::{Center, Reply, allow},
     tool::{KEY, quick, until},
 };
 
@@ -95,7 +95,7 @@ async fn a_thousand_waiters_of_plain_ascend_share_few_connections() {
     assert!(connections <= 24, "{connections} connections");
 }
 
-fn action(number: usize) -> Action {
+pub fn action(number: usize) -> Action {
     serde_json::from_value(json!({
         "server_id": "server-a",
         "tool": "tool",
@@ -115,6 +115,49 @@ fn action(number: usize) -> Action {
         "approval_timeout": { "secs": 300, "nanos": 0 },
     }))
     .unwrap()
+}
+
+fn evaluate(ascend: &Arc<Ascend>, count: usize) -> JoinSet<Result<Evaluation, AuthorityError>> {
+    let mut evaluations = JoinSet::new();
+    for number in 0..count {
+        let ascend = ascend.clone();
+        evaluations.spawn(async move { ascend.evaluate(&action(number)).await });
+    }
+    evaluations
+}
+
+#[tokio::test]
+async fn a_thousand_calls_at_once_take_turns_on_few_connections() {
+    let center = Center::start(|seen, nth| {
+        assert!(seen.is_evaluation());
+        let mut answer = allow();
+        answer["action_id"] = nth.into();
+        Reply::json(answer).after(Duration::from_millis(100))
+    })
+    .await;
+    let ascend = Arc::new(Ascend::builder(KEY.into()).base_url(&center.url).build().unwrap());
+    let answers = evaluate(&ascend, MANY).join_all().await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(center.count("/evaluate"), MANY);
+    assert!(center.most.load(Ordering::SeqCst) <= 256);
+    assert!(center.connections.load(Ordering::SeqCst) <= 256);
+}
+
+#[tokio::test]
+async fn calls_whose_turn_does_not_come_end_in_time() {
+    let never = Arc::new(Notify::new());
+    let center = Center::start(move |_, _| Reply::json(json!({})).held_by(&never)).await;
+    let builder = Ascend::builder(KEY.into()).base_url(&center.url);
+    let ascend = Arc::new(builder.deadline(Duration::from_secs(2)).build().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(20), evaluate(&ascend, MANY).join_all());
+    for answer in ended.await.unwrap() {
+        // Either none came, or the question was not even sent.
+        let error = answer.unwrap_err();
+        assert!(
+            matches!(error, AuthorityError::Unreachable(_) | AuthorityError::Failed(_)),
+            "{error}"
+        );
+    }
 }
 
 /// Our own center, behind something that counts connections.

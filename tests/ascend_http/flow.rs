@@ -7,13 +7,15 @@ use std::{
 
 use ascend_sdk::{
     __private::call,
-    Authority as _, CallContext, RefusalKind,
+    ActionId, Authority as _, CallContext, Claim, ClientAnswer, Confirmation, Decision, Outcome,
+    RefusalKind, Review, SessionContext,
     authority::{AuthorityError, Paths},
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
+    batch::action,
     center::{Center, Reply, allow, pending},
     tool::{KEY, Purge, Query, call_with, governor, once, quick, until},
 };
@@ -266,6 +268,111 @@ async fn claiming(claim: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Cen
     .await
 }
 
+fn refused(claim: Result<Claim, AuthorityError>) -> RefusalKind {
+    match claim.unwrap() {
+        Claim::Refused(rejection) => rejection.kind,
+        Claim::Granted => panic!("granted"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_granted_is_not_used_up() {
+    let center = claiming(|nth| match nth {
+        0 => Reply::status(503, json!({"detail": "busy"})),
+        1 => Reply::json(json!({"granted": false, "refusal": "kill_switch"})),
+        _ => Reply::json(json!({"granted": true})),
+    })
+    .await;
+    let ascend = quick(&center.url).attempts(1).build().unwrap();
+    let action = action(7);
+    let id = ascend.evaluate(&action).await.unwrap().action_id;
+    let claim = async || ascend.claim(&id, &action.digest).await;
+    assert!(matches!(claim().await, Err(AuthorityError::Failed(_))));
+    assert_eq!(refused(claim().await), RefusalKind::KillSwitch);
+    // The same call is evaluated again, and joins it.
+    assert_eq!(ascend.evaluate(&action).await.unwrap().decision, Decision::Allow);
+    assert_eq!(claim().await.unwrap(), Claim::Granted);
+    assert_eq!(refused(claim().await), RefusalKind::AlreadyExecuted);
+    assert_eq!(ascend.evaluate(&action).await.unwrap().decision, Decision::Deny);
+    assert_eq!(center.count("/claim"), 3, "once granted, nobody is asked");
+    let claims = center.seen_at("/claim");
+    let key = claims[0].header("idempotency-key");
+    assert!(key.len() == 32 && key != action.idempotency_key);
+    assert!(claims.iter().all(|claim| claim.header("idempotency-key") == key), "the same claim");
+}
+
+#[tokio::test]
+async fn an_approval_outlives_the_answer_to_its_claim() {
+    // The server grants the claim, and its answer is lost.
+    let center = Center::start(|seen, nth| {
+        if seen.is_evaluation() {
+            let mut answer = pending();
+            answer["claim"] = json!(true);
+            return Reply::json(answer);
+        }
+        if seen.path.ends_with("/claim") {
+            return match nth {
+                0 => Reply::status(502, json!({})),
+                _ => Reply::json(json!({"granted": true})),
+            };
+        }
+        Reply::json(match nth {
+            0 => json!({"status": "approved", "reviewed_by": "ada"}),
+            _ => json!({"status": "executed", "refusal": "already_executed", "reviewed_by": "ada"}),
+        })
+    })
+    .await;
+    let ascend = quick(&center.url).attempts(1).build().unwrap();
+    let action = action(7);
+    let id = ascend.evaluate(&action).await.unwrap().action_id;
+    let approved = async || match ascend.await_review(&id).await.unwrap() {
+        Review::Approved(approval) => approval.reviewed_by,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(approved().await.as_deref(), Some("ada"));
+    assert!(ascend.claim(&id, &action.digest).await.is_err());
+    // An identical call joins the action, and finds it approved still.
+    assert_eq!(approved().await.as_deref(), Some("ada"));
+    assert_eq!(ascend.claim(&id, &action.digest).await.unwrap(), Claim::Granted);
+    let claims = center.seen_at("/claim");
+    assert_eq!(claims[0].header("idempotency-key"), claims[1].header("idempotency-key"));
+    // What it ran is run, and so is what another process claimed.
+    let another = quick(&center.url).build().unwrap();
+    for ascend in [&ascend, &another] {
+        let Review::Rejected(rejection) = ascend.await_review(&id).await.unwrap() else {
+            panic!("it ran")
+        };
+        assert_eq!(rejection.kind, RefusalKind::AlreadyExecuted);
+    }
+}
+
+#[tokio::test]
+async fn of_two_who_claim_at_once_the_second_hears_how_the_first_fared() {
+    for first_is_granted in [false, true] {
+        let center = claiming(move |nth| {
+            let delay = Duration::from_millis(100);
+            if nth == 0 && !first_is_granted {
+                Reply::status(503, json!({"detail": "busy"})).after(delay)
+            } else {
+                Reply::json(json!({"granted": true})).after(delay)
+            }
+        })
+        .await;
+        let ascend = quick(&center.url).attempts(1).build().unwrap();
+        let action = action(7);
+        let id = ascend.evaluate(&action).await.unwrap().action_id;
+        let claim = async || ascend.claim(&id, &action.digest).await;
+        let (first, second) = tokio::join!(claim(), claim());
+        if first_is_granted {
+            assert_eq!(first.unwrap(), Claim::Granted);
+            assert_eq!(refused(second), RefusalKind::AlreadyExecuted);
+        } else {
+            assert!(first.is_err());
+            assert_eq!(second.unwrap(), Claim::Granted);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_center_with_claims_is_asked_for_one() {
     let center = claiming(|_| Reply::json(json!({"granted": true}))).await;
@@ -294,6 +401,22 @@ async fn a_center_with_claims_is_asked_for_one() {
     }
 }
 
+/// Another process asked its user, and the client came to this one with the answer.
+#[tokio::test]
+async fn a_user_can_confirm_an_action_that_this_process_has_not_heard_of() {
+    let center = Center::scripted(allow(), [(500, Value::Null)]).await;
+    let ascend = quick(&center.url).build().unwrap();
+    let session = SessionContext::default();
+    let confirmation = Confirmation { answer: ClientAnswer::Approved, session };
+    let confirm = async |id: &str| ascend.confirm(&ActionId::new(id).unwrap(), &confirmation).await;
+    confirm("7").await.unwrap();
+    assert_eq!(center.count("/api/v1/actions/7/confirm"), 1);
+    // Plain ASCEND is not asked.
+    let known = ascend.evaluate(&action(7)).await.unwrap().action_id;
+    assert!(matches!(confirm(known.as_str()).await, Err(AuthorityError::InvalidRequest(_))));
+    assert_eq!(center.count("/confirm"), 1);
+}
+
 #[tokio::test]
 async fn a_claim_that_comes_with_the_evaluation_is_not_asked_for() {
     let with = |more: fn(&mut Value, &Value)| {
@@ -316,6 +439,16 @@ async fn a_claim_that_comes_with_the_evaluation_is_not_asked_for() {
     .await;
     once::<Query>(quick(&center.url)).await.ran();
     assert_eq!(center.count("/claim"), 0);
+
+    // A caller that is gone by then gives it up, by the key of the claim.
+    let ascend = quick(&center.url).build().unwrap();
+    let action = action(7);
+    let (evaluation, claim) = ascend.evaluate_and_claim(&action).await.unwrap();
+    assert_eq!(claim, Some(Claim::Granted));
+    let outcome = Outcome::Withdrawn { reason: "gone".into() };
+    ascend.report(&evaluation.action_id, &outcome).await.unwrap();
+    let withdrawn = center.seen_at("/withdraw").remove(0).json();
+    assert_eq!(withdrawn, json!({"reason": "gone", "claim_key": action.idempotency_key}));
 
     // Whatever does not plainly say so, for this call, still has to be claimed.
     let unclear: [fn(&mut Value, &Value); 3] = [
@@ -385,7 +518,8 @@ async fn a_center_with_claims_is_told_of_a_withdrawal() {
     assert_eq!(running.await.unwrap().unwrap_err().kind(), RefusalKind::Cancelled);
     assert!(governor.close(Duration::from_secs(20)).await);
     let withdrawn = center.seen_at("/api/v1/actions/123/withdraw").remove(0).json();
-    assert_eq!(withdrawn, json!({"reason": "the call was cancelled"}));
+    assert_eq!(withdrawn["reason"], "the call was cancelled");
+    assert!(withdrawn["claim_key"].is_string() && withdrawn.as_object().unwrap().len() == 2);
     assert_eq!(runs.load(Ordering::SeqCst), 0);
     assert_eq!(center.count("/fail"), 0);
 }

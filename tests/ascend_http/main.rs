@@ -13,6 +13,7 @@ mod center;
 mod flow;
 mod hostile;
 mod patience;
+mod reports;
 mod rogue;
 mod tool;
 mod trust;

@@ -1,7 +1,10 @@
 //! Retries, pauses, the deadline, the circuit breaker, and polling.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,9 +12,10 @@ use ascend_sdk::{
     ActionId, Authority as _, Outcome, RefusalKind, Review, authority::AuthorityError,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
+    batch::action,
     center::{Center, Reply, allow, pending},
     rogue::{Rogue, Step, ok, send},
     tool::{Counting as _, Purge, Query, call_with, governor, impatient, once, quick, until},
@@ -163,6 +167,48 @@ async fn whoever_makes_the_server_fail_gets_nothing_past_an_open_fail_mode() {
         assert_eq!(refusal.kind(), RefusalKind::Unreachable);
     }
     assert_eq!(center.count("/evaluate"), 2, "the circuit is open");
+}
+
+/// Of a circuit that is half open one request at a time finds out how the server is.
+#[tokio::test]
+async fn a_question_that_is_held_does_not_keep_others_out() {
+    let (is_down, held) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let (down, hold) = (is_down.clone(), held.clone());
+    let center = Center::start(move |seen, _| {
+        if seen.path == "/api/v1/actions/status" {
+            Reply::status(404, json!({"detail": "Not Found"}))
+        } else if down.load(Ordering::SeqCst) {
+            Reply::status(503, json!({"detail": "busy"}))
+        } else if seen.is_evaluation() {
+            Reply::json(allow())
+        } else if seen.query.as_deref().is_some_and(|query| query.contains("wait=")) {
+            let answer = Reply::json(json!({"status": "pending"})).header("x-ascend-wait", "25");
+            answer.held_by(&hold)
+        } else {
+            Reply::json(json!({"status": "pending"}))
+        }
+    })
+    .await;
+    let builder = quick(&center.url).attempts(1).circuit_breaker(1, Duration::from_millis(300));
+    let ascend = Arc::new(builder.build().unwrap());
+    let waiting = ascend.clone();
+    let waiting =
+        tokio::spawn(async move { waiting.await_review(&ActionId::new("7").unwrap()).await });
+    let asked = || center.count("/7/status");
+    until("a question is held", || asked() == 1).await;
+
+    is_down.store(true, Ordering::SeqCst);
+    assert!(ascend.evaluate(&action(1)).await.is_err(), "the circuit opens");
+    is_down.store(false, Ordering::SeqCst);
+    held.notify_one();
+    until("the question is asked again", || asked() == 2).await;
+    let answered = async {
+        while ascend.evaluate(&action(2)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), answered).await.expect("nobody is kept out");
+    waiting.abort();
 }
 
 #[tokio::test]

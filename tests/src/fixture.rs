@@ -100,6 +100,7 @@ impl Authority for Script {
                 refusal: None,
                 approval: None,
                 estimated_approval_time: None,
+                expires_in: None,
                 in_client_approval: false,
             })
         })

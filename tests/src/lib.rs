@@ -59,6 +59,7 @@ pub fn evaluation(decision: Decision) -> Evaluation {
         refusal: None,
         approval: None,
         estimated_approval_time: None,
+        expires_in: None,
         in_client_approval: false,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use ascend_sdk::canonical_json;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de, ser};
 use sha2::{Digest as _, Sha256};
@@ -186,7 +187,9 @@ pub(crate) struct Signed {
 }
 
 pub(crate) fn canonical(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json_canonicalizer::to_string(value)
+    // Here RFC 8785 itself: no key begins with `$`, and all numbers are small.
+    let text = canonical_json(&serde_json::to_value(value)?);
+    String::from_utf8(text).map_err(de::Error::custom)
 }
 
 pub(crate) fn sign<S: Statement>(

@@ -440,6 +440,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::audit::canonical;
 
     #[test]
     fn kinds_are_read_back_and_later_ones_are_kept() {
@@ -471,6 +472,7 @@ mod tests {
              \"at\":\"2023-11-14T22:13:20.000Z\",\"expires_at\":\"2023-11-14T22:13:20.000Z\",\
              \"kind\":\"approved\",\"seq\":3}"
         );
+        assert_eq!(canonical(&entry).unwrap(), text);
         assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry);
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::Center;
-use crate::{ActionState, Record, StoreError, store::Waiter};
+use crate::{Record, StoreError, store::Waiter};
 
 /// How several actions stand.
 #[derive(Debug, Default)]
@@ -39,7 +39,6 @@ impl Center {
             let mut decided = store.decided_of(&ids).await?;
             decided.retain(|record| counts(&record.requested_by));
             if !decided.is_empty() || pending.is_empty() || Instant::now() >= deadline {
-                let decided = self.written_down(decided).await?;
                 let known: HashSet<i64> = decided.iter().map(|record| record.id).collect();
                 let pending = pending.iter().map(|action| action.id);
                 let pending = pending.filter(|id| !known.contains(id)).collect();
@@ -58,17 +57,5 @@ impl Center {
                 () = sleep_until(deadline.min(Instant::now() + left)) => {}
             }
         }
-    }
-
-    /// With the expiry of those that expired unseen written down.
-    async fn written_down(&self, mut records: Vec<Record>) -> Result<Vec<Record>, StoreError> {
-        for record in &mut records {
-            if record.state == ActionState::Expired
-                && let Some(expired) = self.0.store.expire(record.id).await?
-            {
-                *record = expired;
-            }
-        }
-        Ok(records)
     }
 }

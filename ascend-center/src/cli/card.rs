@@ -10,7 +10,7 @@ pub(crate) use ascend_sdk::shown;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, LIMIT};
 
 /// JSON in ASCII: the same to a program, and harmless on a terminal.
 pub(crate) fn ascii_json(json: &str) -> String {
@@ -41,6 +41,9 @@ pub(crate) async fn heading(desk: &Desk, count: usize) -> anyhow::Result<Vec<Str
     lines.push(match count {
         0 => "Nothing waits for approval.".to_owned(),
         1 => "1 action waits for approval.".to_owned(),
+        count if count >= LIMIT as usize => {
+            format!("At least {count} actions wait for approval; these are the oldest.")
+        }
         count => format!("{count} actions wait for approval."),
     });
     Ok(lines)

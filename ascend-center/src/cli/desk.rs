@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The most actions shown at once.
-const LIMIT: u32 = 1000;
+pub(crate) const LIMIT: u32 = 1000;
 
 pub(crate) enum Desk {
     Here(Center),

@@ -274,7 +274,7 @@ async fn run(
             let token = elsewhere.token.map(Into::into);
             Desk::There(Remote::new(&url, token, elsewhere.ca_cert.as_deref())?)
         }
-        None => Desk::Here(config.existing(command.configuration()).await?),
+        None => Desk::Here(config.existing(command.configuration(config)).await?),
     };
     let result = act(&desk, command).await;
     desk.close().await;
@@ -333,14 +333,15 @@ async fn act(desk: &Desk, command: Command) -> anyhow::Result<()> {
 impl Command {
     /// What of the center a command needs: grants are checked by the policies and
     /// tools in use.
-    fn configuration(&self) -> impl FnOnce(CenterConfig) -> CenterConfig + use<> {
+    fn configuration(&self, config: &Config) -> impl FnOnce(CenterConfig) -> CenterConfig + use<> {
+        let in_use = config.settings.policies.clone();
         let policies = match self {
             Self::Approve { also, .. } if also.is_given() => Some(also.policies.clone()),
             Self::Grants(grants::GrantsCommand::Add(add)) => Some(add.policies.clone()),
             _ => None,
         };
         move |config| match policies {
-            Some(policies) => policies.configure(config),
+            Some(policies) => policies.or(&in_use).configure(config),
             None => config,
         }
     }

@@ -37,16 +37,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         ),
         format!("approver {}: {} watch", shown(approver.name()), shown(&center.command())),
     ];
-    // Beside what programs read.
-    tracing::info!("approve in a browser: {}/queue", shown(&reached));
-    for line in lines {
-        if say(&line).is_err() {
-            // Nobody reads it; that is no reason not to serve.
-            break;
-        }
-    }
-    tell_systemd("READY=1");
     let stop = async move {
+        // The center waits for this only once it serves.
+        announce(&lines, &reached);
         signals.next().await;
         tell_systemd("STOPPING=1");
         tracing::info!("told to stop: finishing what is under way; once more ends at once");
@@ -58,6 +51,19 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let served = center.serve(listener, serving, stop).await;
     center.close().await;
     Ok(served?)
+}
+
+/// Tells whoever started this that it serves.
+fn announce(lines: &[String], reached: &str) {
+    // Beside what programs read.
+    tracing::info!("approve in a browser: {}/queue", shown(reached));
+    for line in lines {
+        if say(line).is_err() {
+            // Nobody reads it; that is no reason not to serve.
+            break;
+        }
+    }
+    tell_systemd("READY=1");
 }
 
 /// Where systemd started this process, it waits for this.

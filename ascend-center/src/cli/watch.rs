@@ -62,7 +62,13 @@ pub(crate) async fn watch(desk: &Desk, arguments: WatchArguments) -> anyhow::Res
             continue;
         }
         let record = match event.action {
-            Some(id) if event.kind == AuditKind::Evaluated && !json => desk.action(id).await?,
+            Some(id) if event.kind == AuditKind::Evaluated && !json => {
+                // The line is told in any case.
+                desk.action(id).await.unwrap_or_else(|error| {
+                    tracing::warn!("action {id} cannot be shown: {error:#}");
+                    None
+                })
+            }
             _ => None,
         };
         let line = if json {

@@ -7,6 +7,7 @@ use ascend_sdk::{Claim, Digest, Holder, Outcome};
 use axum::{
     Json,
     extract::{Path, Query, State},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     AgentCaller, AnyCaller, ApproverCaller, Body, Face, Fields, Problem,
     answer::{Standing, Verdict, standing, verdict},
+    call::idempotency_key,
     fields::body,
     grants::read_bounds,
     number, visible,
 };
-use crate::{ActionState, NewGrant};
+use crate::{ActionState, NewGrant, store::Claimant};
 
 /// The longest that a status request is held.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -130,7 +132,14 @@ fn read_claim(fields: &mut Fields) -> Option<Digest> {
     fields.parsed("digest", "64 hexadecimal digits")
 }
 
-/// Claims an action's decision for its one run.
+impl From<Option<String>> for Claimant {
+    fn from(key: Option<String>) -> Self {
+        key.map_or(Self::Unnamed, Self::Request)
+    }
+}
+
+/// Claims an action's decision for its one run. The same claim, asked again under its
+/// `Idempotency-Key`, is granted again until the outcome is reported.
 #[utoipa::path(
     post, path = "/api/v1/actions/{id}/claim", tag = "decisions",
     params(("id" = i64, Path)),
@@ -144,15 +153,17 @@ pub(super) async fn claim(
     State(face): State<Face>,
     AgentCaller(caller): AgentCaller,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ClaimAnswer>, Problem> {
     let id = number(&id)?;
     let mut fields = Fields::parse(&body?)?;
     let digest = read_claim(&mut fields);
+    let key = idempotency_key(None, &headers, &mut fields);
     fields.finish()?;
     let Some(digest) = digest else { return Err(Problem::internal("no digest")) };
     visible(face.center.action(id).await?, id, &caller)?;
-    let claim = face.center.claim_for(id, digest, &caller.name).await?;
+    let claim = face.center.claim_for(id, digest, &caller.name, key.into()).await?;
     Ok(Json(match claim {
         Claim::Granted => ClaimAnswer {
             action_id: id,
@@ -226,13 +237,14 @@ fn read_holder(fields: &mut Fields) -> Option<Holder> {
     fields.parsed("holder", "1 to 64 letters, digits, `-` and `_`")
 }
 
-/// Why, and whether it was promised and is given up, by whom.
-fn read_withdrawal(fields: &mut Fields) -> (Option<String>, bool, Option<Holder>) {
+/// Why, whether it was promised and is given up, by whom, and how they claimed it.
+fn read_withdrawal(fields: &mut Fields) -> (Option<String>, bool, Option<Holder>, Claimant) {
     let abandoned = fields.flag("abandoned").unwrap_or_default();
-    (fields.told("reason"), abandoned, read_holder(fields))
+    let claimant = fields.text("claim_key").into();
+    (fields.told("reason"), abandoned, read_holder(fields), claimant)
 }
 
-fn read_duration(fields: &mut Fields) -> Duration {
+pub(super) fn read_duration(fields: &mut Fields) -> Duration {
     fields.milliseconds("duration_ms").unwrap_or_default()
 }
 
@@ -253,7 +265,8 @@ fn read_comment(fields: &mut Fields) -> Option<String> {
     comment.or(comments)
 }
 
-/// Gives an action up.
+/// Gives an action up. One that is claimed is given up by who claimed it alone: they
+/// name the claim's `Idempotency-Key` as `claim_key`.
 #[utoipa::path(
     post, path = "/api/v1/actions/{id}/withdraw", tag = "outcomes",
     params(("id" = i64, Path)),
@@ -271,7 +284,7 @@ pub(super) async fn withdraw(
     body: Body,
 ) -> Result<Json<OutcomeAnswer>, Problem> {
     let mut fields = Fields::parse_optional(&body?)?;
-    let (reason, abandoned, holder) = read_withdrawal(&mut fields);
+    let (reason, abandoned, holder, claimant) = read_withdrawal(&mut fields);
     fields.finish()?;
     let reason = reason.unwrap_or_else(|| "withdrawn by its caller".to_owned());
     let outcome = if abandoned {
@@ -279,7 +292,7 @@ pub(super) async fn withdraw(
     } else {
         Outcome::Withdrawn { reason }
     };
-    report(state, caller, id, outcome).await
+    report(state, caller, id, outcome, claimant).await
 }
 
 /// Tells that an action ran.
@@ -302,7 +315,7 @@ pub(super) async fn complete(
     let mut fields = Fields::parse_optional(&body?)?;
     let duration = read_duration(&mut fields);
     fields.finish()?;
-    report(state, caller, id, Outcome::Completed { duration }).await
+    report(state, caller, id, Outcome::Completed { duration }, Claimant::Unnamed).await
 }
 
 /// Tells that an action ran and failed.
@@ -325,13 +338,17 @@ pub(super) async fn fail(
     let mut fields = Fields::parse_optional(&body?)?;
     let (duration, error) = read_failure(&mut fields);
     fields.finish()?;
-    // ASCEND's SDK sends text or an object.
-    let error = match error {
+    let outcome = Outcome::Failed { duration, error: error_told(error) };
+    report(state, caller, id, outcome, Claimant::Unnamed).await
+}
+
+/// ASCEND's SDK sends text or an object.
+pub(super) fn error_told(error: Option<Value>) -> String {
+    match error {
         None => "no error was told".to_owned(),
         Some(Value::String(error)) => error,
         Some(other) => other.to_string(),
-    };
-    report(state, caller, id, Outcome::Failed { duration, error }).await
+    }
 }
 
 async fn report(
@@ -339,10 +356,10 @@ async fn report(
     AgentCaller(caller): AgentCaller,
     Path(id): Path<String>,
     outcome: Outcome,
+    claimant: Claimant,
 ) -> Result<Json<OutcomeAnswer>, Problem> {
     let id = number(&id)?;
-    visible(face.center.action(id).await?, id, &caller)?;
-    let record = face.center.report_for(id, outcome, &caller.name).await?;
+    let record = face.center.report_for(id, outcome, &caller.name, claimant).await?;
     Ok(Json(OutcomeAnswer { success: true, action_id: id, state: record.state.as_str() }))
 }
 

@@ -160,7 +160,11 @@ pub(super) async fn details(
     let store = face.center.store();
     let history = store.history(id).await?;
     let request = store.request(id).await?.unwrap_or_default();
-    let request: Value = serde_json::from_str(&request).unwrap_or_default();
+    let mut request: Value = serde_json::from_str(&request).unwrap_or_default();
+    if let Value::Object(request) = &mut request {
+        // Who knows it can be told again of what was claimed with it.
+        request.remove("idempotency_key");
+    }
     let text = |name: &str| request[name].as_str().map(str::to_owned);
     let mut listed = listed(&record);
     listed.standing.status = details_word(&record);

@@ -161,8 +161,6 @@ pub(super) struct Listed {
     session_id: String,
     client: Option<String>,
     matched: Vec<Matched>,
-    /// The caller's key for this call.
-    idempotency_key: Option<String>,
     /// The credential that asked.
     requested_by: String,
     #[schema(value_type = String, format = DateTime)]
@@ -199,7 +197,6 @@ pub(super) fn listed(record: &Record) -> Listed {
         session_id: record.session_id.clone(),
         client: record.client.clone(),
         matched: record.matched.clone(),
-        idempotency_key: record.idempotency_key.clone(),
         requested_by: record.requested_by.clone(),
         created_at: record.created_at,
         reviewed_at: record.reviewed_at,

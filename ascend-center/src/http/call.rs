@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ascend_sdk::{Digest, Facts, Floor, RiskLevel, SessionContext, TraceParent};
+use ascend_sdk::{Digest, Facts, Floor, RiskLevel, SessionContext, TraceParent, canonical_json};
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -67,16 +67,9 @@ impl Call {
 
     /// What the headers add to the body.
     pub(super) fn read_headers(&mut self, headers: &HeaderMap, fields: &mut Fields) {
-        let header =
-            |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let key = self.idempotency_key.take().or_else(|| header("idempotency-key"));
-        self.idempotency_key = key.filter(|key| !key.trim().is_empty());
-        if self.idempotency_key.as_ref().is_some_and(|key| key.len() > WORD_LIMIT) {
-            let message = format!("expected at most {WORD_LIMIT} bytes");
-            fields.error("idempotency_key", &message, "string_too_long");
-        }
+        self.idempotency_key = idempotency_key(self.idempotency_key.take(), headers, fields);
         self.traceparent = told(headers).map(|trace| trace.parent());
-        if let Some(environment) = header("x-environment") {
+        if let Some(environment) = header(headers, "x-environment") {
             self.metadata.entry("environment".to_owned()).or_insert(environment);
         }
     }
@@ -119,6 +112,25 @@ impl Call {
             request,
         })
     }
+}
+
+/// The same in every attempt of a request: from its body, or from its headers.
+pub(super) fn idempotency_key(
+    told: Option<String>,
+    headers: &HeaderMap,
+    fields: &mut Fields,
+) -> Option<String> {
+    let key = told.or_else(|| header(headers, "idempotency-key"));
+    let key = key.filter(|key| !key.trim().is_empty())?;
+    if key.len() > WORD_LIMIT {
+        let message = format!("expected at most {WORD_LIMIT} bytes");
+        fields.error("idempotency_key", &message, "string_too_long");
+    }
+    Some(key)
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 /// ASCEND's example nests the session's id, its reference has it at the top.
@@ -166,6 +178,5 @@ pub(super) fn texts(object: Map<String, Value>) -> BTreeMap<String, String> {
 
 /// SHA-256 over canonical JSON, as our SDK makes it where nothing is sensitive.
 fn digest_of(bound: &Value) -> Result<Digest, Problem> {
-    let canonical = serde_json_canonicalizer::to_vec(bound).map_err(Problem::internal)?;
-    hex::encode(Sha256::digest(canonical)).parse().map_err(Problem::internal)
+    hex::encode(Sha256::digest(canonical_json(bound))).parse().map_err(Problem::internal)
 }

@@ -132,22 +132,32 @@ pub(super) async fn acknowledge(
 async fn standing(face: &Face) -> Result<Vec<Command>, Problem> {
     let store = face.center.store();
     let mut commands = Vec::new();
-    if let Some(event) = store.last_switch().await? {
-        commands.push(Command {
-            command_id: format!("kill-switch-{}", event.id),
-            command_type: if event.kind == "killed" { "BLOCK" } else { "UNBLOCK" },
-            target_type: "organization",
-            target_mcp_server_config_id: None,
-            parameters: Parameters::default(),
-            reason: event.detail,
-            status: "pending",
-            issued_by: event.by,
-            issued_via: "ascend-center",
-            created_at: event.at,
-            expires_at: None,
-            is_broadcast: true,
-        });
-    }
+    let of_all = |(name, command_type, reason, issued_by, created_at)| Command {
+        command_id: format!("kill-switch-{name}"),
+        command_type,
+        target_type: "organization",
+        target_mcp_server_config_id: None,
+        parameters: Parameters::default(),
+        reason,
+        status: "pending",
+        issued_by,
+        issued_via: "ascend-center",
+        created_at,
+        expires_at: None,
+        is_broadcast: true,
+    };
+    // As long as it is raised, however short the log is kept.
+    let switched = match store.kill_switch().await? {
+        Some(raised) => {
+            let name = format!("raised-{}", raised.raised_at.as_millisecond());
+            Some((name, "BLOCK", Some(raised.reason), raised.raised_by, raised.raised_at))
+        }
+        None => store.last_release().await?.map(|released| {
+            let name = format!("released-{}", released.id);
+            (name, "UNBLOCK", released.detail, released.by, released.at)
+        }),
+    };
+    commands.extend(switched.map(of_all));
     for server in store.servers().await? {
         let command_type = match server.state {
             ServerState::Registered => continue,

@@ -10,7 +10,7 @@ use super::{
     call::{Call, WORD_LIMIT},
     fields::body,
 };
-use crate::store::{Claimed, Opened};
+use crate::store::{Claimant, Claimed, Opened};
 
 body!(
     /// A call, as an MCP server describes it.
@@ -34,6 +34,7 @@ pub(super) async fn evaluate(
     call.read_headers(&headers, &mut fields);
     let bound = |call: &Call| json!({ "tool": call.tool, "resource": call.resource, "arguments": call.parameters });
     let submission = call.submission(bound, &caller, &mut fields)?;
+    let claims = claims.then(|| Claimant::from(submission.idempotency_key.clone()));
     let Opened { record, claimed } = face.center.open_action(submission, claims).await?;
     if claimed != Claimed::No {
         return Ok(Json(standing(&record).claimed()));

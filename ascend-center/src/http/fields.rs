@@ -29,7 +29,7 @@ pub(super) struct Fields {
     object: Map<String, Value>,
     errors: Vec<Value>,
     /// Where the object is in the body.
-    path: Vec<&'static str>,
+    path: Vec<Value>,
     /// The fields that were looked for, when the request is only described.
     described: Option<Object>,
 }
@@ -41,7 +41,7 @@ impl Fields {
         };
         match serde_json::from_slice(body) {
             Ok(Value::Object(object)) => {
-                Ok(Self { object, errors: Vec::new(), path: vec!["body"], described: None })
+                Ok(Self { object, errors: Vec::new(), path: vec!["body".into()], described: None })
             }
             Ok(_) => Err(whole("expected a JSON object".to_owned(), "dict_type")),
             Err(error) => Err(whole(format!("no JSON: {error}"), "json_invalid")),
@@ -63,7 +63,7 @@ impl Fields {
         let mut fields = Self {
             object: Map::new(),
             errors: Vec::new(),
-            path: vec!["body"],
+            path: vec!["body".into()],
             described: Some(Object::new()),
         };
         read(&mut fields);
@@ -78,7 +78,7 @@ impl Fields {
 
     pub(super) fn error(&mut self, name: &str, message: &str, kind: &str) {
         let mut place = self.path.clone();
-        place.push(name);
+        place.push(name.into());
         let error = json!({ "loc": place, "msg": message, "type": kind });
         // A field may be looked at twice.
         if !self.errors.contains(&error) {
@@ -204,7 +204,7 @@ impl Fields {
     pub(super) fn within<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
         let object = self.object(name);
         let mut path = self.path.clone();
-        path.push(name);
+        path.push(name.into());
         let described = self.described.as_ref().map(|_| Object::new());
         let mut inner = Self { object, errors: Vec::new(), path, described };
         let value = read(&mut inner);
@@ -216,6 +216,41 @@ impl Fields {
             known.required.extend(inner.required);
         }
         value
+    }
+
+    /// Reads each object of a list of 1 to `most`, which must be there.
+    pub(super) fn each<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: impl Fn(&mut Self) -> T,
+    ) -> Vec<T> {
+        self.require(name);
+        self.describe(name, || {
+            let items = ArrayBuilder::new().items(Self::schema_of(&read));
+            Schema::Array(items.min_items(Some(1)).max_items(Some(most)).build())
+        });
+        let Some(value) = self.find(name) else { return Vec::new() };
+        let items = value.as_array().cloned().filter(|items| (1..=most).contains(&items.len()));
+        let Some(items) = items else {
+            self.error(name, &format!("expected a list of 1 to {most} objects"), "list_type");
+            return Vec::new();
+        };
+        let mut values = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let mut path = self.path.clone();
+            path.extend([name.into(), index.into()]);
+            let Value::Object(object) = item else {
+                let error =
+                    json!({ "loc": path, "msg": "expected an object", "type": "dict_type" });
+                self.errors.push(error);
+                continue;
+            };
+            let mut inner = Self { object, errors: Vec::new(), path, described: None };
+            values.push(read(&mut inner));
+            self.errors.append(&mut inner.errors);
+        }
+        values
     }
 
     pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {

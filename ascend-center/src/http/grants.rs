@@ -169,6 +169,7 @@ impl From<GrantError> for Problem {
             GrantError::Unbounded => "seconds",
             GrantError::Limit(_) => "calls",
             GrantError::Terms(_) => "tool",
+            GrantError::NeverCounts => "grant",
             _ => "when",
         };
         match error {

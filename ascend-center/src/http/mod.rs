@@ -26,6 +26,7 @@ mod metrics;
 mod oidc;
 mod openapi;
 mod origin;
+mod outcomes;
 #[cfg(feature = "page")]
 #[path = "../page/mod.rs"]
 mod page;
@@ -126,6 +127,7 @@ fn routes() -> OpenApiRouter<Face> {
         .routes(routes!(confirm::confirm))
         .routes(routes!(actions::complete))
         .routes(routes!(actions::fail))
+        .routes(routes!(outcomes::outcomes))
         .routes(routes!(actions::approve, actions::take_back))
         .routes(routes!(actions::reject))
         .routes(routes!(grants::list, grants::give))

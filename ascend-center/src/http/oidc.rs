@@ -77,7 +77,14 @@ async fn finish(
     }
     let refused = || Problem::unauthorized("the identity provider did not let you in");
     let code = returned.code.ok_or_else(refused)?;
-    let vouched = provider.finish(attempt, code).await?;
+    let vouched = match provider.finish(attempt, code).await {
+        Err(OidcError::NoRole { subject }) => {
+            // What they had here by a role is over, wherever they hold it.
+            face.center.store().take_role(subject.clone()).await?;
+            return Err(OidcError::NoRole { subject }.into());
+        }
+        vouched => vouched?,
+    };
     let (address, earlier) = (visitor.client.address, visitor.earlier.as_ref());
     let opened = match face.center.login_vouched(vouched, address, earlier).await {
         Err(LoginError::Refused) => {
@@ -95,7 +102,7 @@ async fn finish(
 impl From<OidcError> for Problem {
     fn from(error: OidcError) -> Self {
         match error {
-            OidcError::NoRole => Self::forbidden(&error.to_string()),
+            OidcError::NoRole { .. } => Self::forbidden(&error.to_string()),
             OidcError::Answer(_) | OidcError::Name(_) => {
                 // What was wrong is for the log: who it concerns is not known.
                 tracing::warn!(%error, "a login by the identity provider failed");

@@ -122,7 +122,9 @@ enum Detail {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct WrongField {
-    loc: Vec<String>,
+    /// Names, and places in lists.
+    #[schema(value_type = Vec<Value>)]
+    loc: Vec<Value>,
     msg: String,
     r#type: String,
 }

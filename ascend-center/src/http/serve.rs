@@ -160,7 +160,9 @@ impl ServeConfig {
 }
 
 impl Center {
-    /// Serves the center over HTTP on `listener` until `shutdown` resolves. Then
+    /// Serves the center over HTTP on `listener` until `shutdown` resolves, which is
+    /// first polled when requests are answered: what it does before it waits is
+    /// done by a center that is ready. At its end
     /// no connection is taken any more, questions that are held are answered with
     /// what is known, and all that is under way is finished, within
     /// [`ServeConfig::shutdown_timeout`]. Messages to webhooks that were not
@@ -188,13 +190,15 @@ impl Center {
     ) -> io::Result<()> {
         #[cfg(feature = "oidc")]
         let oidc = provider(config.oidc)?;
-        let targets = Targets::new(config.webhook_hosts);
+        let address = listener.local_addr()?;
+        let is_local = address.ip().to_canonical().is_loopback();
+        let targets = Targets::new(config.webhook_hosts)
+            .agents_are_here(is_local && config.proxies.is_empty());
         let courier = Courier::new(self.clone(), targets, config.webhook_attempts);
         let courier = courier.map_err(io::Error::other)?;
         let limits = Arc::new(Limits::new(config.agent_rate, config.tenant_rate));
         let ServeConfig { hosts, proxies, tls, .. } = config;
-        let address = listener.local_addr()?;
-        if !address.ip().to_canonical().is_loopback() && tls.is_none() && proxies.is_empty() {
+        if !is_local && tls.is_none() && proxies.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(

@@ -84,16 +84,17 @@ impl From<WebhookError> for Problem {
     fn from(error: WebhookError) -> Self {
         match error {
             WebhookError::NotAllowed(error) => error.into(),
+            error @ WebhookError::TooMany => Self::new(StatusCode::CONFLICT, error.to_string()),
             WebhookError::Store(error) => error.into(),
         }
     }
 }
 
-/// Reads what can be set and changed; with `face`, checks it too.
-fn read_change(fields: &mut Fields, face: Option<&Face>) -> WebhookChange {
+/// Reads what can be set and changed; with a `face` and who asks, checks it too.
+fn read_change(fields: &mut Fields, asked: Option<(&Face, &Identity)>) -> WebhookChange {
     let url = fields.bounded_text("url", RESOURCE_LIMIT);
-    if let (Some(url), Some(face)) = (&url, face)
-        && let Err(unfit) = face.courier.targets().check(url)
+    if let (Some(url), Some((face, caller))) = (&url, asked)
+        && let Err(unfit) = face.courier.targets().check_of(scope(caller), url)
     {
         fields.error("url", &unfit.to_string(), "value_error");
     }
@@ -132,7 +133,7 @@ pub(super) async fn configure(
         fields.require(name);
     }
     let agent_id = fields.text("agent_id");
-    let change = read_change(&mut fields, Some(&face));
+    let change = read_change(&mut fields, Some((&face, &caller)));
     fields.finish()?;
     let (Some(url), Some(events)) = (change.url, change.events) else {
         return Err(Problem::internal("no url or events"));
@@ -186,7 +187,7 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Json<WebhookAnswer>, Problem> {
     let mut fields = Fields::parse(&body?)?;
-    let change = read_change(&mut fields, Some(&face));
+    let change = read_change(&mut fields, Some((&face, &caller)));
     fields.finish()?;
     let webhook = find(&face, &id, &caller).await?;
     face.center.store().change_webhook(webhook.id, change, caller.clone()).await?;

@@ -104,7 +104,10 @@ pub(crate) enum OidcError {
     #[error("the identity provider names nobody: {0}")]
     Name(#[from] InvalidName),
     #[error("none of their groups has a role here")]
-    NoRole,
+    NoRole {
+        /// Who they are to the provider.
+        subject: String,
+    },
 }
 
 /// All claims that the protocol does not define.
@@ -254,7 +257,8 @@ impl Provider {
             .claims(&client.id_token_verifier(), &attempt.nonce)
             .map_err(|error| OidcError::Answer(error.to_string()))?;
         let groups = self.groups(&claims.additional_claims().0);
-        let role = self.role(&groups).ok_or(OidcError::NoRole)?;
+        let subject = format!("{} {}", self.config.issuer, claims.subject().as_str());
+        let Some(role) = self.role(&groups) else { return Err(OidcError::NoRole { subject }) };
         let email = claims.email().filter(|_| claims.email_verified() == Some(true));
         let name = claims
             .preferred_username()
@@ -262,7 +266,6 @@ impl Provider {
             .or_else(|| email.map(|email| email.to_lowercase()))
             .unwrap_or_default();
         name::user(&name)?;
-        let subject = format!("{} {}", self.config.issuer, claims.subject().as_str());
         let groups = groups.into_iter().filter(|group| name::group(group).is_ok());
         let groups = groups.map(str::to_owned).collect();
         Ok(Vouched { subject, name, role, groups })

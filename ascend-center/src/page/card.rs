@@ -279,7 +279,7 @@ pub(super) fn decide(record: &Record, visit: &Visit) -> Markup {
             button.reject type="submit" name="decision" value="reject" disabled[!allowed] {
                 "Reject" span.sr { " action " (id) }
             }
-            @if allowed { (also()) }
+            @if allowed && record.takes_grants() { (also()) }
             p.confirm hidden {}
             @if has_voted(record, visit) {
                 p.quiet {

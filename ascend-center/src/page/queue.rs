@@ -112,6 +112,10 @@ pub(super) fn waits(number: usize) -> String {
     match number {
         0 => "Nothing waits".to_owned(),
         1 => "1 action waits".to_owned(),
+        // The oldest are shown.
+        _ if number >= LIST_LIMIT as usize => {
+            format!("At least {} wait", counted(number, "action"))
+        }
         _ => format!("{} wait", counted(number, "action")),
     }
 }

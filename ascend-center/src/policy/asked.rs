@@ -13,6 +13,8 @@ use crate::submission::Submission;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) server_id: &'a str,
+    /// Whose key it was asked with. What else stands here is the caller's word.
+    pub(crate) credential: &'a str,
     pub(crate) tool: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) verb: &'a str,
@@ -34,6 +36,7 @@ impl Submission {
     pub(crate) fn asked<'a>(&'a self, now: Timestamp, recent: &'a Recent) -> Asked<'a> {
         Asked {
             server_id: &self.server_id,
+            credential: &self.requested_by,
             tool: &self.tool,
             namespace: &self.namespace,
             verb: &self.verb,

@@ -12,6 +12,7 @@ use super::{
     problem::{PolicyError, Source, nearest},
     recent::Recent,
 };
+use crate::identity::EMBEDDED;
 
 /// A call, described for [`PolicySet::explain`](crate::PolicySet::explain) and
 /// in test cases. What is left out is empty.
@@ -36,6 +37,10 @@ pub struct CallDescription {
     /// The server that asks. Default: `agent`.
     #[serde(default = "agent")]
     pub agent: String,
+    /// The credential that asks: the agent for which its key was made, or `embedded`,
+    /// where the center is in the server's own process. Default: `embedded`.
+    #[serde(default = "credential")]
+    pub credential: String,
     /// The tool. Default: `tool`.
     #[serde(default = "tool")]
     pub tool: String,
@@ -70,6 +75,10 @@ pub struct CallDescription {
 
 fn agent() -> String {
     "agent".to_owned()
+}
+
+fn credential() -> String {
+    EMBEDDED.to_owned()
 }
 
 fn tool() -> String {
@@ -128,6 +137,7 @@ impl CallDescription {
         let (namespace, verb) = self.action.rsplit_once('.').unwrap_or(("", &self.action));
         Asked {
             server_id: &self.agent,
+            credential: &self.credential,
             tool: &self.tool,
             namespace,
             verb,

@@ -17,7 +17,7 @@ use super::{
     load::{Checked, CheckedPolicy, Files},
     problem::{Place, Problem},
     recent::Needs,
-    request::{self, Types, Unfit},
+    request::{self, Types, Unfit, action_id, plain_word},
     tools::ToolTypes,
     verbs::Class,
 };
@@ -356,11 +356,9 @@ impl Engine {
     }
 
     fn doing_of(&self, namespace: &str, verb: &str) -> Doing {
-        let namespace = namespace.trim().to_ascii_lowercase();
-        let verb = verb.trim().to_ascii_lowercase();
-        let id = format!("{namespace}.{verb}");
-        // A dot in the verb would make `a` + `b.c` pass for `a.b` + `c`.
-        let declared = if verb.contains('.') { None } else { self.actions.get(&id) };
+        let (namespace, verb) = (plain_word(namespace), plain_word(verb));
+        let id = action_id(&namespace, &verb);
+        let declared = self.actions.get(&id).filter(|_| !verb.contains('.'));
         let Some(ancestors) = declared else {
             return self.undeclared(&namespace, id, Class::of(&verb));
         };

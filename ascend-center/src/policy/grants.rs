@@ -1,7 +1,9 @@
 //! Grants in Cedar's terms: each is a policy of its own, checked when it is given
 //! and asked when its vote is missing.
 
-use cedar_policy::{Decision, Expression, Policy, PolicyId, PolicySet, ValidationMode};
+use cedar_policy::{
+    Decision, Expression, Policy, PolicyId, PolicySet, ValidationMode, ValidationWarning,
+};
 
 use super::{
     asked::Asked,
@@ -41,10 +43,15 @@ impl Engine {
             return Err("there are no policies in use to check it by".to_owned());
         };
         let result = validator.validate(&set, ValidationMode::Strict);
-        match result.validation_errors().next() {
-            Some(error) => Err(told(error)),
-            None => Ok(()),
+        if let Some(error) = result.validation_errors().next() {
+            return Err(told(error));
         }
+        // In a file that is a warning; here it is an approval that nobody has.
+        let is_idle = |warning| matches!(warning, &ValidationWarning::ImpossiblePolicy(_));
+        if result.validation_warnings().any(is_idle) {
+            return Err("it holds of no call, whatever the call is".to_owned());
+        }
+        Ok(())
     }
 
     /// Which of the grants cover the call. What cannot be evaluated does not.

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     annotations::{About, annotation_at, lint},
     clauses,
+    parts::names_values,
     problem::{PolicyError, Problem, Source, nearest},
     reads::reads,
     recent::Needs,
@@ -225,8 +226,16 @@ impl Files {
                 }
                 places.insert(about.id.clone(), here);
                 let text = source.text.get(start..end_of(policy)).unwrap_or_default().to_owned();
-                let needs = policy.to_json().map(|json| Needs::of(&json));
-                let needs = needs.unwrap_or_else(|_| Needs::everything());
+                let json = policy.to_json();
+                if json.as_ref().is_ok_and(names_values) {
+                    // What nobody reads of the context is not made, and a tag of what is
+                    // not there is simply not there.
+                    let message = "a policy cannot name `Texts`, `Numbers` or `Flags` by an id";
+                    let help = "write where they stand, such as `context.user` or `context.number`";
+                    problems.push(source.problem(start, message).with_help(help));
+                    continue;
+                }
+                let needs = json.map_or_else(|_| Needs::everything(), |json| Needs::of(&json));
                 let policy = policy.new_id(PolicyId::new(&about.id));
                 policies.push(CheckedPolicy { policy, about, text, needs });
             }

@@ -43,7 +43,7 @@ pub use manifest::Manifest;
 pub use problem::{Place, PolicyError, Problem};
 pub use recent::{Counts, Recent};
 pub(crate) use recent::{Needs, Scope, Window};
-pub(crate) use request::numbers;
+pub(crate) use request::{action_id, numbers};
 pub use set::PolicySet;
 pub use tools::ToolSchema;
 

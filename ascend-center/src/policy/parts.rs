@@ -57,7 +57,7 @@ impl Parts {
 }
 
 /// Whether an entity is named whose values could be read.
-fn names_values(policy: &Value) -> bool {
+pub(super) fn names_values(policy: &Value) -> bool {
     match policy {
         Value::Array(items) => items.iter().any(names_values),
         Value::Object(entries) => {

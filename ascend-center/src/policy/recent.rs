@@ -21,6 +21,8 @@ pub(crate) enum Scope {
     Tool,
     /// The calls on this resource, by anyone.
     Resource,
+    /// The calls under this credential, whatever agent they say they are.
+    Credential,
 }
 
 /// How far back.
@@ -32,13 +34,14 @@ pub(crate) enum Window {
 }
 
 impl Scope {
-    pub(crate) const ALL: [Self; 3] = [Self::Agent, Self::Tool, Self::Resource];
+    pub(crate) const ALL: [Self; 4] = [Self::Agent, Self::Tool, Self::Resource, Self::Credential];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
             Self::Tool => "tool",
             Self::Resource => "resource",
+            Self::Credential => "credential",
         }
     }
 }
@@ -156,6 +159,9 @@ pub struct Recent {
     /// On this resource, by anyone.
     #[serde(skip_serializing_if = "Counts::is_empty")]
     pub resource: Counts,
+    /// Under this credential.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub credential: Counts,
 }
 
 /// Calls, and the sums of their numeric arguments, by window.
@@ -222,6 +228,7 @@ impl Recent {
             Scope::Agent => &self.agent,
             Scope::Tool => &self.tool,
             Scope::Resource => &self.resource,
+            Scope::Credential => &self.credential,
         }
     }
 
@@ -243,6 +250,7 @@ impl Recent {
             Scope::Agent => &mut self.agent,
             Scope::Tool => &mut self.tool,
             Scope::Resource => &mut self.resource,
+            Scope::Credential => &mut self.credential,
         }
     }
 }

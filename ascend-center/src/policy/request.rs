@@ -48,6 +48,19 @@ fn uid(type_name: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(type_name.clone(), EntityId::new(id))
 }
 
+/// A namespace or a verb, however it is written.
+pub(super) fn plain_word(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
+}
+
+/// The id of what a call does. A dot in the verb would make `a` + `b.c` pass for
+/// `a.b` + `c`; such an id is of no action that can be declared or granted.
+pub(crate) fn action_id(namespace: &str, verb: &str) -> String {
+    let (namespace, verb) = (plain_word(namespace), plain_word(verb));
+    let dot = if verb.contains('.') { ".." } else { "." };
+    format!("{namespace}{dot}{verb}")
+}
+
 /// Why a submission could not be put into Cedar's terms; it is denied then.
 pub(super) type Unfit = Box<dyn std::error::Error + Send + Sync>;
 
@@ -99,11 +112,14 @@ pub(super) fn request(
     }
     let entities = Entities::from_entities(entities, None)?;
 
+    // As the action has them: a spelling that is the same action has the same policies.
+    let (namespace, verb) = (plain_word(asked.namespace), plain_word(asked.verb));
     let texts = [
         ("server", asked.server_id),
+        ("credential", asked.credential),
         ("tool", asked.tool),
-        ("namespace", asked.namespace),
-        ("verb", asked.verb),
+        ("namespace", &namespace),
+        ("verb", &verb),
     ];
     let read = texts.into_iter().filter(|(name, _)| parts.has(name));
     pairs.extend(read.map(|(name, text)| (name.to_owned(), string(text))));
@@ -207,12 +223,14 @@ pub(super) fn partial(
     let mut pairs = vec![
         ("server".to_owned(), string(known.server)),
         ("tool".to_owned(), string(known.tool)),
-        ("namespace".to_owned(), string(known.namespace)),
-        known.verb.map_or_else(|| unknown("verb"), |verb| ("verb".to_owned(), string(verb))),
+        ("namespace".to_owned(), string(&plain_word(known.namespace))),
+        known
+            .verb
+            .map_or_else(|| unknown("verb"), |verb| ("verb".to_owned(), string(&plain_word(verb)))),
         ("high_risk".to_owned(), flag(known.high_risk)),
         ("metadata".to_owned(), RestrictedExpression::new_entity_uid(metadata)),
     ];
-    let others = ["now", "session", "text", "number", "flag", "user", "recent"];
+    let others = ["credential", "now", "session", "text", "number", "flag", "user", "recent"];
     pairs.extend(others.map(unknown));
     // A call has the arguments of its own tool alone.
     let is_word = known.tool.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

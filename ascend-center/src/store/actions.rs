@@ -3,6 +3,7 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejectio
 use jiff::Timestamp;
 
 use super::{
-    Store, StoreError, evaluations,
+    Store, StoreError, evaluations, fit,
     grants::{self, Covers, GrantError},
     keys::confirm,
     kill_switch, promises, sql, terms,
@@ -22,7 +23,7 @@ use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash},
     identity::{NotAllowed, Permission, Person},
     life::{ActionState, Event, Life, Refused},
-    policy::{Needs, Recent},
+    policy::{Needs, Recent, numbers},
     quorum::Rule,
     record::{Effect, Matched, Record},
     submission::Submission,
@@ -49,8 +50,8 @@ pub(crate) struct NewAction {
     pub(crate) judged: Judged,
     /// The policies that judge.
     pub(crate) policies: PoliciesUsed,
-    /// Whether the decision is claimed at once, where policy lets the call pass.
-    pub(crate) claims: bool,
+    /// Who claims the decision at once, where policy lets the call pass.
+    pub(crate) claims: Option<Claimant>,
     /// Which grants cover it.
     pub(crate) covers: Covers,
 }
@@ -70,6 +71,28 @@ pub(crate) enum Claimed {
     Now,
     /// By this very request, when it came before: its answer got lost.
     Before,
+}
+
+/// Who claims a decision. Nobody else can say that it was given up before its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Claimant {
+    /// A request with this key, which only its sender knows: when it comes again, its
+    /// answer got lost.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "requests come over HTTP"))]
+    Request(String),
+    /// This process, in which no answer gets lost.
+    Process(Arc<str>),
+    Unnamed,
+}
+
+impl Claimant {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Request(key) => Some(key),
+            Self::Process(key) => Some(key),
+            Self::Unnamed => None,
+        }
+    }
 }
 
 /// Which policies decided.
@@ -223,19 +246,28 @@ pub(crate) enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// `SELECT` of all columns but the request, with this condition.
-macro_rules! select {
-    ($($condition:expr),+) => {
+/// All columns but the request, between these texts.
+macro_rules! columns {
+    ($before:expr, $after:expr) => {
         concat!(
-            "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
+            $before,
+            " id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at, promised, outcome, erased_at, in_client, rules, votes, \
-             escalates_at, traceparent FROM actions ",
-            $($condition),+
+             escalates_at, traceparent",
+            $after
         )
     };
 }
+
+/// `SELECT` of all columns but the request, with this condition.
+macro_rules! select {
+    ($($condition:expr),+) => {
+        $crate::store::actions::columns!("SELECT", concat!(" FROM actions ", $($condition),+))
+    };
+}
+pub(super) use columns;
 pub(super) use select;
 
 impl Store {
@@ -280,7 +312,8 @@ impl Store {
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
-    /// The newest actions, oldest first: those in `state`, or all.
+    /// The newest actions, oldest first: those in `state`, or all. Of those that are
+    /// pending the oldest.
     pub(crate) async fn actions(
         &self,
         state: Option<ActionState>,
@@ -290,7 +323,11 @@ impl Store {
         // What expired unseen still stands as open in the table.
         let query = match state {
             None => select!("WHERE $1 IS NULL AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
-            Some(ActionState::Pending | ActionState::Allowed | ActionState::Approved) => {
+            // What waits longest expires first.
+            Some(ActionState::Pending) => {
+                select!("WHERE state = $1 AND expires_at > $2 ORDER BY id LIMIT $3")
+            }
+            Some(ActionState::Allowed | ActionState::Approved) => {
                 select!("WHERE state = $1 AND expires_at > $2 ORDER BY id DESC LIMIT $3")
             }
             Some(ActionState::Expired) => select!(
@@ -305,7 +342,7 @@ impl Store {
             .bind(limit)
             .fetch_all(&self.readers)
             .await?;
-        records.reverse();
+        records.sort_by_key(|record| record.id);
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }
 
@@ -318,7 +355,7 @@ impl Store {
         by: Decider,
         comment: Option<String>,
     ) -> Result<Record, DecideError> {
-        let deciding = self.decided(id, event, by, comment);
+        let deciding = self.decided(id, event, by, comment.map(fit));
         trace::decision(id, deciding, |record| record).await
     }
 
@@ -396,36 +433,27 @@ impl Store {
         id: i64,
         digest: Digest,
         by: String,
+        claimant: Claimant,
     ) -> Result<Claim, StoreError> {
-        self.write(move |transaction| Box::pin(claim(transaction, id, digest, by))).await
+        self.write(move |transaction| Box::pin(claim(transaction, id, digest, by, claimant))).await
     }
 
-    /// Keeps what became of an action.
+    /// Keeps what became of an action, as `claimant` tells who may have claimed it.
     pub(crate) async fn report(
         &self,
         id: i64,
         outcome: Outcome,
         by: String,
+        claimant: Claimant,
     ) -> Result<Record, ReportError> {
-        if matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. }) {
+        let ran = matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. });
+        let told = Told { id, outcome, by, claimant };
+        if ran {
             // A body that ran is not run again, whenever that is written down.
-            self.write_later(move |transaction| Box::pin(report(transaction, id, outcome, by)))
-                .await?
+            self.write_later(move |transaction| Box::pin(report(transaction, told))).await?
         } else {
-            self.write(move |transaction| Box::pin(report(transaction, id, outcome, by))).await?
+            self.write(move |transaction| Box::pin(report(transaction, told))).await?
         }
-    }
-
-    /// Writes down that the action expired, when it did.
-    pub(crate) async fn expire(&self, id: i64) -> Result<Option<Record>, StoreError> {
-        self.write(move |transaction| {
-            Box::pin(async move {
-                let Some(record) = find(transaction, id).await? else { return Ok(None) };
-                let life = record.life().at(transaction.now);
-                Ok(Some(settle(transaction, record, life).await?))
-            })
-        })
-        .await
     }
 }
 
@@ -499,9 +527,10 @@ async fn submit(
             let mut record = settle(transaction, record, life).await?;
             let killed = kill_switch::read(&mut transaction.connection).await?.is_some();
             let mut claimed = Claimed::No;
-            if claims
+            if let Some(claimant) = claims
                 && record.decision == Decision::Allow
                 && life.can_tell_claim(transaction.now, killed)
+                && has_claimed(transaction, record.id, &claimant).await?
             {
                 record.state = ActionState::Allowed;
                 claimed = Claimed::Before;
@@ -546,9 +575,13 @@ async fn submit(
         in_client: verdict.in_client,
     };
     // A raised kill switch has denied it by now.
-    let (kept, claimed) = match life.after(Event::Claim(life.digest), transaction.now, false) {
-        (executing, Ok(())) if claims => (executing, Claimed::Now),
-        _ => (life, Claimed::No),
+    let claims = claims.map(|claimant| {
+        let (kept, claimed) = life.after(Event::Claim(life.digest), transaction.now, false);
+        (kept, claimed, claimant)
+    });
+    let (kept, claimed, claimant) = match claims {
+        Some((executing, Ok(()), claimant)) => (executing, Claimed::Now, claimant),
+        _ => (life, Claimed::No, Claimant::Unnamed),
     };
     let parameters = serde_json::to_string(&submission.parameters)?;
     let user_context = serde_json::to_string(&submission.user_context)?;
@@ -569,14 +602,15 @@ async fn submit(
         Some(&matched),
         Some(&submission.request),
     ]);
-    let id: i64 = sql::query_scalar(
+    let record: Record = sql::query_as(columns!(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client, rules, escalates_at, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) \
-         RETURNING id",
-    )
+         request, in_client, rules, escalates_at, traceparent, claim_key, numbers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) \
+         RETURNING",
+        ""
+    ))
     .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
@@ -605,8 +639,11 @@ async fn submit(
     .bind(serde_json::to_string(&terms.rules)?)
     .bind(terms.escalates_at)
     .bind(submission.traceparent.map(|parent| parent.to_string()))
+    .bind(claimant.key())
+    .bind(serde_json::to_string(&numbers(&submission.parameters))?)
     .fetch_one(&mut transaction.connection)
     .await?;
+    let id = record.id;
     evaluations::keep(transaction, id, &submission, recent).await?;
     transaction
         .note_policies(policies.hash, |event| {
@@ -639,7 +676,6 @@ async fn submit(
         let event = AuditEvent { digest: Some(submission.digest), ..event.standing(kept)? };
         transaction.note(event).await?;
     }
-    let record = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     if record.state == ActionState::Pending {
         let record = grants::apply(transaction, record, submission, covers).await?;
         return Ok(Ok(Opened { record, claimed }));
@@ -759,6 +795,7 @@ async fn claim(
     id: i64,
     digest: Digest,
     by: String,
+    claimant: Claimant,
 ) -> Result<Claim, StoreError> {
     let refused = |rejection: &Rejection| AuditEvent {
         action: Some(id),
@@ -782,7 +819,26 @@ async fn claim(
         Ok(()) => {
             let event = AuditEvent::new(AuditKind::Claimed, Actor::agent(&by));
             let event = AuditEvent { digest: Some(digest), ..event };
-            change(transaction, id, life, event).await?;
+            sql::query(
+                "UPDATE actions SET state = $1, expires_at = $2, promised = $3, claim_key = $4 \
+                 WHERE id = $5",
+            )
+            .bind(life.state.as_str())
+            .bind(life.expires_at)
+            .bind(life.promised)
+            .bind(claimant.key())
+            .bind(id)
+            .execute(&mut transaction.connection)
+            .await?;
+            transaction.note(event.action(id).standing(life)?).await?;
+            return Ok(Claim::Granted);
+        }
+        Err(Refused::State(ActionState::Executing))
+            if matches!(claimant, Claimant::Request(_))
+                && digest == life.digest
+                && life.can_tell_claim(transaction.now, switch.is_some())
+                && has_claimed(transaction, id, &claimant).await? =>
+        {
             return Ok(Claim::Granted);
         }
         Err(Refused::State(_) | Refused::Reserved) => {
@@ -807,15 +863,35 @@ async fn claim(
     Ok(Claim::Refused(rejection))
 }
 
-async fn report(
+/// Whether it is who claimed the action.
+async fn has_claimed(
     transaction: &mut Transaction,
+    id: i64,
+    claimant: &Claimant,
+) -> Result<bool, StoreError> {
+    Ok(sql::query_scalar("SELECT claim_key IS NOT DISTINCT FROM $1 FROM actions WHERE id = $2")
+        .bind(claimant.key())
+        .bind(id)
+        .fetch_one(&mut transaction.connection)
+        .await?)
+}
+
+/// What became of an action, as its agent tells.
+struct Told {
     id: i64,
     outcome: Outcome,
     by: String,
+    /// Who tells, if it was they who claimed it.
+    claimant: Claimant,
+}
+
+async fn report(
+    transaction: &mut Transaction,
+    Told { id, outcome, by, claimant }: Told,
 ) -> Result<Result<Record, ReportError>, StoreError> {
-    let Some(mut record) = find(transaction, id).await? else {
-        return Ok(Err(ReportError::Unknown(id)));
-    };
+    // Agents know only their own.
+    let own = find(transaction, id).await?.filter(|record| record.requested_by == by);
+    let Some(mut record) = own else { return Ok(Err(ReportError::Unknown(id))) };
     let (event, kind, duration, told) = match outcome {
         Outcome::Completed { duration } => {
             (Event::Complete, AuditKind::Completed, Some(duration), None)
@@ -824,7 +900,10 @@ async fn report(
             (Event::Fail, AuditKind::Failed, Some(duration), Some(error))
         }
         Outcome::Withdrawn { reason } => {
-            (Event::Withdraw, AuditKind::Withdrawn, None, Some(reason))
+            let runs_elsewhere = record.state == ActionState::Executing
+                && !has_claimed(transaction, id, &claimant).await?;
+            let event = if runs_elsewhere { Event::Abandon } else { Event::Withdraw };
+            (event, AuditKind::Withdrawn, None, Some(reason))
         }
         Outcome::Abandoned { reason, holder } => {
             if promises::give_up(transaction, id, &holder).await? {
@@ -833,8 +912,12 @@ async fn report(
             (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
         }
     };
-    // Not every database keeps U+0000.
-    let told = told.map(|told| told.replace('\0', "\u{fffd}"));
+    let told = told.map(fit);
+    if matches!(event, Event::Withdraw | Event::Abandon) {
+        // Nobody withdraws what has expired by now.
+        let life = record.life().at(transaction.now);
+        record = settle(transaction, record, life).await?;
+    }
     let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
         let record = settle(transaction, record, life).await?;
@@ -842,18 +925,24 @@ async fn report(
     }
     if life.state != record.state {
         record.state = life.state;
-        sql::query("UPDATE actions SET outcome = $1 WHERE id = $2")
-            .bind(&told)
-            .bind(id)
-            .execute(&mut transaction.connection)
-            .await?;
+        sql::query(
+            "UPDATE actions SET state = $1, expires_at = $2, promised = $3, outcome = $4 \
+             WHERE id = $5",
+        )
+        .bind(life.state.as_str())
+        .bind(life.expires_at)
+        .bind(life.promised)
+        .bind(&told)
+        .bind(id)
+        .execute(&mut transaction.connection)
+        .await?;
         let event = AuditEvent {
             duration_ms: duration.map(milliseconds),
             outcome: told.as_deref().map(outcome_hash),
             ..AuditEvent::new(kind, Actor::agent(by))
         };
         record.outcome = told;
-        change(transaction, id, life, event).await?;
+        transaction.note(event.action(id).standing(life)?).await?;
     }
     Ok(Ok(record))
 }

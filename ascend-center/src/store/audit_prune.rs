@@ -12,6 +12,11 @@ use crate::{
     identity::{Permission, Person},
 };
 
+/// How much goes in one transaction: others wait for it, and PostgreSQL's is given up
+/// when it takes too long.
+const ENTRIES: i64 = 4_096;
+const ACTIONS: i64 = 1_024;
+
 impl Store {
     /// Removes what is older than `before`. The log is to be proved first:
     /// what a checkpoint stands for cannot be looked at any more.
@@ -20,16 +25,25 @@ impl Store {
         before: Timestamp,
         by: Person,
     ) -> Result<Pruned, AuditError> {
-        let pruned = self
-            .write(move |transaction| {
-                Box::pin(async move {
-                    match confirm(transaction, &by, Permission::Administer).await? {
-                        Ok(()) => prune(transaction, before, by.actor()).await.map(Ok),
-                        Err(refused) => Ok(Err(refused)),
-                    }
+        let mut pruned = Pruned::new(0, 0, 0);
+        loop {
+            let by = by.clone();
+            let (slice, is_last) = self
+                .write(move |transaction| {
+                    Box::pin(async move {
+                        match confirm(transaction, &by, Permission::Administer).await? {
+                            Ok(()) => prune(transaction, before, by.actor()).await.map(Ok),
+                            Err(refused) => Ok(Err(refused)),
+                        }
+                    })
                 })
-            })
-            .await??;
+                .await??;
+            let Pruned { through, entries, actions } = slice;
+            pruned = Pruned::new(through, pruned.entries + entries, pruned.actions + actions);
+            if is_last {
+                break;
+            }
+        }
         let mut connection = self.database.connect().await?;
         connection.forget_erased().await?;
         connection.close().await?;
@@ -37,21 +51,24 @@ impl Store {
     }
 }
 
+/// Removes a slice of what is older than `before`: entries first, the oldest of them.
+/// Whether it is the last one.
 async fn prune(
     transaction: &mut Transaction,
     before: Timestamp,
     by: Actor,
-) -> Result<Pruned, StoreError> {
+) -> Result<(Pruned, bool), StoreError> {
     let kept: Option<i64> =
         sql::query_scalar("SELECT min(seq) FROM audit WHERE entry ->> 'at' >= $1")
             .bind(written(before))
             .fetch_one(&mut transaction.connection)
             .await?;
     let tail = transaction.tail().await?;
-    let through = kept.map_or(tail.seq, |seq| seq - 1);
+    let last = kept.map_or(tail.seq, |seq| seq - 1);
     let first: Option<i64> = sql::query_scalar("SELECT min(seq) FROM audit")
         .fetch_one(&mut transaction.connection)
         .await?;
+    let through = first.map_or(last, |first| last.min(first + ENTRIES - 1));
     let entries = first.map_or(0, |first| (through - first + 1).max(0));
     if entries > 0 {
         let checkpoint = checkpoint(transaction, through).await?;
@@ -71,14 +88,31 @@ async fn prune(
             sql::query(statement).bind(through).execute(&mut transaction.connection).await?;
         }
     }
+    let are_more = through < last;
+    let actions = if are_more { 0 } else { erase(transaction, before).await? };
+    if entries > 0 || actions > 0 {
+        let detail = format!(
+            "what is older than {}: {entries} entries, the arguments of {actions} actions",
+            written(before)
+        );
+        transaction.note(AuditEvent::new(AuditKind::Pruned, by).detail(detail)).await?;
+        transaction.seal(true).await?;
+    }
+    let is_last = !are_more && actions < ACTIONS.unsigned_abs();
+    Ok((Pruned::new(through, entries.unsigned_abs(), actions), is_last))
+}
+
+/// Erases what actions and what was made of them say; of how many.
+async fn erase(transaction: &mut Transaction, before: Timestamp) -> Result<u64, StoreError> {
     let actions = sql::query(
         "UPDATE actions SET erased_at = $1, resource = '', reason = '', summary = NULL, parameters = '{}', \
-         user_context = '{}', request = '', comments = NULL, votes = '[]', outcome = NULL \
-         WHERE erased_at IS NULL AND created_at < $2 \
-         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1)",
+         user_context = '{}', request = '', comments = NULL, votes = '[]', outcome = NULL, \
+         numbers = NULL WHERE id IN (SELECT id FROM actions WHERE erased_at IS NULL AND created_at < $2 \
+         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1) LIMIT $3)",
     )
     .bind(transaction.now)
     .bind(before.as_millisecond())
+    .bind(ACTIONS)
     .execute(&mut transaction.connection)
     .await?
     .rows_affected();
@@ -99,15 +133,12 @@ async fn prune(
     ] {
         sql::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
     }
-    if entries > 0 || actions > 0 {
-        let detail = format!(
-            "what is older than {}: {entries} entries, the arguments of {actions} actions",
-            written(before)
-        );
-        transaction.note(AuditEvent::new(AuditKind::Pruned, by).detail(detail)).await?;
-        transaction.seal(true).await?;
-    }
-    Ok(Pruned::new(through, entries.unsigned_abs(), actions))
+    // What was sent of them, or given up, says so too.
+    sql::query("DELETE FROM webhook_deliveries WHERE state <> 'queued' AND created_at < $1")
+        .bind(before.as_millisecond())
+        .execute(&mut transaction.connection)
+        .await?;
+    Ok(actions)
 }
 
 /// What stands for the entries up to `seq`.

@@ -46,6 +46,7 @@ impl Recorded {
         let Self { record, input } = self;
         Asked {
             server_id: &record.server_id,
+            credential: &record.requested_by,
             tool: &record.tool,
             namespace: &record.namespace,
             verb: &record.verb,

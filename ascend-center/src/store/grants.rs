@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, fit,
     keys::confirm,
     moment,
     sql::{self, Connection},
@@ -21,6 +21,7 @@ use crate::{
     audit::{Actor, AuditEvent, AuditKind, EntryHash, written},
     identity::{NotAllowed, Origin, Permission, Person},
     life::Event,
+    policy::action_id,
     quorum::{GrantUse, Vote},
     record::Record,
     submission::Submission,
@@ -237,6 +238,12 @@ pub enum GrantError {
     /// Its condition cannot be used.
     #[error("the condition cannot be used: {0}")]
     Condition(String),
+    /// It is given with the approval of a call for which no grant counts.
+    #[error(
+        "no grant counts for calls like this one: a person decides on each, because the tool \
+         requires it, the risk is critical, or a policy says `@grants(\"deny\")`"
+    )]
+    NeverCounts,
     /// There is no such grant.
     #[error("there is no grant {0}")]
     Unknown(i64),
@@ -423,6 +430,7 @@ pub(super) async fn insert(
         }
     }
     let lasting = i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX);
+    let comment = new.comment.map(fit);
     let id: i64 = sql::query_scalar(
         "INSERT INTO grants (granter, is_owner, tool, action, resource, agent, condition, comment, \
          created_at, expires_at, calls) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
@@ -435,7 +443,7 @@ pub(super) async fn insert(
     .bind(&new.resource)
     .bind(&new.agent)
     .bind(&new.condition)
-    .bind(&new.comment)
+    .bind(&comment)
     .bind(transaction.now)
     .bind(transaction.now.saturating_add(lasting))
     .bind(i64::from(calls))
@@ -455,12 +463,8 @@ pub(super) async fn insert(
             grant.condition.as_deref(),
         ],
     );
-    let event = AuditEvent {
-        grant: Some(id),
-        content: Some(content),
-        comment: new.comment,
-        ..event.detail(detail)
-    };
+    let event =
+        AuditEvent { grant: Some(id), content: Some(content), comment, ..event.detail(detail) };
     transaction.note(event).await?;
     Ok(Ok(grant))
 }
@@ -541,8 +545,6 @@ impl Granted {
 
 /// The live grants that name this action, those that end first at the front.
 async fn live(transaction: &mut Transaction, record: &Record) -> Result<Vec<Grant>, StoreError> {
-    let (namespace, verb) = (record.namespace.trim(), record.verb.trim());
-    let action = format!("{namespace}.{verb}").to_ascii_lowercase();
     let rows: Vec<Row> = sql::query_as(select!(
         "WHERE revoked_at IS NULL AND expires_at > $1 AND used < calls \
          AND (tool IS NULL OR tool = $2) AND (action IS NULL OR action = $3) \
@@ -550,7 +552,7 @@ async fn live(transaction: &mut Transaction, record: &Record) -> Result<Vec<Gran
     ))
     .bind(transaction.now)
     .bind(&record.tool)
-    .bind(action)
+    .bind(action_id(&record.namespace, &record.verb))
     .bind(&record.requested_by)
     .fetch_all(&mut transaction.connection)
     .await?;

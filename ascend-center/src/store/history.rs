@@ -31,6 +31,10 @@ pub(crate) struct ActionName {
     pub(crate) resource: String,
 }
 
+/// How many entries are looked through for an agent: more would keep the readers from
+/// others.
+const LOOKED_THROUGH: i64 = 100_000;
+
 struct Row {
     id: i64,
     action_id: Option<i64>,
@@ -112,37 +116,52 @@ impl Store {
         rows.into_iter().map(Entry::try_from).collect()
     }
 
-    /// What happened, newest first, and how much there is in all: to the
-    /// actions that `requested_by` asked for, or, for `None`, at all.
+    /// What happened, newest first, and how much there is in all: at all, or among the
+    /// last [`LOOKED_THROUGH`] entries to the actions that `requested_by` asked for.
     pub(crate) async fn log(
         &self,
         requested_by: Option<&str>,
         limit: u32,
         offset: u32,
     ) -> Result<(Vec<Entry>, i64), StoreError> {
+        let after = match requested_by {
+            Some(_) => newest(&mut self.readers.acquire().await?).await? - LOOKED_THROUGH,
+            None => 0,
+        };
         let rows: Vec<Row> = sql::query_as(entries!(
-            "WHERE $1 IS NULL OR requested_by = $1 ORDER BY seq DESC LIMIT $2 OFFSET $3"
+            "WHERE seq > $4 AND ($1 IS NULL OR requested_by = $1) ORDER BY seq DESC \
+             LIMIT $2 OFFSET $3"
         ))
         .bind(requested_by)
         .bind(limit)
         .bind(offset)
+        .bind(after)
         .fetch_all(&self.readers)
         .await?;
-        let total: i64 = sql::query_scalar(
-            "SELECT count(*) FROM audit LEFT JOIN actions ON actions.id = audit.action \
-             WHERE $1 IS NULL OR requested_by = $1",
-        )
-        .bind(requested_by)
-        .fetch_one(&self.readers)
-        .await?;
+        let total: i64 = match requested_by {
+            None => {
+                sql::query_scalar("SELECT count(*) FROM audit").fetch_one(&self.readers).await?
+            }
+            Some(requested_by) => {
+                sql::query_scalar(
+                    "SELECT count(*) FROM audit JOIN actions ON actions.id = audit.action \
+                     WHERE seq > $1 AND requested_by = $2",
+                )
+                .bind(after)
+                .bind(requested_by)
+                .fetch_one(&self.readers)
+                .await?
+            }
+        };
         let entries = rows.into_iter().map(Entry::try_from).collect::<Result<_, _>>()?;
         Ok((entries, total))
     }
 
-    /// The last time that the kill switch was raised or released.
-    pub(crate) async fn last_switch(&self) -> Result<Option<Entry>, StoreError> {
+    /// The last time that the kill switch was released, as far as the log goes back.
+    pub(crate) async fn last_release(&self) -> Result<Option<Entry>, StoreError> {
+        // The condition is that of the index.
         let row: Option<Row> = sql::query_as(entries!(
-            "WHERE entry ->> 'kind' IN ('killed', 'released') ORDER BY seq DESC LIMIT 1"
+            "WHERE entry ->> 'kind' = 'released' ORDER BY seq DESC LIMIT 1"
         ))
         .fetch_optional(&self.readers)
         .await?;

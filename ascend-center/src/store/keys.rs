@@ -3,7 +3,7 @@
 use ascend_sdk::BoxFuture;
 
 use super::{
-    Store, StoreError, identity_event::IdentityEvent, moment, sql, users::is_disabled, word,
+    Store, StoreError, identity_event::IdentityEvent, moment, sql, users::is_disabled, votes, word,
     writer::Transaction,
 };
 #[cfg(feature = "http")]
@@ -100,6 +100,7 @@ impl Store {
                 .fetch_optional(&mut transaction.connection)
                 .await?;
                     let NewKey { agent, name, owner, .. } = key;
+                    let owned_by = owner.clone();
                     if taken.is_some() {
                         return Err(IdentityError::KeyExists { agent, name });
                     }
@@ -110,6 +111,10 @@ impl Store {
                     transaction
                         .record_identity(IdentityEvent::KeyCreated, by.actor(), &about)
                         .await?;
+                    if let Some(owner) = owned_by {
+                        // What is asked with it is their own.
+                        votes::recount_of(transaction, &owner).await?;
+                    }
                     Ok(id)
                 })
             },
@@ -144,6 +149,9 @@ impl Store {
                         transaction
                             .record_identity(IdentityEvent::KeyRevoked, by.actor(), &about)
                             .await?;
+                        if let Some(owner) = key.owner {
+                            votes::recount_of(transaction, &owner).await?;
+                        }
                     }
                     Ok(revoked)
                 })

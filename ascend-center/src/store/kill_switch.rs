@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, fit,
     keys::confirm,
     moment,
     sql::{self, Connection},
@@ -63,6 +63,7 @@ impl Store {
 
     /// Raises the kill switch; where it is raised already, the first reason stands.
     pub(crate) async fn kill(&self, reason: String, by: Person) -> Result<(), SwitchError> {
+        let reason = fit(reason);
         self.write(move |transaction| {
             Box::pin(async move {
                 if let Err(refused) = confirm(transaction, &by, Permission::Stop).await? {

@@ -44,7 +44,8 @@ use tokio::{runtime::Handle, sync::Notify};
 
 pub use actions::DecideError;
 pub(crate) use actions::{
-    Claimed, Decider, Judged, NewAction, Opened, PoliciesUsed, ReportError, SubmitError, Verdict,
+    Claimant, Claimed, Decider, Judged, NewAction, Opened, PoliciesUsed, ReportError, SubmitError,
+    Verdict,
 };
 #[cfg(feature = "http")]
 pub(crate) use activity::Wanted;
@@ -80,6 +81,7 @@ pub(crate) use terms::ServerState;
 pub(crate) use webhooks::{
     Attempt, Delivery, Due, Happened, NewWebhook, Webhook, WebhookChange, WebhookError,
 };
+pub(crate) use writer::BATCH;
 use writer::{Transaction, Writer};
 
 use crate::{audit::AuditKey, center::Durability, metrics::Metrics};
@@ -107,6 +109,12 @@ pub enum StoreError {
     /// The row that says where the audit log ends is missing or damaged.
     #[error("the audit log's state is damaged; `ascend-center audit verify` says more")]
     AuditState,
+    /// What was removed still stands in a file.
+    #[error(
+        "what was removed still stands in the write-ahead log of the database, which another \
+         program uses: prune again once that has ended"
+    )]
+    NotForgotten,
     /// The transaction did not come about.
     #[error("the center's database could not be written; its log says why")]
     NotWritten,
@@ -267,6 +275,12 @@ fn now() -> i64 {
 fn moment(milliseconds: i64) -> Result<Timestamp, StoreError> {
     let moment = Timestamp::from_millisecond(milliseconds);
     Ok(moment.map_err(|error| sqlx::Error::Decode(Box::new(error)))?)
+}
+
+/// Words of a person or a program, as every database keeps them: PostgreSQL has no
+/// U+0000. Where it comes by HTTP it is refused before.
+fn fit(words: String) -> String {
+    words.replace('\0', "\u{fffd}")
 }
 
 fn word<T>(text: &str) -> Result<T, StoreError>

@@ -140,6 +140,53 @@ impl Store {
         .await
     }
 
+    /// Takes from an account what it had by a role that the identity provider no longer
+    /// gives: its sessions, its tokens and the provider's groups. It stays as a viewer's.
+    #[cfg(feature = "oidc")]
+    pub(crate) async fn take_role(&self, subject: String) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            Box::pin(async move {
+                let known: Option<(String, String)> =
+                    sql::query_as("SELECT name, role FROM users WHERE subject = $1")
+                        .bind(&subject)
+                        .fetch_optional(&mut transaction.connection)
+                        .await?;
+                let Some((name, earlier)) = known else { return Ok(()) };
+                sql::query("DELETE FROM sessions WHERE \"user\" = $1")
+                    .bind(&name)
+                    .execute(&mut transaction.connection)
+                    .await?;
+                let revoked = sql::query(
+                    "UPDATE user_tokens SET revoked_at = $1 WHERE \"user\" = $2 \
+                     AND revoked_at IS NULL AND expires_at > $1",
+                )
+                .bind(transaction.now)
+                .bind(&name)
+                .execute(&mut transaction.connection)
+                .await?
+                .rows_affected();
+                if revoked > 0 {
+                    let about = format!("{revoked} of {name}");
+                    let event = IdentityEvent::TokenRevoked;
+                    transaction.record_identity(event, provider(), &about).await?;
+                }
+                if earlier != Role::Viewer.as_str() {
+                    sql::query("UPDATE users SET role = $1 WHERE subject = $2")
+                        .bind(Role::Viewer.as_str())
+                        .bind(&subject)
+                        .execute(&mut transaction.connection)
+                        .await?;
+                    let about = format!("{name}, {}", Role::Viewer);
+                    let event = IdentityEvent::RoleChanged;
+                    transaction.record_identity(event, provider(), &about).await?;
+                    super::votes::recount_of(transaction, &name).await?;
+                }
+                groups::provided(transaction, &name, &Default::default(), provider()).await
+            })
+        })
+        .await
+    }
+
     /// The session, and when it was last used; `None` when there is none, or
     /// it is over.
     pub(crate) async fn session(

@@ -100,15 +100,23 @@ pub(super) async fn terms(
         return Ok(Terms { objection: Some(Objection::Model(model.clone())), risk: None });
     }
     let name = submission.mcp_server.as_ref().unwrap_or(&submission.server_id);
-    let row: Option<(String, String, String)> =
-        sql::query_as("SELECT name, state, about FROM mcp_servers WHERE name = $1")
+    let row: Option<(String, String, String, String)> =
+        sql::query_as("SELECT name, state, about, registered_by FROM mcp_servers WHERE name = $1")
             .bind(name)
             .fetch_optional(connection)
             .await?;
-    let Some((name, state, about)) = row else {
+    let Some((name, state, about, registered_by)) = row else {
         let objection = submission.mcp_server.clone().map(Objection::Unregistered);
         return Ok(Terms { objection, risk: None });
     };
+    let state = ServerState::of(&state);
+    if state == ServerState::Registered
+        && submission.mcp_server.is_none()
+        && registered_by != submission.requested_by
+    {
+        // What one agent registers binds no other before a person activated it.
+        return Ok(Terms::default());
+    }
     let Ok(rules) = serde_json::from_str::<Rules>(&about) else {
         return Ok(Terms { objection: Some(Objection::Inactive(name)), risk: None });
     };
@@ -116,7 +124,7 @@ pub(super) async fn terms(
     let names = [&submission.tool, &submission.verb, &action];
     let is_named = |tool: &str| names.iter().any(|name| name.eq_ignore_ascii_case(tool));
     let blocked = rules.blocked_tools.into_iter().flatten().find(|tool| is_named(tool));
-    let objection = match (ServerState::of(&state), submission.mcp_server.is_some(), blocked) {
+    let objection = match (state, submission.mcp_server.is_some(), blocked) {
         (ServerState::Deactivated, ..) | (ServerState::Registered, true, _) => {
             Some(Objection::Inactive(name))
         }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::{
     Store, StoreError,
     actions::{DecideError, Verdict, find, select, settle},
-    grants::{self, Grant, NewGrant},
+    fit,
+    grants::{self, Grant, GrantError, NewGrant},
     keys::confirm,
     moment, sql, word,
     writer::Transaction,
@@ -65,6 +66,7 @@ impl Store {
         comment: Option<String>,
         grant: Option<NewGrant>,
     ) -> Result<(Record, Option<Grant>), DecideError> {
+        let comment = comment.map(fit);
         let voting = async move {
             self.write(move |transaction| Box::pin(vote(transaction, id, by, comment, grant)))
                 .await?
@@ -126,6 +128,9 @@ async fn vote(
         return Ok(Err(error));
     }
     let granted = match grant {
+        Some(_) if !record.takes_grants() => {
+            return Ok(Err(GrantError::NeverCounts.into()));
+        }
         Some(grant) => match grants::insert(transaction, &by, grant.like(&record)).await? {
             Ok(grant) => Some(grant),
             Err(error) => return Ok(Err(error.into())),
@@ -266,7 +271,7 @@ pub(super) async fn tally(
 ) -> Result<bool, StoreError> {
     let mut voters = Vec::with_capacity(record.votes.len());
     for vote in &record.votes {
-        voters.push((vote.person.clone(), voter(transaction, record.id, vote).await?));
+        voters.push((vote.person.clone(), voter(transaction, record, vote).await?));
     }
     let of = |vote: &Vote| {
         let known = voters.iter().find(|(person, _)| *person == vote.person);
@@ -277,7 +282,11 @@ pub(super) async fn tally(
     Ok(quorum::tally(rules, votes, of, *digest, is_escalated))
 }
 
-async fn voter(transaction: &mut Transaction, id: i64, vote: &Vote) -> Result<Voter, StoreError> {
+async fn voter(
+    transaction: &mut Transaction,
+    record: &Record,
+    vote: &Vote,
+) -> Result<Voter, StoreError> {
     let is_approver = if vote.is_owner {
         is_owner(transaction, &vote.person).await?
     } else {
@@ -295,8 +304,8 @@ async fn voter(transaction: &mut Transaction, id: i64, vote: &Vote) -> Result<Vo
     };
     Ok(Voter {
         is_approver,
-        is_requester: is_own(transaction, id, &vote.person).await?,
-        groups: groups_of(transaction, &vote.person).await?,
+        is_requester: is_own(transaction, record.id, &vote.person).await?,
+        groups: groups_for(transaction, record, &vote.person).await?,
         grant_stands,
     })
 }
@@ -312,10 +321,15 @@ pub(super) async fn is_owner(
     Ok(owner.is_some_and(|owner| quorum::same_person(&owner, person)))
 }
 
-pub(super) async fn groups_of(
+/// The groups of the person, where the action's rules ask for any.
+async fn groups_for(
     transaction: &mut Transaction,
+    record: &Record,
     person: &str,
 ) -> Result<BTreeSet<String>, StoreError> {
+    if record.rules.iter().all(|rule| rule.approvers.is_none()) {
+        return Ok(BTreeSet::new());
+    }
     let groups: Vec<String> =
         sql::query_scalar("SELECT group_name FROM memberships WHERE person = $1")
             .bind(person.to_lowercase())
@@ -330,7 +344,7 @@ pub(super) async fn stranger(
     record: &Record,
     person: &Person,
 ) -> Result<Option<DecideError>, StoreError> {
-    let groups = groups_of(transaction, &person.name).await?;
+    let groups = groups_for(transaction, record, &person.name).await?;
     let now = moment(transaction.now)?;
     let is_escalated = record.is_escalated(now);
     if record.rules.iter().any(|rule| rule.is_for(&groups, is_escalated)) {

@@ -22,6 +22,11 @@ use crate::{
 
 /// How long a message is kept after it arrived, in milliseconds.
 const KEPT: i64 = 7 * 24 * 3_600_000;
+/// How many messages of one webhook are under way: one that does not answer is not to
+/// hold up the others.
+const OF_EACH: i64 = 4;
+/// How many webhooks an agent can have.
+const OF_AN_AGENT: i64 = 16;
 
 /// A webhook.
 #[derive(Debug, Clone)]
@@ -60,6 +65,8 @@ pub(crate) struct WebhookChange {
 pub(crate) enum WebhookError {
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
+    #[error("an agent has at most {OF_AN_AGENT} webhooks; delete one first")]
+    TooMany,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -146,6 +153,16 @@ impl Store {
                     confirm_caller(transaction, &new.created_by, Permission::Administer).await?
                 {
                     return Ok(Err(refused.into()));
+                }
+                if let Some(agent) = &new.of_agent {
+                    let own: i64 =
+                        sql::query_scalar("SELECT COUNT(*) FROM webhooks WHERE of_agent = $1")
+                            .bind(agent)
+                            .fetch_one(&mut transaction.connection)
+                            .await?;
+                    if own >= OF_AN_AGENT {
+                        return Ok(Err(WebhookError::TooMany));
+                    }
                 }
                 let seen = history::newest(&mut transaction.connection).await?;
                 let id: i64 = sql::query_scalar(
@@ -331,13 +348,16 @@ impl Store {
             Box::pin(async move {
                 Ok(sql::query_as(
                     "UPDATE webhook_deliveries SET due_at = $1 + $2, attempts = attempts + 1 \
-                     WHERE id IN (SELECT id FROM webhook_deliveries WHERE state = 'queued' \
-                     AND due_at <= $1 ORDER BY due_at LIMIT $3) \
+                     WHERE id IN (SELECT id FROM (SELECT id, due_at, ROW_NUMBER() OVER \
+                     (PARTITION BY webhook_id ORDER BY due_at, id) AS place \
+                     FROM webhook_deliveries WHERE state = 'queued' AND due_at <= $1) AS due \
+                     WHERE place <= $4 ORDER BY due_at, id LIMIT $3) \
                      RETURNING id, webhook_id, kind, body, attempts - 1 AS attempts",
                 )
                 .bind(transaction.now)
                 .bind(lease)
                 .bind(limit)
+                .bind(OF_EACH)
                 .fetch_all(&mut transaction.connection)
                 .await?)
             })

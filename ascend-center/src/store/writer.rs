@@ -12,6 +12,7 @@ use ascend_sdk::BoxFuture;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -24,9 +25,12 @@ use super::{
 use crate::metrics::Metrics;
 
 /// The most pieces of work in one transaction.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 /// The most pieces of work that wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
+
+/// After how many pieces of work SQLite's write-ahead log is copied into its file.
+const COPY_AFTER: usize = 512;
 
 /// How long work that nobody waits for may wait for other work to come with.
 const LINGER: Duration = Duration::from_millis(1);
@@ -130,6 +134,8 @@ impl Writer {
             later: later.clone(),
             news,
             metrics,
+            uncopied: 0,
+            copying: None,
         };
         let writing = async move {
             writing.serve(work).await;
@@ -253,6 +259,9 @@ struct Writing {
     later: Later,
     news: Arc<News>,
     metrics: Arc<Metrics>,
+    /// How much was written since the log was last copied.
+    uncopied: usize,
+    copying: Option<JoinHandle<()>>,
 }
 
 impl Writing {
@@ -286,6 +295,10 @@ impl Writing {
             {
                 self.ask_to_sign(at);
             }
+        }
+        if let Some(copying) = self.copying {
+            // It says itself how it went, and where the runtime ended it did not begin.
+            let _ = copying.await;
         }
         if !self.transaction.is_lost
             && let Err(error) = self.transaction.connection.close().await
@@ -322,6 +335,12 @@ impl Writing {
             Ok(()) => {
                 self.metrics.committed(transaction.log.noted(), size, begun.elapsed());
                 self.news.tell(transaction.touched.drain(..));
+                self.uncopied += size;
+                let is_copied = self.copying.as_ref().is_none_or(JoinHandle::is_finished);
+                if self.uncopied >= COPY_AFTER && is_copied {
+                    self.uncopied = 0;
+                    self.copying = database.copy_log();
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "the center could not write");

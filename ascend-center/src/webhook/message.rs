@@ -38,7 +38,11 @@ pub(super) fn message(webhook: &Webhook, happened: &Happened) -> Vec<(&'static s
     };
     // Grants are the approvers' own business.
     let concerns = match (&webhook.of_agent, grant, action) {
-        (None, _, _) => true,
+        // One that hears of all can name the one that it wants to hear of.
+        (None, _, Some(action)) => {
+            webhook.agent_id.as_ref().is_none_or(|named| *named == action.server_id)
+        }
+        (None, _, None) => true,
         (Some(agent), None, Some(action)) => *agent == action.requested_by,
         (Some(_), _, _) => false,
     };

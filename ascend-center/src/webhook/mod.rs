@@ -188,7 +188,7 @@ impl Courier {
         kind: &str,
         body: &str,
     ) -> Result<u16, SendError> {
-        let url = self.targets.check(&webhook.url)?;
+        let url = self.targets.check_of(webhook.of_agent.as_deref(), &webhook.url)?;
         let at = Timestamp::now().as_second();
         let signature = format!("sha256={}", sign(&webhook.secret, at, body));
         let request = self

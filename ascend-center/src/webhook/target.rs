@@ -17,6 +17,8 @@ use reqwest::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Targets {
     trusted: Arc<BTreeSet<String>>,
+    /// Whether all agents are on this machine, and reach what is on it by themselves.
+    agents_are_here: bool,
 }
 
 /// Why a webhook may not lead there.
@@ -30,28 +32,46 @@ pub(crate) enum Unfit {
     Decorated,
     #[error("its host has a link-local, multicast or metadata address")]
     Forbidden,
+    #[error("an agent elsewhere cannot name this machine; an admin can, or --allow-webhook-host")]
+    Loopback,
 }
 
 impl Targets {
     pub(crate) fn new(trusted: impl IntoIterator<Item = String>) -> Self {
         let trusted = trusted.into_iter().map(|host| host.to_ascii_lowercase());
-        Self { trusted: Arc::new(trusted.collect()) }
+        Self { trusted: Arc::new(trusted.collect()), agents_are_here: false }
+    }
+
+    /// Tells whether all agents are on this machine.
+    pub(crate) fn agents_are_here(self, agents_are_here: bool) -> Self {
+        Self { agents_are_here, ..self }
+    }
+
+    /// The same as [`check`](Self::check), for a webhook that is an agent's, or nobody's.
+    pub(crate) fn check_of(&self, agent: Option<&str>, text: &str) -> Result<Url, Unfit> {
+        let url = self.check(text)?;
+        let host = url.host_str().unwrap_or_default();
+        if agent.is_some()
+            && is_loopback(host)
+            && !self.agents_are_here
+            && !self.trusted.contains(host)
+        {
+            return Err(Unfit::Loopback);
+        }
+        Ok(url)
     }
 
     /// The URL, when a webhook may lead there as far as its text tells.
-    pub(crate) fn check(&self, text: &str) -> Result<Url, Unfit> {
+    fn check(&self, text: &str) -> Result<Url, Unfit> {
         let url: Url = text.parse().map_err(|_| Unfit::NoUrl)?;
         let host = url.host_str().ok_or(Unfit::NoUrl)?;
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(Unfit::Decorated);
         }
-        let address: Option<IpAddr> =
-            host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        let is_loopback =
-            host == "localhost" || address.is_some_and(|address| plain(address).is_loopback());
+        let address = address(host);
         match url.scheme() {
             "https" => {}
-            "http" if is_loopback => {}
+            "http" if is_loopback(host) => {}
             _ => return Err(Unfit::NotHttps),
         }
         if !self.trusted.contains(host) && address.is_some_and(is_forbidden) {
@@ -97,6 +117,14 @@ impl Resolve for Targets {
     }
 }
 
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || address(host).is_some_and(|address| plain(address).is_loopback())
+}
+
 /// An IPv4 address that is written as IPv6 is that IPv4 address.
 fn plain(address: IpAddr) -> IpAddr {
     const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
@@ -132,6 +160,24 @@ fn is_forbidden(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_elsewhere_does_not_name_this_machine() {
+        let elsewhere = Targets::default();
+        let here = Targets::default().agents_are_here(true);
+        let trusting = Targets::new(["localhost".to_owned()]);
+        for url in
+            ["http://localhost:1/", "http://127.0.0.1/", "https://[::1]/", "https://127.9.9.9/"]
+        {
+            assert_eq!(elsewhere.check_of(Some("billing"), url), Err(Unfit::Loopback), "{url}");
+            assert!(
+                elsewhere.check(url).is_ok() && here.check_of(Some("billing"), url).is_ok(),
+                "{url}"
+            );
+        }
+        assert!(trusting.check_of(Some("billing"), "http://localhost:1/").is_ok());
+        assert!(elsewhere.check_of(Some("billing"), "https://hooks.example/").is_ok());
+    }
 
     #[test]
     fn a_webhook_leads_to_https_or_to_this_machine() {

@@ -282,6 +282,14 @@ async fn an_approval_and_its_grant_come_about_together_or_not_at_all() {
     assert_eq!(town.ask("refund").await.1.decision, Decision::Allow);
     let other = action("refund", "crm://orders/8", 1);
     assert_eq!(town.ask_for(&other).await.1.decision, Decision::RequireApproval);
+    // For a tool that requires a person each time it would never count.
+    let mut high_risk = action("refund", "crm://orders/9", 1);
+    high_risk.floor = Floor::HIGH_RISK;
+    let (high_risk, _) = town.ask_for(&high_risk).await;
+    let new = NewGrant::of_the_same().calls(5);
+    let error = town.center.approve_and_grant(high_risk, &town.bob, None, new).await.unwrap_err();
+    assert!(error.to_string().starts_with("no grant counts for calls like this one"), "{error}");
+    assert_eq!(town.state(high_risk).await, "pending");
     // What is decided already grants nothing.
     assert!(town.center.approve_and_grant(id, &town.carol, None, good()).await.is_err());
     assert_eq!(town.center.grants(10).await.unwrap().len(), 1);

@@ -1,11 +1,15 @@
 //! Quorum, groups, time and escalation.
 
-use ascend_center::{AuditKind, Center, DecideError, NewKey, PolicySet, Role, VerifyAudit};
-use ascend_sdk::{Authority as _, Claim, Review};
+use std::time::Duration;
+
+use ascend_center::{
+    ActionState, AuditKind, Center, DecideError, NewKey, PolicySet, Role, VerifyAudit,
+};
+use ascend_sdk::{Authority as _, CallContext, Claim, Governor, RefusalKind, Review};
 use jiff::Timestamp;
 
 use crate::{
-    Town, config, person,
+    Town, action, config, person,
     support::{digest, until},
 };
 
@@ -117,7 +121,18 @@ async fn votes_count_by_who_their_people_are_when_the_last_one_is_given() {
     assert!(center.add_to_group(alice, "carol", "dba").await.unwrap());
     assert_eq!(town.state(id).await, "approved");
 
-    // The owner of a key meanwhile.
+    // The owner of its agent's key meanwhile, and no more.
+    let id = town.pending("delete").await;
+    town.sql("UPDATE actions SET requested_by = 'billing' WHERE state = 'pending'").await;
+    center.approve(id, carol, None).await.unwrap();
+    let key = NewKey::of("billing").owned_by("carol");
+    let key = center.create_key(alice, key).await.unwrap().id;
+    assert_eq!(town.record(id).await.approvals(), "0 of 2 approvals by `dba`");
+    assert_eq!(center.approve(id, &erin, None).await.unwrap().state.as_str(), "pending");
+    assert!(center.revoke_key(alice, key).await.unwrap());
+    assert_eq!(town.record(id).await.reviewed_by.as_deref(), Some("carol, erin"));
+
+    // The owner of the key that it was asked with.
     let record = {
         let id = town.pending("delete").await;
         center.approve(id, carol, None).await.unwrap();
@@ -358,4 +373,28 @@ async fn the_word_of_a_clients_user_is_no_vote() {
     let action_id = town.record(id).await.action_id();
     assert!(town.center.confirm(&action_id, &confirmation).await.is_err());
     assert_eq!(town.state(id).await, "pending");
+}
+
+/// What policy gives an hour is not given up by the caller's five minutes.
+#[tokio::test]
+async fn a_call_waits_as_long_as_its_rule_says() {
+    let town = Town::new().await;
+    let governor = Governor::builder(town.center.clone()).server_id("crm-server").build();
+    let context = CallContext::default();
+    let hurried = |verb: &str| {
+        let mut action = action(verb, "crm://orders/7", 500);
+        action.approval_timeout = Duration::from_millis(100);
+        action
+    };
+    let timed_out = governor.authorize(hurried("refund"), &context).await.unwrap_err();
+    assert_eq!(timed_out.kind(), RefusalKind::TimedOut, "no rule gives it more");
+    let mut call = Box::pin(governor.authorize(hurried("delete"), &context));
+    let waited = tokio::time::timeout(Duration::from_secs(3), &mut call).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let pending = town.center.actions(Some(ActionState::Pending), 9).await.unwrap();
+    for approver in [&town.bob, &town.carol] {
+        town.center.approve(pending[0].id, approver, None).await.unwrap();
+    }
+    let granted = call.await.unwrap();
+    drop(granted);
 }

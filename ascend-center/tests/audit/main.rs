@@ -30,6 +30,7 @@ pub(crate) async fn intruder(directory: &Path) -> SqliteConnection {
         "DROP TRIGGER audit_is_not_deleted",
         // It would refuse a text that is no JSON.
         "DROP INDEX audit_by_action",
+        "DROP INDEX audit_releases",
     ] {
         database.execute(statement).await.unwrap();
     }

@@ -1,11 +1,11 @@
 //! Exports and retention, also by the CLI.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ascend_center::{
     AuditError, AuditFormat, AuditKind, Broken, Tampering, VerifyAudit, verify_audit_file,
 };
-use ascend_sdk::Authority;
+use ascend_sdk::{Action, Authority};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::Executor;
@@ -79,18 +79,40 @@ async fn a_broken_log_is_not_exported_as_a_sound_one() {
     assert_eq!(broken(verify_audit_file(&file, &[], None)).tampering, Tampering::Unsigned);
 }
 
+fn of_old() -> Action {
+    let mut json = action_json("database", "read", "old-marker");
+    json["parameters"] = json!({ "q": "old-marker ".repeat(2_000) });
+    serde_json::from_value(json).unwrap()
+}
+
+fn assert_no_trace_of_old(directory: &Path) {
+    for file in ["center.db", "center.db-wal"] {
+        let content = std::fs::read(directory.join(file)).unwrap();
+        assert!(!content.windows(10).any(|part| part == b"old-marker"), "in {file}");
+    }
+}
+
 #[tokio::test]
 async fn pruning_keeps_the_rest_provable_and_erases_arguments() {
     let directory = in_file();
     let center = open(directory.path()).await;
     let alice = center.local_approver().await.unwrap();
-    let mut json = action_json("database", "read", "old-marker");
-    json["parameters"] = json!({ "q": "old-marker ".repeat(2_000) });
-    let old = center.evaluate(&serde_json::from_value(json).unwrap()).await.unwrap().action_id;
+    let old = center.evaluate(&of_old()).await.unwrap().action_id;
     center.claim(&old, &digest(1)).await.unwrap();
     let waiting = center.evaluate(&delete()).await.unwrap().action_id;
     live(&center).await;
     let kept_head = center.audit_head().await.unwrap();
+    let mut webhooks = database(directory.path()).await;
+    for statement in [
+        "INSERT INTO webhooks (id, url, events, secret, created_by, created_at, seen) \
+         VALUES (1, 'http://localhost:9', '[]', 's', 'alice', 0, 0)",
+        "INSERT INTO webhook_deliveries (webhook_id, event_id, kind, body, state, due_at, created_at) \
+         VALUES (1, 1, 'action.denied', 'old-marker', 'dead', 0, 0), \
+         (1, 2, 'action.denied', 'old-marker', 'delivered', 0, 0)",
+    ] {
+        webhooks.execute(statement).await.unwrap();
+    }
+    drop(webhooks);
     tokio::time::sleep(Duration::from_millis(2)).await;
     let before = Timestamp::now();
     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -113,10 +135,7 @@ async fn pruning_keeps_the_rest_provable_and_erases_arguments() {
         let record = center.action(kept).await.unwrap().unwrap();
         assert!(record.erased_at.is_none() && !record.parameters.is_empty());
     }
-    for file in ["center.db", "center.db-wal"] {
-        let content = std::fs::read(directory.path().join(file)).unwrap();
-        assert!(!content.windows(10).any(|part| part == b"old-marker"), "in {file}");
-    }
+    assert_no_trace_of_old(directory.path());
 
     // Life goes on, a second time too, and an old head has nothing to say.
     center.approve(number(&waiting), &alice, None).await.unwrap();
@@ -143,6 +162,50 @@ async fn pruning_keeps_the_rest_provable_and_erases_arguments() {
         let error = database.execute(change).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
+}
+
+/// Somebody's backup, perhaps, that still reads what was there when it began.
+#[tokio::test]
+async fn what_another_program_keeps_in_the_file_is_not_said_to_be_gone() {
+    let directory = in_file();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let old = center.evaluate(&of_old()).await.unwrap().action_id;
+    center.claim(&old, &digest(1)).await.unwrap();
+    let mut reader = database(directory.path()).await;
+    reader.execute("BEGIN; SELECT count(*) FROM actions").await.unwrap();
+    let before = Timestamp::now() + Duration::from_secs(1);
+
+    let error = center.prune_audit(before, &alice).await.unwrap_err();
+    assert!(error.to_string().ends_with("prune again once that has ended"), "{error}");
+    reader.execute("COMMIT").await.unwrap();
+    let pruned = center.prune_audit(before, &alice).await.unwrap();
+    assert_eq!(pruned.entries, 1, "that of the pruning before");
+    assert_no_trace_of_old(directory.path());
+}
+
+#[tokio::test]
+async fn a_long_log_is_pruned_in_slices() {
+    let directory = in_file();
+    let center = open(directory.path()).await;
+    let alice = center.local_approver().await.unwrap();
+    let calls = (0..2_100).map(|index| {
+        let mut action = of_old();
+        action.idempotency_key = format!("key-{index}");
+        action.parameters.clear();
+        let center = center.clone();
+        async move { center.evaluate_and_claim(&action).await.unwrap() }
+    });
+    futures_util::future::join_all(calls).await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let pruned = center.prune_audit(Timestamp::now(), &alice).await.unwrap();
+    // Loaded policies beside two of each call.
+    assert_eq!((pruned.actions, pruned.through), (2_100, pruned.entries.try_into().unwrap()));
+    assert!(pruned.entries > 4_200, "{pruned:?}");
+    let slices = log(&center).await;
+    assert!(slices.len() > 2 && slices.iter().all(|entry| entry.event.kind == AuditKind::Pruned));
+    verify(&center).await.unwrap();
+    assert_no_trace_of_old(directory.path());
 }
 
 #[tokio::test]

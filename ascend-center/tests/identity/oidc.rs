@@ -17,11 +17,12 @@ use openidconnect::{
     core::{CoreEdDsaPrivateSigningKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
 };
 use reqwest::{Method, Response, StatusCode, Url, header};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-use crate::house::{Credential, House};
+use crate::house::{Credential, DAY, House};
 
 const CLIENT: &str = "ascend-at-example";
 const SECRET: &str = "the client's secret";
@@ -232,6 +233,30 @@ async fn a_company_logs_its_people_in() {
     assert_eq!(changed, told);
     house.center.set_disabled(&house.owner, "bob", true).await.unwrap();
     assert_eq!(idp.login(&house, bob(), |_, _, _| ()).await.status(), 403);
+}
+
+#[tokio::test]
+async fn who_has_no_role_any_more_keeps_nothing_that_had_one() {
+    let idp = Idp::start().await;
+    let house = idp.house().await;
+    let answer = idp.login(&house, bob(), |_, _, _| ()).await;
+    let (session, _) = session(&house, &answer).await;
+    let token = house.center.create_token(&house.owner, "bob", "cli", DAY).await.unwrap();
+    let token = Credential::Token(token.token.expose_secret().to_owned());
+    let queue = async |credential: &Credential| {
+        let path = "/api/v1/actions?status=pending";
+        house.send(Method::GET, path, credential, None).await.0.as_u16()
+    };
+    assert_eq!((queue(&session).await, queue(&token).await), (200, 200));
+    let mut nobody = bob();
+    nobody["groups"] = json!(["strangers"]);
+    assert_eq!(idp.login(&house, nobody, |_, _, _| ()).await.status(), 403);
+    assert_eq!((queue(&session).await, queue(&token).await), (401, 401));
+    assert_eq!(house.center.users().await.unwrap()[0].role, Role::Viewer);
+    assert!(!house.events(AuditKind::CredentialRevoked).await.is_empty());
+    // Back in the group, they are who they were.
+    let answer = idp.login(&house, bob(), |_, _, _| ()).await;
+    assert_eq!(who(&house, &answer).await["role"], "approver");
 }
 
 #[tokio::test]

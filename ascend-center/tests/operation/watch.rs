@@ -1,11 +1,16 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, channel},
+    },
     time::Duration,
 };
 
 use ascend_center::Role;
+use axum::{Json, Router, http::StatusCode, response::IntoResponse as _};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -97,5 +102,42 @@ async fn watching_shows_all_that_happens_here_and_from_afar() {
         if entry["kind"] == kind {
             next = kinds.next();
         }
+    }
+}
+
+/// A center behind something that answers for it while it is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watching_goes_on_after_an_outage() {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let app = Router::new().fallback(move || {
+        let answer = answers.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match answer {
+                1 => (StatusCode::BAD_GATEWAY, "<html>502</html>").into_response(),
+                2 => {
+                    let body = json!({ "detail": "the database is away" });
+                    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+                }
+                3 => (StatusCode::TOO_MANY_REQUESTS, Json(json!({}))).into_response(),
+                seq => {
+                    let entry = json!({
+                        "seq": seq, "at": "2026-01-01T00:00:00.000Z", "kind": "killed",
+                        "actor": { "role": "approver", "name": "alice" },
+                    });
+                    let event = format!("id: {seq}\ndata: {entry}\n\n");
+                    ([("content-type", "text/event-stream")], event).into_response()
+                }
+            }
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let mut watch = command(&["watch", "--after", "0", "--json", "--url", &url]);
+    watch.env("ASCEND_CENTER_TOKEN", "ascend_user_x");
+    let watching = Watching::start(watch);
+    for seq in [0, 4] {
+        let entry: Value = serde_json::from_str(&watching.line()).unwrap();
+        assert_eq!(entry["seq"], seq);
     }
 }

@@ -66,8 +66,23 @@ impl Face {
         token: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        self.send_under(None, method, path, token, body).await
+    }
+
+    /// The same, under an `Idempotency-Key`.
+    async fn send_under(
+        &self,
+        key: Option<&str>,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request =
             self.http.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         if let Some(body) = &body {
             request = request.json(body);
         }
@@ -88,6 +103,16 @@ impl Face {
         let (status, answer) = self.send(Method::POST, path, &self.agent, Some(body)).await;
         assert_eq!(status, 200, "{answer}");
         answer
+    }
+
+    /// Claims under a key; `granted`, or why not.
+    pub(crate) async fn claim(&self, id: &Value, digest: &Value, key: &str) -> Value {
+        let path = format!("/api/v1/actions/{id}/claim");
+        let body = json!({ "digest": digest });
+        let (status, answer) =
+            self.send_under(Some(key), Method::POST, &path, &self.agent, Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        if answer["granted"] == true { json!("granted") } else { answer["refusal"].clone() }
     }
 
     pub(crate) async fn agent(&self, path: &str, body: Value) -> (StatusCode, Value) {

@@ -8,8 +8,8 @@ use tracing::Instrument as _;
 
 use super::{FailMode, Governor, Grant, evaluating::Evaluating, grant::Allowed, pending::Pending};
 use crate::{
-    Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, Outcome, Refusal,
-    RefusalKind, Review, Status,
+    Action, ActionId, Approval, AuthorityError, CallContext, Claim, Decision, LONGEST, Outcome,
+    Refusal, RefusalKind, Review, Status,
     context::{Card, Waiting, Wish},
     observe::{self, Watch},
     refusal::Wait,
@@ -18,6 +18,10 @@ use crate::{
 
 /// How long a call that joins late waits to hear how the action stands.
 pub(super) const TIME_TO_LOOK: Duration = Duration::from_secs(10);
+
+/// How long after the end that an authority names it is still asked for: it tells better
+/// than this process how its action ended.
+const TIME_TO_HEAR: Duration = Duration::from_secs(2);
 
 /// What a call waits for, or runs without.
 enum Opened {
@@ -78,6 +82,7 @@ impl Governor {
         if action.approval_timeout.is_zero() {
             action.approval_timeout = inner.approval_timeout;
         }
+        action.approval_timeout = action.approval_timeout.min(LONGEST);
         action.trace = context.trace().cloned();
         let floor = action.floor;
         let card = context
@@ -86,12 +91,12 @@ impl Governor {
             .map(|_| Card::of(&action));
 
         let (opening, resumed) = {
-            let place = context.patience().and(action.call).map(|call| Place {
+            let place = context.patience().zip(action.call).map(|(patience, call)| Place {
                 server_id: action.server_id.clone(),
-                session_id: action.session_context.session_id.clone(),
+                principal: patience.principal.clone(),
                 call,
             });
-            let resumes = context.patience().is_some_and(|patience| patience.resumes.is_some());
+            let resumes = context.resumes().is_some();
             let resumed = place.as_ref().filter(|_| resumes).cloned().map(Box::new);
             (Box::pin(self.open(action, place, context, watch)), resumed)
         };
@@ -189,7 +194,7 @@ impl Governor {
     ) -> Result<Opened, Refusal> {
         let inner = &*self.0;
         let tool = action.tool.clone();
-        let resumed = context.patience().and_then(|patience| patience.resumes.as_ref());
+        let resumed = context.resumes();
         if let Some(open) = place.as_ref().and_then(|place| inner.room.join(place)) {
             if let Some(id) = resumed.filter(|id| **id != open.id) {
                 drop(Pending::new(self, open, context));
@@ -244,7 +249,10 @@ impl Governor {
         let waits = evaluation.decision == Decision::RequireApproval;
         let claim = claim.filter(|_| evaluation.decision == Decision::Allow);
         let id = evaluation.action_id.clone();
-        let open = inner.room.enter(Open {
+        // What policy gives more time than the caller asked for is waited for as long.
+        let longer = evaluation.expires_in.filter(|left| *left > timeout);
+        let timeout = longer.map_or(timeout, |left| left.min(LONGEST) + TIME_TO_HEAR);
+        let (open, is_joined) = inner.room.enter(Open {
             id: id.clone(),
             digest,
             evaluation,
@@ -254,9 +262,10 @@ impl Governor {
             place: place.filter(|_| waits),
             over: CancellationToken::new(),
         });
-        let is_joined = open.id != id;
         if is_joined {
             watch.joined(&open.id, open.trace.as_ref());
+        }
+        if open.id != id {
             let reason = format!("an identical call waits for action {}", open.id);
             self.report(id, Outcome::Withdrawn { reason });
         }
@@ -297,6 +306,15 @@ impl Governor {
         standing.map(|standing| standing.status)
     }
 
+    /// Whether nobody decided on an action whose time is over, as far as the authority
+    /// can tell; false where it does not answer.
+    async fn is_undecided(&self, id: &ActionId) -> bool {
+        let Ok(Ok(standing)) = timeout(TIME_TO_LOOK, self.0.authority.status(id)).await else {
+            return false;
+        };
+        !standing.is_some_and(|standing| matches!(standing.status, Status::Approved { .. }))
+    }
+
     /// Waits for a person to decide, as the caller wishes: the approval, or
     /// `None` where the authority let the action pass without.
     async fn review(
@@ -310,6 +328,8 @@ impl Governor {
         let authority = &self.0.authority;
         let Open { id, evaluation, .. } = &**open;
         let now = Instant::now();
+        // It only comes to see what became of it.
+        let is_late = is_joined && open.until <= now;
         let until = if is_joined { open.until.max(now + TIME_TO_LOOK) } else { open.until };
         tracing::info!(action_id = %id, time = ?(until - now), "waiting for approval");
         let watched = context.waits(|| Waiting {
@@ -354,6 +374,12 @@ impl Governor {
             }
         };
         match review {
+            Err(_) if is_late && !self.is_undecided(id).await => {
+                // It may be approved, and a later call may hear it.
+                pending.reason = "how it stands could not be learned";
+                let reason = "the authority did not say in time how it stands; call again";
+                Err(open.refusal(RefusalKind::Unreachable).with_reason(reason))
+            }
             Err(_) => {
                 pending.give_up("nobody decided in time");
                 Err(open.refusal(RefusalKind::TimedOut).with_reason("Approval timeout"))

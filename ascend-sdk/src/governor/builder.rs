@@ -78,6 +78,7 @@ impl GovernorBuilder {
             user_context: self.user_context,
             digest_key: self.digest_key,
             reports: TaskTracker::new(),
+            promises: TaskTracker::new(),
             closing: CancellationToken::new(),
             executed: Arc::default(),
             room: Arc::default(),

@@ -92,6 +92,7 @@ impl Authority for Desk {
                 refusal: None,
                 approval: None,
                 estimated_approval_time: None,
+                expires_in: None,
                 in_client_approval: false,
             })
         })
@@ -214,7 +215,7 @@ impl Calling {
                 waiting: watch::Sender::new(None),
                 begun: Arc::new(OnceLock::new()),
                 call: CallNumber::next(),
-                resumes: None,
+                principal: String::new(),
                 needs_card: false,
             });
         let governor = governor.clone();

@@ -46,6 +46,8 @@ struct Inner {
     user_context: Map<String, Value>,
     digest_key: Option<DigestKey>,
     reports: TaskTracker,
+    /// Those that keep what was promised.
+    promises: TaskTracker,
     closing: CancellationToken,
     /// The decisions that were already used by this process: a second wall behind
     /// the authority's own claim, for those that have none.
@@ -117,6 +119,7 @@ impl Governor {
             user_context: inner.user_context.clone(),
             digest_key: inner.digest_key.clone(),
             reports: inner.reports.clone(),
+            promises: inner.promises.clone(),
             closing: inner.closing.clone(),
             executed: inner.executed.clone(),
             room: inner.room.clone(),
@@ -153,7 +156,9 @@ impl Governor {
     pub async fn close(&self, within: Duration) -> bool {
         self.0.closing.cancel();
         self.0.reports.close();
-        tokio::time::timeout(within, self.0.reports.wait()).await.is_ok()
+        self.0.promises.close();
+        let told = async { tokio::join!(self.0.promises.wait(), self.0.reports.wait()) };
+        tokio::time::timeout(within, told).await.is_ok()
     }
 }
 

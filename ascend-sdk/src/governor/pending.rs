@@ -19,6 +19,8 @@ use crate::{
 const TIME_TO_JOIN: Duration = Duration::from_secs(15 * 60);
 /// How long a promise may take: the client's time is almost over then.
 const TIME_TO_PROMISE: Duration = Duration::from_secs(5);
+/// How many actions this process keeps for agents that may come back.
+const PROMISES: usize = 65_536;
 
 /// One call's part in an action that the authority holds open. When the last
 /// part is dropped, the action is withdrawn, unless it was promised.
@@ -53,6 +55,10 @@ impl<'a> Pending<'a> {
     }
 
     fn withdraw(&self, open: &Open) {
+        // Another call, of another session, runs it.
+        if self.governor.used().contains(&open.id) {
+            return;
+        }
         tracing::info!(action_id = %open.id, reason = self.reason, "withdrawn");
         let reason = self.reason.to_owned();
         self.governor.report(open.id.clone(), Outcome::Withdrawn { reason });
@@ -80,13 +86,17 @@ impl Drop for Pending<'_> {
 
 impl Governor {
     /// Lets the action go on waiting without `call`, and says for how long;
-    /// `None` when it was decided meanwhile.
+    /// `None` when it was decided meanwhile, or too many wait so already.
     pub(super) async fn promise(&self, open: &Arc<Open>, call: CallNumber) -> Option<Duration> {
         let inner = &*self.0;
         let (kept_by_authority, is_kept) = oneshot::channel();
-        let (holder, is_first) = inner.room.promise(open, call)?;
+        let has_room = inner.promises.len() < PROMISES;
+        if !has_room {
+            tracing::warn!(action_id = %open.id, "not promised: {PROMISES} others are");
+        }
+        let (holder, is_first) = inner.room.promise(open, call, has_room)?;
         if is_first {
-            inner.reports.spawn(self.clone().keep(open.clone(), is_kept));
+            inner.promises.spawn(self.clone().keep(open.clone(), is_kept));
         }
         let promised = timeout(TIME_TO_PROMISE, inner.authority.promise(&open.id, &holder));
         let kept = promised.await.unwrap_or(Ok(None)).unwrap_or_else(|error| {

@@ -64,13 +64,16 @@ pub(super) struct Asked {
     pub(super) call: CallNumber,
     /// The action that it goes on waiting for.
     pub(super) resumes: Option<ActionId>,
+    /// Who calls.
+    pub(super) principal: String,
     /// Whether the call must tell what it is, once it waits.
     pub(super) needs_card: bool,
 }
 
 impl Ongoing {
     pub(super) fn start(server: &Server, offer: &Offer, asked: Asked) -> Self {
-        let Asked { arguments, session, trace, progress, call, resumes, needs_card } = asked;
+        let Asked { arguments, session, trace, progress, call, resumes, principal, needs_card } =
+            asked;
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (sender, waiting) = watch::channel(None);
         let begun = Arc::default();
@@ -80,10 +83,10 @@ impl Ongoing {
             waiting: sender,
             begun: Arc::clone(&begun),
             call,
-            resumes,
+            principal,
             needs_card,
         });
-        context = context.in_trace(trace);
+        context = context.resuming(resumes).in_trace(trace);
         let answered = CancellationToken::new();
         let progress = match progress {
             Some((peer, token)) => {
@@ -136,7 +139,7 @@ impl Ongoing {
                     until = None;
                     self.wish.send_replace(Wish::Leave);
                 }
-                () = &mut gone, if !self.cancellation.is_cancelled() => self.cancellation.cancel(),
+                () = &mut gone, if !self.cancellation.is_cancelled() => self.leave(),
             }
         };
         self.told().await;
@@ -168,7 +171,7 @@ impl Ongoing {
             tokio::select! {
                 ended = &mut self.call => break ended,
                 () = &mut self.progress => {}
-                () = &mut gone, if !self.cancellation.is_cancelled() => self.cancellation.cancel(),
+                () = &mut gone, if !self.cancellation.is_cancelled() => self.leave(),
                 waiting = &mut promised, if found.is_none() => {
                     found = Some(waiting);
                     self.answered.cancel();
@@ -183,6 +186,12 @@ impl Ongoing {
         };
         self.told().await;
         Ok(ended)
+    }
+
+    /// Its client does not want it any more, and hears no more of it.
+    fn leave(&mut self) {
+        self.cancellation.cancel();
+        self.progress = Fuse::terminated();
     }
 
     /// What was reported before the answer is sent before it, unless the caller

@@ -253,8 +253,9 @@ impl Catalog {
             .servers
             .into_iter()
             .flat_map(|RmcpServer { handler, tools }| {
-                tools.into_iter().map(move |(listing, _)| {
-                    (listing.name.to_string(), RmcpTool::new(handler.clone(), listing))
+                tools.into_iter().map(move |(listing, mark)| {
+                    let name = listing.name.to_string();
+                    (name, RmcpTool::new(handler.clone(), listing, mark.as_ref()))
                 })
             })
             .collect();

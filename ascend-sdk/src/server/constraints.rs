@@ -44,19 +44,20 @@ impl Constraints {
         let Some(validator) = &self.0 else {
             return Some("the tool's own schema has a mistake, so no arguments fit it".to_owned());
         };
-        // What is missing, unknown or of another type is told better where the
-        // arguments are read.
+        // What is missing or of another type is told better where the arguments are
+        // read. What has another name there than in the schema would pass unchecked.
         let error = validator.iter_errors(arguments).find(|error| {
             !matches!(
                 error.kind(),
-                ValidationErrorKind::Required { .. }
-                    | ValidationErrorKind::Type { .. }
-                    | ValidationErrorKind::AdditionalProperties { .. }
+                ValidationErrorKind::Required { .. } | ValidationErrorKind::Type { .. }
             )
         })?;
-        let path = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-        let field = path.split('.').next().unwrap_or_default();
-        let what = if spec.is_sensitive(field) || path.is_empty() && has_secret(spec) {
+        let path = error.instance_path().as_str().trim_start_matches('/');
+        // RFC 6901, section 4.
+        let field = path.split('/').next().unwrap_or_default();
+        let field = field.replace("~1", "/").replace("~0", "~");
+        let path = path.replace('/', ".");
+        let what = if spec.is_sensitive(&field) || path.is_empty() && has_secret(spec) {
             error.masked_with("the value").to_string()
         } else {
             error.to_string()

@@ -150,6 +150,7 @@ impl Handler {
                 progress: token.map(|token| (context.peer.clone(), token)),
                 call: leg.call,
                 resumes: leg.resumes.clone(),
+                principal: session::principal(&context, &self.session_id),
                 needs_card: asking.as_ref().is_some_and(|asking| asking.needs_card()),
             },
         );

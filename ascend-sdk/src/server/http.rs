@@ -4,7 +4,9 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, combinators::BoxBody};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, service::service_fn};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, body::Incoming, service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -16,7 +18,13 @@ use rmcp::transport::{
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{GovernedServer, ServeError, Server, handler::Handler, session::SESSION_ID, signals};
+use super::{
+    GovernedServer, ServeError, Server,
+    handler::Handler,
+    http_sessions::{Answers, Sessions},
+    session::SESSION_ID,
+    signals,
+};
 
 /// Where the protocol is spoken.
 const PATH: &str = "/mcp";
@@ -74,23 +82,30 @@ impl GovernedServer {
             .with_allowed_origins(allowed_origins(&hosts))
             .enforce_origin_validation();
         let mut manager = LocalSessionManager::default();
+        let answers = Answers::default();
         let mut session = SessionConfig::default();
         session.keep_alive = Some(SESSION_SILENCE);
         manager.session_config = session;
         let prototype = Handler::new(server.clone(), ended.clone());
         // A session has an id of its own, which the handler reads from the
         // request; requests without one share that of the server.
-        let service = Service::new(move || Ok(prototype.clone()), Arc::new(manager), config);
+        let manager = Arc::new(manager);
+        let service = Service::new(move || Ok(prototype.clone()), manager.clone(), config);
         let connections = TaskTracker::new();
-        tokio::spawn(accept(
-            server.clone(),
-            listener,
+        let face = Face {
+            server: server.clone(),
             service,
+            sessions: Arc::new(Sessions::new(manager)),
+            answers: answers.clone(),
+        };
+        tokio::spawn(accept(
+            Arc::new(face),
+            listener,
             connections.clone(),
             ended.clone(),
             sessions.clone(),
         ));
-        Ok(HttpServer { server, address, ended, sessions, connections })
+        Ok(HttpServer { server, address, ended, sessions, connections, answers })
     }
 }
 
@@ -113,10 +128,17 @@ fn allowed_origins(exposed: &[String]) -> Vec<String> {
         .collect()
 }
 
-async fn accept(
+/// What requests are answered with.
+struct Face {
     server: Arc<Server>,
-    listener: TcpListener,
     service: Service,
+    sessions: Arc<Sessions>,
+    answers: Answers,
+}
+
+async fn accept(
+    face: Arc<Face>,
+    listener: TcpListener,
     connections: TaskTracker,
     ended: CancellationToken,
     sessions: CancellationToken,
@@ -135,11 +157,11 @@ async fn accept(
             },
         };
         let _ = stream.set_nodelay(true);
-        let (server, service, sessions) = (server.clone(), service.clone(), sessions.clone());
+        let (face, sessions) = (face.clone(), sessions.clone());
         connections.spawn(async move {
             let answer = service_fn(move |request| {
-                let (server, service) = (server.clone(), service.clone());
-                async move { answer(&server, service, request).await }
+                let face = face.clone();
+                async move { Ok::<_, Infallible>(face.answer(request).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -160,24 +182,45 @@ async fn accept(
     }
 }
 
-async fn answer(
-    server: &Server,
-    service: Service,
-    request: Request<Incoming>,
-) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
-    if request.uri().path() != PATH {
-        let mut response = Response::new(Empty::new().boxed());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return Ok(response);
+impl Face {
+    async fn answer(&self, request: Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
+        if request.uri().path() != PATH {
+            let mut response = Response::new(Empty::new().boxed());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return response;
+        }
+        let method = request.method().clone();
+        let id = |headers: &HeaderMap| Some(headers.get(SESSION_ID)?.to_str().ok()?.to_owned());
+        let session = id(request.headers());
+        let in_use = session.as_ref().and_then(|session| self.sessions.use_one(session));
+        let answered = (method == Method::POST).then(|| self.answers.token());
+        let response = self.service.clone().handle(request).await;
+        match session {
+            Some(session) if method == Method::DELETE => {
+                if response.status().is_success() {
+                    self.sessions.forget(&session);
+                    self.server.sessions.end(&session);
+                }
+            }
+            Some(_) => {}
+            None => {
+                if let Some(session) = id(response.headers()) {
+                    for idle in self.sessions.begin(session).await {
+                        self.server.sessions.end(&idle);
+                    }
+                }
+            }
+        }
+        // Until the body has ended, which for a call is when it is answered.
+        let in_use = (in_use, answered);
+        response.map(|body| {
+            body.map_frame(move |frame| {
+                let _ = &in_use;
+                frame
+            })
+            .boxed()
+        })
     }
-    let deletes = request.method() == Method::DELETE;
-    let session = request.headers().get(SESSION_ID).filter(|_| deletes);
-    let session = session.and_then(|id| Some(id.to_str().ok()?.to_owned()));
-    let response = service.handle(request).await;
-    if let Some(session) = session.filter(|_| response.status().is_success()) {
-        server.sessions.end(&session);
-    }
-    Ok(response)
 }
 
 /// A server that listens. Dropped, it stops listening and cancels its calls.
@@ -189,6 +232,7 @@ pub struct HttpServer {
     ended: CancellationToken,
     sessions: CancellationToken,
     connections: TaskTracker,
+    answers: Answers,
 }
 
 impl HttpServer {
@@ -211,7 +255,7 @@ impl HttpServer {
     ///
     /// When signals cannot be listened to.
     pub async fn wait(self) -> Result<(), ServeError> {
-        signals::watch(self.ended.clone())?;
+        let _signals = signals::watch(self.ended.clone())?;
         self.ended.cancelled().await;
         self.shutdown().await;
         Ok(())
@@ -228,6 +272,9 @@ impl HttpServer {
             tracing::warn!("a tool did not end within the grace");
         }
         self.server.close_governors(deadline).await;
+        // What is answered arrives before its session ends.
+        self.answers.close();
+        let _ = tokio::time::timeout_at(deadline, self.answers.wait()).await;
         self.sessions.cancel();
         self.connections.close();
         let _ = tokio::time::timeout_at(deadline, self.connections.wait()).await;

@@ -41,7 +41,10 @@ pub(crate) fn context(request: &RequestContext<RoleServer>) -> CallContext {
             // The body reports by rmcp's own means, if it does.
             let (_nothing, reports) = mpsc::channel(1);
             let heartbeat = Heartbeat::new(waiting, LONGEST_HEARTBEAT);
-            Channel::new(peer, token).carry(heartbeat, reports, CancellationToken::new()).await;
+            Channel::new(peer, token)
+                .apart()
+                .carry(heartbeat, reports, CancellationToken::new())
+                .await;
         }
         std::future::pending::<Infallible>().await
     };
@@ -50,7 +53,7 @@ pub(crate) fn context(request: &RequestContext<RoleServer>) -> CallContext {
         waiting: sender,
         begun: Arc::default(),
         call: CallNumber::next(),
-        resumes: None,
+        principal: session::principal(request, ""),
         needs_card: false,
     };
     CallContext::new(session, request.ct.clone()).with_patience(patience).attended_by(async move {

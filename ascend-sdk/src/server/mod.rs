@@ -81,6 +81,8 @@ mod error;
 mod handler;
 #[cfg(feature = "streamable-http")]
 mod http;
+#[cfg(feature = "streamable-http")]
+mod http_sessions;
 mod in_client;
 mod legs;
 mod lines;
@@ -123,7 +125,7 @@ use self::{
     stdio::Sink,
     tasks::Tasks,
 };
-use crate::{Governor, Manifest, RiskLevel, State, Tools};
+use crate::{Governor, LONGEST, Manifest, RiskLevel, State, Tools};
 
 /// A server of governed tools, being put together.
 #[derive(Debug)]
@@ -374,7 +376,7 @@ impl GovernedServer {
     /// of 2026-07-28 is held for 45 s or less, and comes back nine times by
     /// itself, before it is answered so; unless this is `None`.
     pub fn hold_calls_for(mut self, longest: impl Into<Option<Duration>>) -> Self {
-        self.hold = Some(longest.into());
+        self.hold = Some(longest.into().map(|longest| longest.min(LONGEST)));
         self
     }
 
@@ -422,7 +424,7 @@ impl GovernedServer {
     /// once the server ends. Default: 2 s, which is what the official SDKs
     /// leave a server before they kill it.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
-        self.limits.grace = grace;
+        self.limits.grace = grace.min(LONGEST);
         self
     }
 
@@ -435,7 +437,7 @@ impl GovernedServer {
     pub async fn serve_stdio(self) -> Result<(), ServeError> {
         let server = self.check()?;
         let connection = transport::Connection::default();
-        signals::watch(connection.ended().clone())?;
+        let _signals = signals::watch(connection.ended().clone())?;
         server.announce("stdio");
         connection::serve(server, connection, stdio::source(), stdio::sink()).await;
         Ok(())

@@ -78,39 +78,64 @@ fn message(waiting: &Waiting, now: Instant) -> String {
 pub(crate) struct Channel {
     peer: rmcp::Peer<RoleServer>,
     template: ProgressNotificationParam,
+    /// What was told last.
+    last: Option<f64>,
+    /// What the body's own reports count from: they come after those of waits.
+    base: f64,
+    /// Whether the body tells its progress by itself, counting from 0.
+    apart: bool,
 }
 
 impl Channel {
     pub(crate) fn new(peer: rmcp::Peer<RoleServer>, token: ProgressToken) -> Self {
-        Self { peer, template: ProgressNotificationParam::new(token, 0.0) }
+        let template = ProgressNotificationParam::new(token, 0.0);
+        Self { peer, template, last: None, base: 0.0, apart: false }
+    }
+
+    /// The body tells its progress past this.
+    pub(crate) fn apart(self) -> Self {
+        Self { apart: true, ..self }
+    }
+
+    /// A wait's progress in the row of all that is told, which never goes back: "the
+    /// progress value MUST increase with each notification" (MCP, Progress).
+    fn of_wait(&mut self, progress: f64) -> f64 {
+        if self.apart {
+            // Below 0, where others begin.
+            return -1.0 / (1.0 + progress);
+        }
+        // A body's own call can wait as well, when it has told something already.
+        let progress = match self.last {
+            Some(last) if progress <= last => last + 1.0,
+            _ => progress,
+        };
+        self.base = progress + 1.0;
+        progress
     }
 
     /// Sends what there is to tell as it comes, off the call's path, until the
     /// call is answered and no report is left.
     pub(crate) async fn carry(
-        self,
+        mut self,
         mut heartbeat: Heartbeat,
         mut reports: mpsc::Receiver<Progress>,
         answered: CancellationToken,
     ) {
-        // A body counts from wherever it likes; its reports come after the
-        // heartbeats, and must not seem to go back.
-        let mut base = 0.0;
         loop {
             let told = tokio::select! {
                 biased;
                 report = reports.recv() => report.map(|report| Progress {
-                    progress: report.progress + base,
-                    total: report.total.map(|total| total + base),
+                    progress: report.progress + self.base,
+                    total: report.total.map(|total| total + self.base),
                     message: report.message,
                 }),
                 () = answered.cancelled() => None,
                 told = heartbeat.next() => {
-                    base = told.progress + 1.0;
-                    Some(told)
+                    Some(Progress { progress: self.of_wait(told.progress), ..told })
                 }
             };
             let Some(Progress { progress, total, message }) = told else { return };
+            self.last = Some(self.last.map_or(progress, |last| last.max(progress)));
             let mut params = self.template.clone();
             params.progress = progress;
             params.total = total;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
-    model::{CallToolRequestParams, CallToolResponse, Tool as Listing},
+    model::{CallToolRequestParams, CallToolResponse, ContentBlock, Tool as Listing},
     service::RequestContext,
 };
 
@@ -12,7 +12,7 @@ use super::{
     answer::failed,
     marks::{self, Mark, RmcpTools},
 };
-use crate::{BoxFuture, Governor};
+use crate::{BoxFuture, Governor, ToolSpec, tool::Secrets};
 
 /// An rmcp server, and the tools that it had when the server was put together.
 pub(crate) struct RmcpServer {
@@ -39,6 +39,8 @@ impl std::fmt::Debug for RmcpServer {
 pub(crate) struct RmcpTool {
     handler: Arc<dyn Handles>,
     listing: Listing,
+    /// What is governed in it.
+    spec: Option<&'static ToolSpec>,
 }
 
 impl std::fmt::Debug for RmcpTool {
@@ -48,8 +50,12 @@ impl std::fmt::Debug for RmcpTool {
 }
 
 impl RmcpTool {
-    pub(crate) fn new(handler: Arc<dyn Handles>, listing: Listing) -> Self {
-        Self { handler, listing }
+    pub(crate) fn new(handler: Arc<dyn Handles>, listing: Listing, mark: Option<&Mark>) -> Self {
+        let spec = match mark {
+            Some(Mark::Governed(spec)) => Some(*spec),
+            _ => None,
+        };
+        Self { handler, listing, spec }
     }
 
     /// Has the rmcp server answer the call: what is governed in it, under `governor`.
@@ -64,16 +70,25 @@ impl RmcpTool {
             let text = "the tool was exchanged since the server started, so it did not run";
             return Ok(failed(text, None).into());
         }
+        // What rmcp says of arguments that do not fit quotes them.
+        let secrets = self
+            .spec
+            .zip(request.arguments.as_ref())
+            .map(|(spec, arguments)| Secrets::among(arguments, |name| spec.may_be_sensitive(name)));
         let handler = self.handler.clone();
         // A task of its own, so that a panic is answered as well.
         let call =
             tokio::spawn(
                 async move { governor.clone().scope(handler.call(request, context)).await },
             );
-        call.await.unwrap_or_else(|_| {
+        let answer = call.await.unwrap_or_else(|_| {
             let text = "the tool panicked while it ran; what it had done by then is not known";
             Ok(failed(text, None).into())
-        })
+        });
+        match secrets {
+            Some(secrets) => scrubbed(answer, &secrets),
+            None => answer,
+        }
     }
 
     /// Whether the rmcp server now says otherwise of the tool than when it was checked.
@@ -84,6 +99,34 @@ impl RmcpTool {
                 != (&now.name, &now.input_schema, &now.output_schema)
         };
         self.handler.listing(&self.listing.name).is_some_and(is_other)
+    }
+}
+
+/// How rmcp begins to say that arguments do not fit.
+const UNFIT: &str = "failed to deserialize parameters:";
+
+/// An answer without sensitive arguments, where rmcp quotes them: before the tool's own
+/// code is reached. What that says is its own.
+fn scrubbed(
+    answer: Result<CallToolResponse, ErrorData>,
+    secrets: &Secrets,
+) -> Result<CallToolResponse, ErrorData> {
+    match answer {
+        Err(mut error) if error.message.starts_with(UNFIT) => {
+            error.message = secrets.scrub(&error.message).into();
+            Err(error)
+        }
+        Ok(CallToolResponse::Complete(mut result)) if result.is_error == Some(true) => {
+            for block in &mut result.content {
+                if let ContentBlock::Text(text) = block
+                    && text.text.starts_with(UNFIT)
+                {
+                    text.text = secrets.scrub(&text.text);
+                }
+            }
+            Ok(CallToolResponse::Complete(result))
+        }
+        answer => answer,
     }
 }
 

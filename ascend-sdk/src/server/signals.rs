@@ -2,23 +2,27 @@
 
 use std::io;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Cancels `ended` on the first signal; a signal after that ends the process.
-pub(crate) fn watch(ended: CancellationToken) -> io::Result<()> {
+/// Cancels `ended` on the first signal. A second one ends the process, and so does any
+/// once the guard is dropped: nobody is left who would end it.
+pub(crate) fn watch(ended: CancellationToken) -> io::Result<DropGuard> {
     let mut signals = Signals::new()?;
+    let over = CancellationToken::new();
+    let guard = over.clone().drop_guard();
     tokio::spawn(async move {
         loop {
             let (name, number) = signals.next().await;
-            if ended.is_cancelled() {
+            if over.is_cancelled() {
                 tracing::warn!(signal = name, "ending at once");
                 std::process::exit(128 + number);
             }
             tracing::info!(signal = name, "ending; a second signal ends at once");
             ended.cancel();
+            over.cancel();
         }
     });
-    Ok(())
+    Ok(guard)
 }
 
 #[cfg(unix)]

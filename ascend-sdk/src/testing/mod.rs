@@ -77,5 +77,6 @@ pub use script::{Answer, Script};
 /// left the process. A sensitive value in the sample must be at least four
 /// characters long, so that finding it means something.
 ///
-/// The tests are called `open_vault_does_not_run_when_denied`, and so on.
+/// The tests are called `open_vault_does_not_run_when_denied`, and so on. Where the SDK
+/// goes by another name, `crate = "path"` says so, as for the attributes.
 pub use ascend_macros::governance_tests;

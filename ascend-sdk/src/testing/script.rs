@@ -230,6 +230,7 @@ impl Authority for Script {
                 refusal: None,
                 approval: None,
                 estimated_approval_time: None,
+                expires_in: None,
                 in_client_approval: false,
             })
         })

@@ -293,7 +293,14 @@ pub fn secrets<T: Tool>(sample: Value) {
         let Some(value) = value else {
             panic!("the sample of `{name}` lacks the sensitive `{}`", parameter.name);
         };
+        let before = secrets.len();
         leaves(value, &mut secrets);
+        assert!(
+            secrets.len() > before,
+            "the sample of `{name}` has no text and no number in the sensitive `{}`, so that \
+             nobody could tell whether it leaves the process: give it one",
+            parameter.name
+        );
         assert!(
             secrets.iter().all(|secret| secret.chars().count() >= 4),
             "a value of the sensitive `{}` in the sample of `{name}` is so short that it may stand \
@@ -312,12 +319,19 @@ pub fn secrets<T: Tool>(sample: Value) {
             let seen = serde_json::to_string(&asked).expect("actions are JSON");
             let outcomes = scene.script.outcomes(outcomes).await;
             let seen = format!("{seen}\n{asked:?}\n{called:?}\n{outcomes:?}");
-            for secret in secrets {
-                assert!(!seen.contains(secret), "a sensitive value of `{name}` left the process");
+            for secret in secrets.iter().flat_map(|secret| forms(secret)) {
+                assert!(!seen.contains(&secret), "a sensitive value of `{name}` left the process");
             }
             scene.client.close().await;
         });
     }
+}
+
+/// A text as it is, and as JSON and Rust write it.
+fn forms(text: &str) -> [String; 3] {
+    let inner = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
+    let json = serde_json::to_string(text).expect("a text is JSON");
+    [text.to_owned(), inner(json), inner(format!("{text:?}"))]
 }
 
 /// The texts of the strings and numbers in `value`.
@@ -337,14 +351,57 @@ fn changed<T: Tool>(sample: &Map<String, Value>) -> Option<Map<String, Value>> {
         tool::decode::<T>(arguments.clone()).ok().and_then(|it| it.write().ok())
     };
     let before = same(sample)?;
+    let mut named = Vec::new();
+    values(T::schema().as_value(), &mut named);
     sample.iter().find_map(|(name, value)| {
-        others(value).into_iter().find_map(|other| {
+        others(value).into_iter().chain(named.iter().cloned()).find_map(|other| {
             let mut arguments = sample.clone();
             arguments.insert(name.clone(), other);
             same(&arguments).is_some_and(|after| after != before).then_some(arguments)
         })
     })
 }
+
+/// The values that a schema names, as those of an enum, wherever they stand.
+fn values(schema: &Value, found: &mut Vec<Value>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| values(item, found)),
+        Value::Object(entries) => {
+            if let Some(Value::Array(items)) = entries.get("enum") {
+                found.extend(items.iter().cloned());
+            }
+            found.extend(entries.get("const").cloned());
+            entries.values().for_each(|item| values(item, found));
+        }
+        _ => {}
+    }
+}
+
+/// Texts of the same form: with one letter or digit exchanged, the last ones first.
+fn alike(text: &str) -> Vec<Value> {
+    let exchanged = |character: char| match character {
+        '0'..='8' => char::from_u32(u32::from(character) + 1),
+        '9' => Some('0'),
+        'a' => Some('b'),
+        'A' => Some('B'),
+        'b'..='z' => Some('a'),
+        'B'..='Z' => Some('A'),
+        _ => None,
+    };
+    let characters: Vec<char> = text.chars().collect();
+    (0..characters.len())
+        .rev()
+        .filter_map(|at| {
+            let mut characters = characters.clone();
+            characters[at] = exchanged(characters[at])?;
+            Some(characters.into_iter().collect::<String>().into())
+        })
+        .take(ALIKE)
+        .collect()
+}
+
+/// How many of them are tried.
+const ALIKE: usize = 64;
 
 /// Values of the same kind.
 fn others(value: &Value) -> Vec<Value> {
@@ -356,7 +413,11 @@ fn others(value: &Value) -> Vec<Value> {
             .chain(number.as_f64().map(|it| (it + 1.0).into()))
             .chain([0.into(), 1.into()])
             .collect(),
-        Value::String(text) => vec![format!("{text}x").into(), "x".into(), "".into()],
+        Value::String(text) => {
+            let mut others = vec![format!("{text}x").into(), "x".into(), "".into()];
+            others.extend(alike(text));
+            others
+        }
         Value::Array(items) => {
             let mut changed = Vec::new();
             for (at, item) in items.iter().enumerate() {

@@ -22,7 +22,7 @@ pub(crate) enum PolicyCommand {
     /// With a manifest also: which tools no policy permits, which policies match no
     /// tool, and which tools may run without a person, and when.
     Check {
-        /// A folder of policies, or one file [default: the built-in policies]
+        /// A folder of policies, or one file [default: those of the center, or the built-in ones]
         path: Option<PathBuf>,
         #[command(flatten)]
         tools: Tools,
@@ -41,7 +41,7 @@ pub(crate) enum PolicyCommand {
     /// Exits with 5 when a case fails. How cases are written stands in
     /// docs/policies.md of the center.
     Test {
-        /// A folder of policies, or one file [default: the built-in policies]
+        /// A folder of policies, or one file [default: those of the center, or the built-in ones]
         path: Option<PathBuf>,
         /// A file of cases, or a folder of them [default: those beside the policies]
         #[arg(long)]
@@ -59,7 +59,7 @@ pub(crate) enum PolicyCommand {
     Explain {
         /// The number of a recorded action, or a TOML or JSON file that describes a call
         action: String,
-        /// A folder of policies, or one file [default: the built-in policies]
+        /// A folder of policies, or one file [default: those of the center, or the built-in ones]
         #[arg(long, env = "ASCEND_CENTER_POLICIES")]
         policies: Option<PathBuf>,
         #[command(flatten)]
@@ -106,6 +106,11 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
+    /// Where none are named, those of the center.
+    fn or(self, in_use: &InUse) -> Self {
+        Self { tools: self.tools.or_else(|| in_use.tools.tools.clone()) }
+    }
+
     /// The policies at `path`, or the built-in ones.
     fn read(&self, path: Option<&Path>) -> Result<PolicySet, PolicyError> {
         self.read_with(path, Vec::new())
@@ -130,7 +135,8 @@ impl Tools {
 /// The policies that a center uses, to check a grant by.
 #[derive(Args, Clone)]
 pub(crate) struct CheckedBy {
-    /// The policies in use, by which a condition is checked [default: the built-in ones]
+    /// The policies in use, by which a condition is checked [default: those of
+    /// the center, or the built-in ones]
     #[arg(long, env = "ASCEND_CENTER_POLICIES", value_name = "FOLDER")]
     policies: Option<PathBuf>,
     #[command(flatten)]
@@ -138,6 +144,14 @@ pub(crate) struct CheckedBy {
 }
 
 impl CheckedBy {
+    /// Where nothing else is named, what the center uses.
+    pub(crate) fn or(self, in_use: &InUse) -> Self {
+        Self {
+            policies: self.policies.or_else(|| in_use.policies.clone()),
+            tools: self.tools.or(in_use),
+        }
+    }
+
     pub(crate) fn configure(self, mut config: CenterConfig) -> CenterConfig {
         // Where it is misspelt, there is nothing to be made.
         if let Some(folder) = self.policies.filter(|folder| folder.exists()) {
@@ -167,6 +181,11 @@ impl InUse {
     /// Where the policies that are obeyed lie; `None` for the built-in ones.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.policies.as_deref()
+    }
+
+    /// The same, once it is there: it is made when the center is first served.
+    fn made(&self) -> Option<PathBuf> {
+        self.policies.clone().filter(|folder| folder.exists())
     }
 
     /// The policies that are obeyed.
@@ -214,26 +233,32 @@ impl Otherwise {
 }
 
 pub(crate) async fn run(command: PolicyCommand, config: &Config) -> anyhow::Result<()> {
+    let in_use = &config.settings.policies;
+    let named_or_used = |named: Option<PathBuf>| named.or_else(|| in_use.made());
     match command {
         PolicyCommand::Check { path, tools, manifest: None, deny_warnings, json: _ } => {
-            check::check(&tools.read(path.as_deref())?, config, deny_warnings).await
+            let path = named_or_used(path);
+            check::check(&tools.or(in_use).read(path.as_deref())?, config, deny_warnings).await
         }
         PolicyCommand::Check { path, tools, manifest: Some(file), deny_warnings, json } => {
             let manifest = Manifest::read(&file)?;
-            let set = tools.read_with(path.as_deref(), manifest.schemas())?;
+            let path = named_or_used(path);
+            let set = tools.or(in_use).read_with(path.as_deref(), manifest.schemas())?;
             let telling = manifest::Telling { deny_warnings, json };
             manifest::check(&set, &set.review(&manifest), &telling)
         }
         PolicyCommand::Test { path, cases, tools, verbose, json } => {
-            let path = path.as_deref();
-            test::test(&tools.read(path)?, &test::cases(cases.as_deref(), path)?, verbose, json)
+            let path = named_or_used(path);
+            let (path, set) = (path.as_deref(), tools.or(in_use).read(path.as_deref())?);
+            test::test(&set, &test::cases(cases.as_deref(), path)?, verbose, json)
         }
         PolicyCommand::Explain { action, policies, tools, all, json } => {
-            let set = tools.read(policies.as_deref())?;
+            let policies = named_or_used(policies);
+            let set = tools.or(in_use).read(policies.as_deref())?;
             explain::explain(config, &action, &set, all, json).await
         }
         PolicyCommand::Simulate { path, tools, last, json } => {
-            simulate::simulate(config, &tools.read(Some(&path))?, last, json).await
+            simulate::simulate(config, &tools.or(in_use).read(Some(&path))?, last, json).await
         }
         PolicyCommand::Shadow { last, json } => shadow::shadow(config, last, json).await,
     }

@@ -55,8 +55,8 @@ impl Events<'_> {
             let Some(answer) = &mut self.answer else {
                 tokio::time::sleep(PAUSE).await;
                 match self.connect().await {
-                    Err(RemoteError::Unreachable(error)) => {
-                        tracing::warn!("the center cannot be reached, trying again: {error:#}");
+                    Err(error) if error.is_passing() => {
+                        tracing::warn!("no news of the center, trying again: {error}");
                     }
                     connected => connected?,
                 }

@@ -186,6 +186,11 @@ impl Remote {
         let status = answer.status();
         let answer = match Self::json(answer).await {
             Ok(answer) => answer,
+            // What stands before the center says so in its own form.
+            Err(RemoteError::Unreadable(_)) if status.is_server_error() => {
+                let detail = "it is not the center that answers".to_owned();
+                return RemoteError::Refused { status, detail };
+            }
             Err(error) => return error,
         };
         let detail = match &answer["detail"] {
@@ -202,6 +207,17 @@ impl Remote {
 }
 
 impl RemoteError {
+    /// Whether it may be better soon.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+
     fn unreachable(error: reqwest::Error) -> Self {
         Self::Unreachable(anyhow::Error::new(error))
     }

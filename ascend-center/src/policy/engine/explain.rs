@@ -148,7 +148,12 @@ impl Engine {
         let doing = self.doing(asked);
         let slice = self.slice(&doing);
         let (verdict, passes) = self.evaluate_with(asked, &doing, &slice);
-        let policies = match self.request(asked, &doing, &self.all_needs()) {
+        // With all that any policy reads; where that does not fit, as an argument of another
+        // type, with what decided.
+        let posed = self
+            .request(asked, &doing, &self.all_needs())
+            .or_else(|_| self.request(asked, &doing, &slice.needs));
+        let policies = match posed {
             Ok((request, entities)) => {
                 let posed = Posed { engine: self, request, entities };
                 self.policies.iter().map(|checked| posed.finding(checked)).collect()

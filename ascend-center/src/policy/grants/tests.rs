@@ -76,6 +76,8 @@ fn a_condition_that_says_nothing_is_refused_when_it_is_given() {
         ("context.arguments.refunds.cents <= 100", "did you mean `refund`?"),
         ("context.arguments.refund.cents <= \"100\"", "type"),
         ("context.arguments.refund.note == \"x\"", "`context.arguments.refund has note && ..`"),
+        ("context has json && context.json == 7", "it holds of no call"),
+        ("1 == 2", "it holds of no call"),
         ("context.recent.tool.calls_1h < 10", "say for how many calls"),
         ("context == context", "say for how many calls"),
         ("true }; permit (principal, action, resource) when { true", "unexpected"),

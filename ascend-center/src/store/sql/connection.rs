@@ -5,6 +5,7 @@ use std::{fmt, path::Path, time::Duration};
 use ascend_sdk::BoxFuture;
 #[cfg(feature = "postgres")]
 use sqlx::{Executor, postgres::PgConnectOptions};
+use tokio::task::JoinHandle;
 
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -65,6 +66,15 @@ impl Database {
             Self::Sqlite(_) => None,
             #[cfg(feature = "postgres")]
             Self::Postgres(..) => Some(postgres::PATIENCE),
+        }
+    }
+
+    /// Has SQLite's write-ahead log copied into the file, while others write.
+    pub(in crate::store) fn copy_log(&self) -> Option<JoinHandle<()>> {
+        match self {
+            Self::Sqlite(options) => Some(options.copy_log()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(..) => None,
         }
     }
 
@@ -196,14 +206,15 @@ impl Connection {
     }
 
     /// Has what was erased overwritten where the database keeps copies.
-    pub(in crate::store) async fn forget_erased(&mut self) -> Result<(), sqlx::Error> {
-        self.run(match self {
+    pub(in crate::store) async fn forget_erased(&mut self) -> Result<(), StoreError> {
+        match self {
             // The write-ahead log has the erased pages too, until it is emptied.
-            Self::Sqlite(_) => "PRAGMA wal_checkpoint(TRUNCATE)",
+            Self::Sqlite(connection) => connection.empty_log().await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "VACUUM audit, actions, policy_inputs, shadow_decisions",
-        })
-        .await
+            Self::Postgres(_) => {
+                Ok(self.run("VACUUM audit, actions, policy_inputs, shadow_decisions, grants, webhook_deliveries").await?)
+            }
+        }
     }
 
     pub(in crate::store) async fn close(self) -> Result<(), sqlx::Error> {

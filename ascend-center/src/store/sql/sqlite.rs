@@ -21,18 +21,28 @@ use sqlx::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
 };
 
 use super::{FromRow, Row, Value};
-use crate::center::Durability;
+use crate::{center::Durability, store::StoreError};
 
 /// How long SQLite waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before one who is in the way is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How many connections read.
 const READERS: usize = 4;
 /// How many statements each connection keeps prepared.
 const PREPARED: usize = 256;
+
+/// After how many pages of the write-ahead log, of 4 KiB, who writes copies them into
+/// the file, for which it waits for the disk whatever the durability. That is only for
+/// the case that [`Options::copy_log`] does not keep up: a call writes about 15 pages,
+/// mostly the same, and SQLite's own 1,000 would make every fiftieth call wait.
+const CHECKPOINT: u32 = 16_384;
+/// How often the log is copied to catch up with who writes meanwhile.
+const COPIES: usize = 4;
 
 /// How a file is reached.
 #[derive(Debug, Clone)]
@@ -61,10 +71,31 @@ impl Options {
         };
         // What retention erases is not to be found in the file any more.
         connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
-             PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}"
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {CHECKPOINT}; \
+             PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; \
+             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}"
         ))?;
         Ok(connection)
+    }
+
+    /// Copies the write-ahead log into the file, on a thread that may block, while
+    /// others write: where it is wholly copied, it begins anew with what is written next.
+    pub(super) fn copy_log(&self) -> JoinHandle<()> {
+        let options = self.clone();
+        spawn_blocking(move || {
+            let copied = options.open(Access::Write).and_then(|connection| {
+                for _ in 0..COPIES {
+                    if checkpoint(&connection, "PASSIVE")?.is_whole {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            if let Err(error) = copied {
+                // Nothing is lost: it stands in the log, and is copied later.
+                tracing::warn!(%error, "the center's write-ahead log was not copied");
+            }
+        })
     }
 
     /// A connection by itself.
@@ -190,6 +221,23 @@ impl Connection {
         self
     }
 
+    /// Empties the write-ahead log. Others who read what it was, or copy it, are
+    /// waited for.
+    pub(super) async fn empty_log(&mut self) -> Result<(), StoreError> {
+        let until = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            let emptied = self.aside(|connection| checkpoint(connection, "TRUNCATE")).await?;
+            if !emptied.map_err(failure)?.is_busy {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(StoreError::NotForgotten);
+            }
+            // For readers SQLite waits itself, for who copies it does not.
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+    }
+
     pub(super) async fn migrate(&mut self, migrations: Migrator) -> Result<(), MigrateError> {
         self.aside(move |connection| migrate(connection, &migrations)).await?
     }
@@ -219,6 +267,22 @@ impl Drop for Connection {
         }
         drop(permit);
     }
+}
+
+/// What became of a copy of the write-ahead log.
+struct Copied {
+    /// Whether others were in the way.
+    is_busy: bool,
+    /// Whether the file has all that the log had.
+    is_whole: bool,
+}
+
+fn checkpoint(connection: &rusqlite::Connection, mode: &str) -> rusqlite::Result<Copied> {
+    // https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
+        let [busy, in_log, copied]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok(Copied { is_busy: busy != 0, is_whole: in_log == copied })
+    })
 }
 
 type Found<T> = rusqlite::Result<Result<T, sqlx::Error>>;

@@ -57,6 +57,12 @@ impl Breaker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it admits all: what the server would hold is not to be a probe, which
+    /// keeps every other request out until it is answered.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.lock(), State::Closed { .. })
+    }
+
     /// Admits one request, or says for how long none is.
     pub(super) fn admit(&self) -> Result<Pass<'_>, Refused> {
         let mut state = self.lock();

@@ -9,7 +9,10 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -28,6 +31,10 @@ use crate::{AuthorityError, TraceContext, observe::Asking};
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is sent: nobody waits for it.
 const REPORT_ATTEMPTS: u32 = 6;
+/// How many requests for callers are under way at once. Each is a connection, and
+/// so a file of this process and of the server, which systems limit to 1,024 or fewer.
+/// Questions that are held are few, and not among them.
+const AT_ONCE: usize = 256;
 /// Answers with this header held the question until there was news, or for as
 /// many seconds as it says.
 pub(super) const WAIT_HEADER: &str = "x-ascend-wait";
@@ -116,6 +123,15 @@ pub(super) enum Patience {
     Background,
 }
 
+/// What a request has of the time for the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// All that its own time and earlier attempts leave.
+    Whole,
+    /// What others left who came before.
+    AfterALine,
+}
+
 /// Why one attempt gave nothing.
 pub(super) struct Trouble {
     pub(super) error: AuthorityError,
@@ -163,11 +179,12 @@ pub(super) struct Client {
     pub(super) timing: Timing,
     pub(super) quoter: Quoter,
     breaker: Breaker,
+    turns: Semaphore,
 }
 
 impl Client {
     pub(super) fn new(config: &AscendBuilder, base: &Url) -> Result<Self, ConfigError> {
-        let timing = config.timing.clone();
+        let timing = config.timing.bounded();
         let carrier = Carrier::new(base, timing.connect)?;
         let mut headers = carrier.headers(base);
         let key = config.api_key.expose_secret();
@@ -190,6 +207,7 @@ impl Client {
             timing,
             quoter: Quoter::new(secrets),
             breaker: Breaker::new(failures, pause),
+            turns: Semaphore::new(AT_ONCE),
         })
     }
 
@@ -213,7 +231,7 @@ impl Client {
         let mut attempt = 1;
         let mut reached = None;
         loop {
-            let trouble = match self.attempt(question, deadline).await {
+            let trouble = match self.attempt_in_turn(question, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
@@ -244,11 +262,25 @@ impl Client {
         }
     }
 
+    /// Whether a question may be held: not one that finds out how the server is.
+    pub(super) fn may_be_held(&self) -> bool {
+        self.breaker.is_closed()
+    }
+
     /// Asks once, by `deadline` and within the time for one request.
     pub(super) async fn attempt(
         &self,
         question: &Question,
         deadline: Instant,
+    ) -> Result<Answer, Trouble> {
+        self.attempt_with(question, deadline, Rest::Whole).await
+    }
+
+    async fn attempt_with(
+        &self,
+        question: &Question,
+        deadline: Instant,
+        rest: Rest,
     ) -> Result<Answer, Trouble> {
         let pass = self.breaker.admit().map_err(|refused| {
             let text = "it kept failing and is left alone for a while".to_owned();
@@ -265,7 +297,9 @@ impl Client {
                 ..Trouble::passing(error)
             }
         })?;
-        let deadline = deadline.min(Instant::now() + self.timing.request);
+        let own_deadline = Instant::now() + self.timing.request;
+        let is_cut = rest == Rest::AfterALine && deadline < own_deadline;
+        let deadline = deadline.min(own_deadline);
         let method = if question.method == Method::POST { "POST" } else { "GET" };
         let asking =
             Asking::start(question.operation, method, &self.origin, question.trace.as_ref());
@@ -273,6 +307,12 @@ impl Client {
         let result = exchange.instrument(asking.span()).await;
         asking.ended(result.as_ref().map(|answer| answer.status).map_err(|trouble| &trouble.error));
         match &result {
+            // The time went by in a line: that tells nothing of the server.
+            Err(Trouble { error: AuthorityError::Unreachable(_), .. })
+                if is_cut && Instant::now() >= deadline =>
+            {
+                return Err(Trouble::lasting(too_slow()));
+            }
             // A limit says nothing about health.
             Err(Trouble { error: AuthorityError::RateLimited(_), .. }) => drop(pass),
             Err(Trouble { error: AuthorityError::Unreachable(_), passing: true, .. }) => {
@@ -282,6 +322,21 @@ impl Client {
             _ => pass.record(Health::Good),
         }
         result
+    }
+
+    /// The same once it is its turn, by `deadline` too.
+    async fn attempt_in_turn(
+        &self,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Answer, Trouble> {
+        if let Ok(_turn) = self.turns.try_acquire() {
+            return self.attempt(question, deadline).await;
+        }
+        let Ok(_turn) = timeout_at(deadline, self.turns.acquire()).await else {
+            return Err(Trouble::lasting(too_slow()));
+        };
+        self.attempt_with(question, deadline, Rest::AfterALine).await
     }
 
     async fn exchange(
@@ -392,6 +447,13 @@ impl Client {
         let (method, body) = (question.method.clone(), question.body.clone());
         Ok(Message { method, path, headers, body })
     }
+}
+
+/// Not `Unreachable`, which an open fail mode passes over: whoever makes enough calls
+/// could have that.
+fn too_slow() -> AuthorityError {
+    let text = format!("it was too slow for more than {AT_ONCE} requests at once");
+    AuthorityError::Failed(text)
 }
 
 /// Seconds, or a date.

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 use super::{Ascend, wire::Agent};
+use crate::LONGEST;
 
 /// Where ASCEND is when nothing else is said.
 pub(super) const DEFAULT_BASE_URL: &str = "https://pilot.owkai.app";
@@ -34,6 +35,9 @@ pub struct Paths {
     pub complete: Cow<'static, str>,
     /// `POST`, with `{id}`: the body failed.
     pub fail: Cow<'static, str>,
+    /// `POST`: how several bodies went. Called only where the server has claims; a
+    /// server that does not have it is told of each.
+    pub outcomes: Cow<'static, str>,
     /// `POST`, with `{id}`: claims the decision. Called only where the server says that it has it.
     pub claim: Cow<'static, str>,
     /// `POST`, with `{id}`: withdraws the action. Called only where the server has claims.
@@ -59,6 +63,7 @@ impl Default for Paths {
             statuses: "/api/v1/actions/status".into(),
             complete: "/api/agent-action/{id}/complete".into(),
             fail: "/api/agent-action/{id}/fail".into(),
+            outcomes: "/api/v1/actions/outcomes".into(),
             claim: "/api/v1/actions/{id}/claim".into(),
             withdraw: "/api/v1/actions/{id}/withdraw".into(),
             promise: "/api/v1/actions/{id}/promise".into(),
@@ -87,7 +92,8 @@ impl Paths {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let plain = [&self.evaluate, &self.statuses, &self.kill_switch, &self.health];
+        let plain =
+            [&self.evaluate, &self.statuses, &self.outcomes, &self.kill_switch, &self.health];
         let with_id = [
             &self.status,
             &self.complete,
@@ -124,6 +130,22 @@ pub(super) struct Timing {
     pub(super) backoff: (Duration, Duration),
     pub(super) polling: (Duration, Duration),
     pub(super) breaker: (u32, Duration),
+}
+
+impl Timing {
+    /// The same, with nothing longer than a clock goes.
+    pub(super) fn bounded(&self) -> Self {
+        let pair = |(first, most): (Duration, Duration)| (first.min(LONGEST), most.min(LONGEST));
+        Self {
+            connect: self.connect.min(LONGEST),
+            request: self.request.min(LONGEST),
+            deadline: self.deadline.min(LONGEST),
+            attempts: self.attempts,
+            backoff: pair(self.backoff),
+            polling: pair(self.polling),
+            breaker: (self.breaker.0, self.breaker.1.min(LONGEST)),
+        }
+    }
 }
 
 impl Default for Timing {
@@ -269,6 +291,9 @@ impl AscendBuilder {
 
     /// How long an evaluation or a claim may take in all, retries and the
     /// pauses between them included. Default: 60 s.
+    ///
+    /// So is the wait for its turn: 256 requests are under way at once, besides the
+    /// questions that a server holds while calls wait for a person.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.timing.deadline = deadline;
         self

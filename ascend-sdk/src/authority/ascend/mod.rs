@@ -11,6 +11,7 @@ mod config;
 mod memory;
 mod near;
 mod problem;
+mod reports;
 mod signature;
 mod standing;
 mod text;
@@ -29,6 +30,7 @@ use self::{
     client::{Answer, Client, Patience, Question},
     memory::{ClaimMode, Entry, Memory},
     problem::Problem,
+    reports::Reports,
     verdict::Evaluated,
     waiting::Waiting,
     wire::{Agent, EvaluateRequest},
@@ -58,6 +60,11 @@ use crate::{
 /// An answer that is unknown, contradictory or cannot be read is a denial.
 /// Redirects are not followed. The proxies of the environment are used for
 /// `https`, never for this machine.
+///
+/// Its connections, and the one task that asks for all who wait, live on the tokio
+/// runtime of the call that began them. Use one authority from one runtime, and keep
+/// that running: under a `block_on` for each call, what another call waits for stands
+/// still between them. A runtime that ends takes nothing along: the next call begins anew.
 pub struct Ascend {
     core: Arc<Core>,
     agent: Agent,
@@ -71,6 +78,7 @@ struct Core {
     paths: Paths,
     memory: Memory,
     waiting: Waiting,
+    reports: Reports,
 }
 
 impl Ascend {
@@ -105,6 +113,7 @@ impl Ascend {
                 client,
                 paths: config.paths,
                 memory: Memory::default(),
+                reports: Reports::default(),
             }),
             origin: base.origin().ascii_serialization(),
             agent: config.agent,
@@ -143,18 +152,24 @@ impl Ascend {
         let fields = self.core.client.fields(&answer)?;
         let Evaluated { evaluation, claim, passed, claimed } =
             verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
+        // What nobody asked for counts for nothing.
+        let claimed = claims && claimed;
         if evaluation.decision != Decision::Deny {
-            let entry = Entry::new(action.digest, claim, passed)
+            let key = if claimed { action.idempotency_key.clone() } else { random_key() };
+            let entry = Entry::new(action.digest, claim, passed, &key)
                 .in_trace(action.trace.as_ref().map(TraceContext::parent));
             if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
                 return Ok((denial(evaluation.action_id, Some(reason), Some(kind)), None));
             }
         }
-        // What nobody asked for counts for nothing.
-        let claim = (claims && claimed).then(|| {
-            match self.core.memory.claim(&evaluation.action_id, &action.digest) {
-                Ok(_) => Claim::Granted,
+        let claim = claimed.then(|| {
+            match self.core.memory.try_claim(&evaluation.action_id, &action.digest) {
+                Ok(Some(claiming)) => {
+                    claiming.granted();
+                    Claim::Granted
+                }
+                Ok(None) => Claim::Refused(rejection(RefusalKind::AlreadyExecuted, None)),
                 Err(kind) => Claim::Refused(rejection(kind, None)),
             }
         });
@@ -162,28 +177,28 @@ impl Ascend {
     }
 
     async fn claim_action(&self, id: &ActionId, digest: &Digest) -> Result<Claim, AuthorityError> {
-        // First and in any case: a server that grants twice is not believed.
-        let entry = match self.core.memory.claim(id, digest) {
-            Ok(entry) => entry,
+        // First and in any case: a server that grants twice is not believed. What it
+        // does not grant, for a while perhaps, is not used up.
+        let claiming = match self.core.memory.claim(id, digest).await {
+            Ok(claiming) => claiming,
             Err(kind) => return Ok(Claim::Refused(rejection(kind, None))),
         };
         if self.checks_kill_switch
             && let Some(raised) = self.kill_switch().await?
         {
+            claiming.refused();
             return Ok(Claim::Refused(raised));
         }
-        if entry.claim == ClaimMode::Local {
+        if claiming.entry.claim == ClaimMode::Local {
+            claiming.granted();
             return Ok(Claim::Granted);
         }
-        let answer = self
-            .post(
-                "claim",
-                &self.core.paths.claim,
-                id,
-                &json!({ "digest": digest }),
-                Patience::Caller,
-            )
-            .await?;
+        // One that was asked before, whose answer was not heard, is the same claim.
+        let key = claiming.entry.key.to_string();
+        let path = at(&self.core.paths.claim, id);
+        let question = Question::post("claim", path, json!({ "digest": digest }).to_string(), key)
+            .in_trace(self.core.memory.trace(id));
+        let answer = self.core.client.ask(&question, Patience::Caller).await?;
         // A refusal may come as 200 or as 409.
         if !answer.is_success() && answer.status != 409 {
             return match self.core.client.problem(&answer) {
@@ -202,7 +217,14 @@ impl Ascend {
             Claim::Granted if !answer.is_success() => Err(AuthorityError::Malformed(
                 "it grants the claim and answers with an error".to_owned(),
             )),
-            claim => Ok(claim),
+            Claim::Granted => {
+                claiming.granted();
+                Ok(Claim::Granted)
+            }
+            refused => {
+                claiming.refused();
+                Ok(refused)
+            }
         }
     }
 
@@ -216,29 +238,34 @@ impl Ascend {
     }
 
     async fn report_outcome(&self, id: &ActionId, outcome: &Outcome) -> Result<(), AuthorityError> {
-        let has_claims =
-            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
+        let known = self.core.memory.recall(id);
+        let has_claims = known.as_ref().is_some_and(|entry| entry.claim == ClaimMode::Server);
+        let key = known.map(|entry| entry.key);
+        self.core.memory.over(id);
+        let paths = &self.core.paths;
         let (path, body) = match outcome {
-            Outcome::Completed { duration } => {
-                (&self.core.paths.complete, wire::completed(id, *duration))
-            }
+            Outcome::Completed { duration } => (&paths.complete, wire::completed(id, *duration)),
             Outcome::Failed { duration, error } => {
-                (&self.core.paths.fail, wire::failed(id, Some(*duration), error))
+                (&paths.fail, wire::failed(id, Some(*duration), error))
             }
             Outcome::Withdrawn { reason } if has_claims => {
-                (&self.core.paths.withdraw, json!({ "reason": reason }))
+                (&paths.withdraw, json!({ "reason": reason, "claim_key": key.as_deref() }))
             }
             Outcome::Abandoned { reason, holder } if has_claims => {
                 let body =
                     json!({ "reason": reason, "abandoned": true, "holder": holder.as_str() });
-                (&self.core.paths.withdraw, body)
+                (&paths.withdraw, body)
             }
             Outcome::Withdrawn { reason } | Outcome::Abandoned { reason, .. } => {
-                (&self.core.paths.fail, wire::withdrawn_as_failure(id, reason))
+                (&paths.fail, wire::withdrawn_as_failure(id, reason))
             }
         };
-        let answer = self.post("report", path, id, &body, Patience::Background).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
+        let has_run = matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. });
+        if has_claims && has_run {
+            self.core.report_with_others(path, id, body).await
+        } else {
+            self.core.report(path, id, &body).await
+        }
     }
 
     async fn promise_action(
@@ -252,8 +279,10 @@ impl Ascend {
             return Ok(None);
         }
         let body = json!({ "holder": holder.as_str() });
-        let answer =
-            self.post("promise", &self.core.paths.promise, id, &body, Patience::Caller).await?;
+        let answer = self
+            .core
+            .post("promise", &self.core.paths.promise, id, &body, Patience::Caller)
+            .await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
             return Ok(None);
@@ -269,15 +298,18 @@ impl Ascend {
         id: &ActionId,
         confirmation: &Confirmation,
     ) -> Result<(), AuthorityError> {
-        let has_claims =
-            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Server);
-        if !has_claims {
+        // Another process may have asked its user, and this one not have asked yet.
+        let is_plain =
+            self.core.memory.recall(id).is_some_and(|entry| entry.claim == ClaimMode::Local);
+        if is_plain {
             let reason = "plain ASCEND takes no approvals from clients".to_owned();
             return Err(AuthorityError::InvalidRequest(reason));
         }
         let body = wire::confirmed(confirmation);
-        let answer =
-            self.post("confirm", &self.core.paths.confirm, id, &body, Patience::Caller).await?;
+        let answer = self
+            .core
+            .post("confirm", &self.core.paths.confirm, id, &body, Patience::Caller)
+            .await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
 
@@ -289,7 +321,9 @@ impl Ascend {
             .await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
+}
 
+impl Core {
     async fn post(
         &self,
         operation: &'static str,
@@ -298,11 +332,21 @@ impl Ascend {
         body: &Value,
         patience: Patience,
     ) -> Result<Answer, AuthorityError> {
-        let key = format!("{:032x}", rand::random::<u128>());
-        let question = Question::post(operation, at(path, id), body.to_string(), key)
-            .in_trace(self.core.memory.trace(id));
-        self.core.client.ask(&question, patience).await
+        let question = Question::post(operation, at(path, id), body.to_string(), random_key())
+            .in_trace(self.memory.trace(id));
+        self.client.ask(&question, patience).await
     }
+
+    /// Tells what became of one action.
+    async fn report(&self, path: &str, id: &ActionId, body: &Value) -> Result<(), AuthorityError> {
+        let answer = self.post("report", path, id, body, Patience::Background).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.client.error(&answer)) }
+    }
+}
+
+/// Under which one request is sent, in all its attempts.
+fn random_key() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 fn at(path: &str, id: &ActionId) -> String {
@@ -323,6 +367,7 @@ fn denial(action_id: ActionId, reason: Option<String>, refusal: Option<RefusalKi
         refusal,
         approval: None,
         estimated_approval_time: None,
+        expires_in: None,
         in_client_approval: false,
     }
 }

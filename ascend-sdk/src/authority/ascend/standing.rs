@@ -1,8 +1,5 @@
 //! How an action stands, looked up once and for information alone.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -46,11 +43,12 @@ fn read(
     known: Option<Entry>,
     quoter: &Quoter,
 ) -> Result<Standing, AuthorityError> {
-    let digest = known.map(|entry| entry.digest);
-    let passed = known.is_some_and(|entry| entry.passed);
+    let digest = known.as_ref().map(|entry| entry.digest);
+    let passed = known.as_ref().is_some_and(|entry| entry.passed);
     // Where nobody else keeps the claims, only this process knows of them.
-    let claimed_here = known.is_some_and(|entry| entry.claim == ClaimMode::Local && entry.claimed);
-    let left = time_left(fields);
+    let claimed_here =
+        known.is_some_and(|entry| entry.claim == ClaimMode::Local && entry.is_used());
+    let left = verdict::time_left(fields);
     let status = match verdict::review(fields, id, digest.as_ref(), passed, quoter)? {
         None => Status::Pending { left },
         Some(Review::Approved(_) | Review::AutoApproved) if claimed_here => Status::Claimed,
@@ -93,15 +91,12 @@ fn says(fields: &Fields, name: &str, word: &str) -> bool {
     fields.field(name).and_then(Value::as_str).is_some_and(|said| fold(said) == word)
 }
 
-/// Until `expires_at`, where it can be read.
-fn time_left(fields: &Fields) -> Option<Duration> {
-    let expires_at: Timestamp = fields.field("expires_at")?.as_str()?.parse().ok()?;
-    Some(Duration::try_from(expires_at.duration_since(Timestamp::now())).unwrap_or_default())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -175,10 +170,10 @@ mod tests {
             (ClaimMode::Server, Status::Approved { approval: None, left: None }, None),
         ] {
             let memory = Memory::default();
-            memory.open(&id, Entry::new(digest, mode, true)).unwrap();
-            memory.claim(&id, &digest).unwrap();
+            memory.open(&id, Entry::new(digest, mode, true, "key")).unwrap();
+            memory.try_claim(&id, &digest).unwrap().unwrap().granted();
             let known = memory.recall(&id);
-            assert_eq!(stands(json!({"status": "approved"}), known), Ok(approved));
+            assert_eq!(stands(json!({"status": "approved"}), known.clone()), Ok(approved));
             if let Some(failed) = failed {
                 assert_eq!(stands(json!({"status": "failed"}), known), Ok(failed));
             }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -235,6 +236,7 @@ pub(super) fn evaluation(
             refusal,
             approval: approval.filter(|approval| approval.reviewed_by.is_some()),
             estimated_approval_time: estimated_time(fields),
+            expires_in: time_left(fields).filter(|_| decision == Decision::RequireApproval),
             // Plain ASCEND reserves every approval to its own approvers.
             in_client_approval: claim == ClaimMode::Server
                 && decision == Decision::RequireApproval
@@ -333,6 +335,12 @@ pub(super) fn kill_switch(fields: &Fields, quoter: &Quoter) -> Option<Rejection>
     })
 }
 
+/// What was approved, in the answer about an action that was claimed since.
+pub(super) fn approved(fields: &Fields, quoter: &Quoter) -> Review {
+    let approval = approval(fields, quoter).filter(|approval| approval.reviewed_by.is_some());
+    approval.map_or(Review::AutoApproved, Review::Approved)
+}
+
 fn about(fields: &Fields, id: &ActionId, quoter: &Quoter) -> Result<(), AuthorityError> {
     if fields.field("action_id").is_some() && fields.action_id(quoter).as_ref() != Some(id) {
         return Err(AuthorityError::Malformed("it is about another action".to_owned()));
@@ -397,6 +405,12 @@ fn risk_level(fields: &Fields, score: u8) -> RiskLevel {
             level.as_str().and_then(|level| level.parse().ok()).unwrap_or(RiskLevel::Critical)
         }
     }
+}
+
+/// Until `expires_at`, where it can be read.
+pub(super) fn time_left(fields: &Fields) -> Option<Duration> {
+    let expires_at: Timestamp = fields.field("expires_at")?.as_str()?.parse().ok()?;
+    Some(Duration::try_from(expires_at.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
 /// Minutes, under either name (row 7).

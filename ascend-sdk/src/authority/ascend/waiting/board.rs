@@ -21,9 +21,12 @@ const HELD: usize = 4;
 /// take request lines of 8 KiB.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4_000;
-/// Held questions follow each other no faster than this, so that those who come
-/// in a burst share one.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long after a held question the next one follows, for each action that is
+/// waited for, so that those who come in a burst share one: a question about many
+/// costs the server as much as it has actions in it.
+const GATHER_EACH: Duration = Duration::from_micros(5);
+const GATHER_LEAST: Duration = Duration::from_millis(1);
+const GATHER_MOST: Duration = Duration::from_millis(25);
 /// When a server that took no question about many is asked again whether it does.
 const RECONSIDER: Duration = Duration::from_secs(60);
 
@@ -290,11 +293,16 @@ impl Board {
             }
             if holds {
                 self.absorb(&mut ids);
-                self.gather_until = Some(now + GATHER);
+                self.gather_until = Some(now + self.gather());
             }
             orders.push(self.order(ids, true, holds.then_some(self.wait)));
         }
         self.due.first().map(|(at, _)| *at)
+    }
+
+    fn gather(&self) -> Duration {
+        let waited_for = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        GATHER_EACH.saturating_mul(waited_for).clamp(GATHER_LEAST, GATHER_MOST)
     }
 
     fn may_hold(&self) -> bool {

@@ -22,7 +22,7 @@ use super::{
     },
     board::{Order, Report, Told},
 };
-use crate::{ActionId, AuthorityError, RefusalKind, Review};
+use crate::{ActionId, AuthorityError, RefusalKind, Rejection, Review};
 
 /// How long a server is asked to hold a question.
 const LONG_POLL: Duration = Duration::from_secs(25);
@@ -36,7 +36,9 @@ pub(super) fn longest_wait(timing: &Timing) -> u64 {
 
 impl Core {
     /// Sends the question; no report if it was cancelled before.
-    pub(super) async fn ask_for(&self, order: Order) -> (u64, Option<Report>) {
+    pub(super) async fn ask_for(&self, mut order: Order) -> (u64, Option<Report>) {
+        // A server that failed is asked what it answers at once.
+        order.wait = order.wait.filter(|_| self.client.may_be_held());
         let cancelled = order.cancelled.clone();
         let asking = async {
             if order.is_batch { self.ask_many(&order).await } else { self.ask_one(&order).await }
@@ -94,9 +96,19 @@ impl Core {
 
     fn review(&self, fields: &Fields, id: &ActionId) -> Result<Option<Review>, AuthorityError> {
         let known = self.memory.recall(id);
-        let digest = known.map(|entry| entry.digest);
-        let passed = known.is_some_and(|entry| entry.passed);
-        verdict::review(fields, id, digest.as_ref(), passed, &self.client.quoter)
+        let digest = known.as_ref().map(|entry| entry.digest);
+        let passed = known.as_ref().is_some_and(|entry| entry.passed);
+        let quoter = &self.client.quoter;
+        let review = verdict::review(fields, id, digest.as_ref(), passed, quoter)?;
+        Ok(match review {
+            // By a claim of ours, perhaps, whose answer was not heard: it is asked again.
+            Some(Review::Rejected(Rejection { kind: RefusalKind::AlreadyExecuted, .. }))
+                if known.is_some_and(|entry| entry.is_unsure()) =>
+            {
+                Some(verdict::approved(fields, quoter))
+            }
+            review => review,
+        })
     }
 
     async fn ask_many(&self, order: &Order) -> Report {

@@ -1,0 +1,186 @@
+//! Reports of bodies that ran, those of a moment in one request: nobody waits for
+//! them, and one request for each would cost a call nearly as much as its decision.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError},
+    oneshot,
+};
+use tracing::{Instrument as _, Span};
+
+use super::{
+    Core,
+    client::{Patience, Question},
+    random_key,
+    text::ERROR_LIMIT,
+};
+use crate::{ActionId, AuthorityError};
+
+/// How long a report waits for others.
+const GATHER: Duration = Duration::from_millis(1);
+/// The most in one request: with errors of the greatest length less than a megabyte.
+const MOST: usize = 64;
+
+pub(super) struct Reports {
+    /// To the task that gathers at this moment; closed while none does, also where
+    /// one ended early with its runtime.
+    gathering: Mutex<UnboundedSender<Report>>,
+    /// Whether the server was found to take them one by one only.
+    one_by_one: AtomicBool,
+}
+
+struct Report {
+    path: String,
+    id: ActionId,
+    body: Value,
+    /// In which it is sent, where it is sent by itself.
+    span: Span,
+    told: oneshot::Sender<Result<(), AuthorityError>>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        let (closed, _) = mpsc::unbounded_channel();
+        Self { gathering: Mutex::new(closed), one_by_one: AtomicBool::new(false) }
+    }
+}
+
+impl Reports {
+    fn gathering(&self) -> MutexGuard<'_, UnboundedSender<Report>> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a report to those of the moment. Of the first one: where they come together.
+    fn add(&self, report: Report) -> Option<UnboundedReceiver<Report>> {
+        let mut gathering = self.gathering();
+        let SendError(report) = gathering.send(report).err()?;
+        let (sender, gathered) = mpsc::unbounded_channel();
+        *gathering = sender;
+        // Its receiver is right here.
+        let _ = gathering.send(report);
+        Some(gathered)
+    }
+}
+
+/// What a server says of several reports.
+#[derive(Deserialize)]
+struct Answer {
+    outcomes: Vec<Noted>,
+}
+
+/// What it says of one of them.
+#[derive(Deserialize)]
+struct Noted {
+    action_id: Value,
+    success: bool,
+    detail: Option<String>,
+}
+
+impl Core {
+    /// Tells how a body went, with others that end within the moment.
+    pub(super) async fn report_with_others(
+        self: &Arc<Self>,
+        path: &str,
+        id: &ActionId,
+        body: Value,
+    ) -> Result<(), AuthorityError> {
+        if self.reports.one_by_one.load(Ordering::Relaxed) {
+            return self.report(path, id, &body).await;
+        }
+        let (told, answer) = oneshot::channel();
+        let (path, id) = (path.to_owned(), id.clone());
+        let report = Report { path, id, body, span: Span::current(), told };
+        if let Some(gathered) = self.reports.add(report) {
+            // Not this one's to end: others come to rely on it.
+            tokio::spawn(self.clone().tell_all(gathered));
+        }
+        let lost = || AuthorityError::Failed("the report was given up with its runtime".to_owned());
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn tell_all(self: Arc<Self>, mut gathered: UnboundedReceiver<Report>) {
+        tokio::time::sleep(GATHER).await;
+        // Who comes now begins another task.
+        gathered.close();
+        let mut reports = Vec::new();
+        while let Some(report) = gathered.recv().await {
+            reports.push(report);
+        }
+        let mut parts = Vec::new();
+        while reports.len() > MOST {
+            parts.push(reports.split_off(reports.len() - MOST));
+        }
+        parts.push(reports);
+        join_all(parts.into_iter().map(|part| self.tell_at_once(part))).await;
+    }
+
+    async fn tell_at_once(&self, reports: Vec<Report>) {
+        let noted = match &reports[..] {
+            [_] => None,
+            several => self.ask_to_note(several).await.transpose(),
+        };
+        let Some(noted) = noted else {
+            join_all(reports.into_iter().map(|report| self.tell_one(report))).await;
+            return;
+        };
+        for report in reports {
+            let answer = noted.as_ref().map_err(Clone::clone).and_then(|noted| {
+                let missing = || {
+                    let text = format!("it says nothing of action {}", report.id);
+                    Err(AuthorityError::Malformed(text))
+                };
+                noted.get(&report.id).cloned().unwrap_or_else(missing)
+            });
+            // Whoever reported may be gone.
+            let _ = report.told.send(answer);
+        }
+    }
+
+    async fn tell_one(&self, report: Report) {
+        let reporting = self.report(&report.path, &report.id, &report.body);
+        let answer = reporting.instrument(report.span).await;
+        let _ = report.told.send(answer);
+    }
+
+    /// What the server made of each; `None` when they are to be told one by one.
+    async fn ask_to_note(
+        &self,
+        reports: &[Report],
+    ) -> Result<Option<HashMap<ActionId, Result<(), AuthorityError>>>, AuthorityError> {
+        let bodies: Vec<&Value> = reports.iter().map(|report| &report.body).collect();
+        let body = json!({ "outcomes": bodies }).to_string();
+        let question = Question::post("report_many", &*self.paths.outcomes, body, random_key());
+        let answer = self.client.ask(&question, Patience::Background).await?;
+        if matches!(answer.status, 404 | 405) {
+            self.reports.one_by_one.store(true, Ordering::Relaxed);
+        }
+        if !answer.is_success() {
+            // What is wrong with one of them is no harm to the others.
+            return Ok(None);
+        }
+        let Answer { outcomes } = serde_json::from_slice(&answer.body)
+            .map_err(|error| AuthorityError::Malformed(format!("its list of outcomes: {error}")))?;
+        let noted = outcomes.into_iter().filter_map(|noted| {
+            let id = match noted.action_id {
+                Value::String(id) => ActionId::new(id)?,
+                id => ActionId::new(id.to_string())?,
+            };
+            let detail = noted.detail.unwrap_or_else(|| "it gives no reason".to_owned());
+            let refused =
+                || AuthorityError::InvalidRequest(self.client.quoter.quote(&detail, ERROR_LIMIT));
+            Some((id, if noted.success { Ok(()) } else { Err(refused()) }))
+        });
+        Ok(Some(noted.collect()))
+    }
+}
