@@ -645,6 +645,39 @@ async fn a_budget_counts_what_was_granted_or_waits() {
     assert_eq!(explained["explanation"]["decision"], "DENY", "with what was counted then");
 }
 
+#[tokio::test]
+async fn what_waits_counts_until_it_ends_without_an_approval() {
+    let directory = tempfile::tempdir().unwrap();
+    let policies = format!(
+        "{PERMIT}\
+         @id(\"one\") @reason(\"one an hour\") forbid (principal, action, resource) when \
+         {{ context.recent.tool.calls_1h > 1 }};\n\
+         @id(\"people\") @decision(\"require_approval\") \
+         forbid (principal, action, resource);"
+    );
+    let center = center_with(directory.path(), &policies).await;
+    let alice = center.local_approver().await.unwrap();
+    let waits = async || {
+        let waiting = center.evaluate(&paying(1)).await.unwrap();
+        assert_eq!(waiting.decision, RequireApproval, "{waiting:?}");
+        assert_eq!(decide(&center, &paying(1)).await, Deny);
+        waiting.action_id
+    };
+    let given_up = Outcome::Withdrawn { reason: "gone".to_owned() };
+    let id = waits().await;
+    center.report(&id, &given_up).await.unwrap();
+    let id = waits().await;
+    center.reject(number(&id), &alice, None).await.unwrap();
+    let id = waits().await;
+    let expired = format!("UPDATE actions SET expires_at = 1 WHERE id = {id}");
+    database::sql(&directory.path().join("center"), expired).await;
+    let id = waits().await;
+    center.approve(number(&id), &alice, None).await.unwrap();
+    // It could have run by now.
+    center.report(&id, &given_up).await.unwrap();
+    assert_eq!(decide(&center, &paying(1)).await, Deny);
+}
+
 /// However many calls there were, counting them stays cheap, and errs on the
 /// side of the limit.
 #[tokio::test]
@@ -657,7 +690,7 @@ async fn more_calls_than_are_counted_are_more_than_any_limit() {
     let copies = |count: u32, as_they_are: &str| {
         format!(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
-             INSERT INTO actions (state, decision, tool, created_at, expires_at, server_id, \
+             INSERT INTO actions (state, decision, tool, counted, created_at, expires_at, server_id, \
              namespace, verb, resource, parameters, user_context, session_id, risk_score, \
              risk_level, reason, matched, digest, requested_by, request) \
              SELECT {as_they_are}, created_at, expires_at, server_id, namespace, verb, \
@@ -665,14 +698,18 @@ async fn more_calls_than_are_counted_are_more_than_any_limit() {
              matched, digest, requested_by, request FROM actions, n WHERE id = 1"
         )
     };
-    database::sql(&directory.path().join("center"), copies(9_998, "state, decision, tool")).await;
+    database::sql(
+        &directory.path().join("center"),
+        copies(9_998, "state, decision, tool, counted"),
+    )
+    .await;
     let began = std::time::Instant::now();
     assert_eq!(decide(&center, &paying(1)).await, Allow, "10,000 are counted one by one");
     println!("counting 10,000 calls took {:?} with the commit", began.elapsed());
     assert_eq!(decide(&center, &paying(1)).await, Allow);
     assert_eq!(decide(&center, &paying(1)).await, Deny);
     // What was denied takes the place of nothing that counts.
-    database::sql(&directory.path().join("center"), copies(10_001, "'denied', 'DENY', 'other'"))
+    database::sql(&directory.path().join("center"), copies(10_001, "'denied', 'DENY', 'other', 0"))
         .await;
     let mut other = action_json("crm", "refund", "crm://orders/7");
     other["tool"] = "other".into();

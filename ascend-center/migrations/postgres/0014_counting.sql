@@ -1,17 +1,25 @@
 -- The whole numbers among the arguments, as JSON, for limits that sum.
 ALTER TABLE actions ADD COLUMN numbers TEXT;
 
--- For limits: only calls that may count, so that others hold nobody up.
+-- Whether limits count the call: what was allowed or approved, whether or not it ran, and
+-- what waits. A column of its own, so that the indexes stay as they are while it runs.
+ALTER TABLE actions ADD COLUMN counted BIGINT NOT NULL DEFAULT 0 CHECK (counted IN (0, 1));
+UPDATE actions SET counted = 1
+    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
+CREATE FUNCTION count_no_more() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.counted := 0; RETURN NEW; END $$;
+CREATE TRIGGER actions_that_count_no_more BEFORE UPDATE OF state ON actions FOR EACH ROW
+    WHEN (NEW.counted = 1 AND NEW.decision <> 'ALLOW' AND NEW.state <> 'pending'
+        AND (NEW.reviewed_by IS NULL OR NEW.state = 'rejected'))
+    EXECUTE FUNCTION count_no_more();
+
+-- For limits: only calls that count, so that others hold nobody up.
 DROP INDEX actions_of_tool;
 DROP INDEX actions_on_resource;
-CREATE INDEX counted_of_agent ON actions (server_id, created_at)
-    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
-CREATE INDEX counted_of_credential ON actions (requested_by, created_at)
-    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
-CREATE INDEX counted_of_tool ON actions (server_id, tool, created_at)
-    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
-CREATE INDEX counted_on_resource ON actions USING hash (resource)
-    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
+CREATE INDEX counted_of_agent ON actions (server_id, created_at) WHERE counted = 1;
+CREATE INDEX counted_of_credential ON actions (requested_by, created_at) WHERE counted = 1;
+CREATE INDEX counted_of_tool ON actions (server_id, tool, created_at) WHERE counted = 1;
+CREATE INDEX counted_on_resource ON actions USING hash (resource) WHERE counted = 1;
 
 -- When the kill switch was released.
 CREATE INDEX audit_releases ON audit (seq) WHERE entry ->> 'kind' = 'released';

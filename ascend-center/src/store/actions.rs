@@ -606,8 +606,9 @@ async fn submit(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
-         request, in_client, rules, escalates_at, traceparent, claim_key, numbers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) \
+         request, in_client, rules, escalates_at, traceparent, claim_key, numbers, \
+         counted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) \
          RETURNING",
         ""
     ))
@@ -641,6 +642,8 @@ async fn submit(
     .bind(submission.traceparent.map(|parent| parent.to_string()))
     .bind(claimant.key())
     .bind(serde_json::to_string(&numbers(&submission.parameters))?)
+    // A trigger takes it back from what is neither allowed nor approved in the end.
+    .bind(verdict.decision != Decision::Deny)
     .fetch_one(&mut transaction.connection)
     .await?;
     let id = record.id;

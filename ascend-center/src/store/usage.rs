@@ -25,16 +25,15 @@ pub(super) struct Before {
     pub(super) but: Option<i64>,
 }
 
-/// The calls of a window that count: what was allowed or approved, whether or not it
-/// ran, and what waits. The first condition is that of the indexes, word for word.
+/// The calls of a window that count. The first condition is that of the indexes, word
+/// for word; the second is for what nobody wrote down as expired yet.
 macro_rules! window {
     ($columns:literal, $condition:literal) => {
         concat!(
             "SELECT ",
             $columns,
             " FROM (SELECT COALESCE(numbers, parameters) AS numbers FROM actions WHERE \
-             (decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') \
-             OR state = 'pending') AND (state <> 'pending' OR expires_at > $3) AND ",
+             counted = 1 AND (state <> 'pending' OR expires_at > $3) AND ",
             $condition,
             " AND created_at > $4 AND id < $5 AND id <> $6 ORDER BY created_at DESC LIMIT $7) AS calls"
         )
