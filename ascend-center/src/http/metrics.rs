@@ -11,8 +11,9 @@ use axum::{
     routing::get,
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use super::{Face, PersonCaller, Problem, auth::Principal};
+use super::{Face, PersonCaller, Problem, auth::Principal, connections};
 use crate::Center;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,13 +40,20 @@ async fn written(center: &Center) -> Result<Response, Problem> {
 }
 
 /// Serves the metrics alone, to everybody who reaches the address.
-pub(super) async fn serve(center: Center, address: SocketAddr) -> io::Result<()> {
+pub(super) async fn serve(
+    center: Center,
+    address: SocketAddr,
+    most: usize,
+    closing: &CancellationToken,
+) -> io::Result<()> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         io::Error::new(error.kind(), format!("cannot serve metrics at {address}: {error}"))
     })?;
     let metrics = async |State(center): State<Center>| written(&center).await;
     let router = Router::new().route("/metrics", get(metrics)).with_state(center);
-    axum::serve(listener, router).await
+    connections::serve(listener, router, most, closing).await;
+    // Counts are told for as long as there is somebody who asks.
+    std::future::pending().await
 }
 
 /// Counts a request, and logs it: its route, never its path, which can name a

@@ -13,6 +13,7 @@ mod auth;
 mod call;
 mod commands;
 mod confirm;
+mod connections;
 mod correlation;
 mod evaluate;
 mod events;

@@ -1,14 +1,14 @@
 //! How a center is served: on loopback as it is, elsewhere with TLS or behind
 //! a proxy that has it.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt;
+use axum::serve::ListenerExt as _;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Face,
+    Face, connections,
     limits::Limits,
     metrics,
     origin::{Door, ProxyNetwork},
@@ -28,6 +28,7 @@ pub struct ServeConfig {
     agent_rate: u32,
     tenant_rate: u32,
     body_limit: u32,
+    max_connections: u32,
     shutdown_timeout: Duration,
     retention: Option<Duration>,
     metrics: Option<SocketAddr>,
@@ -55,6 +56,7 @@ impl ServeConfig {
             agent_rate: 6000,
             tenant_rate: 60_000,
             body_limit: 1024 * 1024,
+            max_connections: 4096,
             shutdown_timeout: Duration::from_secs(20),
             retention: None,
             metrics: None,
@@ -85,6 +87,14 @@ impl ServeConfig {
     /// The most bytes of a request's body. Default: 1 MiB.
     pub const fn body_limit(mut self, bytes: u32) -> Self {
         self.body_limit = bytes;
+        self
+    }
+
+    /// The most connections at once, to the address of the [metrics](Self::metrics_address)
+    /// too; who comes then waits for one to end. A question that is held, and a page that
+    /// is open, has one. Default: 4,096.
+    pub const fn max_connections(mut self, most: NonZeroU32) -> Self {
+        self.max_connections = most.get();
         self
     }
 
@@ -220,27 +230,29 @@ impl Center {
             oidc,
             closing: closing.clone(),
         };
-        let shutdown = {
-            let closing = closing.clone();
-            async move {
-                shutdown.await;
-                closing.cancel();
-            }
-        };
-        let app =
-            router(face, config.body_limit).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = async {
-            let served = match acceptor {
-                None => axum::serve(listener, app).with_graceful_shutdown(shutdown).await,
-                Some(acceptor) => {
-                    // Tells the peer's address, which a listener of one's own does not.
-                    let listener = TlsListener::new(listener, acceptor)?.tap_io(|_| {});
-                    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+        let app = router(face, config.body_limit);
+        let most = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+        let answering = async {
+            match acceptor {
+                None => {
+                    let listener = listener.tap_io(|stream| {
+                        // Some platforms cannot; answers come later there.
+                        let _ = stream.set_nodelay(true);
+                    });
+                    connections::serve(listener, app, most, &closing).await;
                 }
-            };
-            closing.cancel();
-            served
+                Some(acceptor) => {
+                    let listener = TlsListener::new(listener, acceptor)?;
+                    connections::serve(listener, app, most, &closing).await;
+                }
+            }
+            Ok(())
         };
+        let told = async {
+            shutdown.await;
+            closing.cancel();
+        };
+        let serving = async { tokio::join!(answering, told).0 };
         let mut beside = JoinSet::new();
         if let Some(age) = config.retention {
             beside.spawn(retention::keep(self.clone(), age));
@@ -248,7 +260,7 @@ impl Center {
         self.metrics().name_agents(config.name_agents);
         let counts = async {
             match config.metrics {
-                Some(address) => metrics::serve(self.clone(), address).await,
+                Some(address) => metrics::serve(self.clone(), address, most, &closing).await,
                 None => std::future::pending().await,
             }
         };

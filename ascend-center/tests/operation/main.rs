@@ -2,6 +2,7 @@
 //! logging and stopping.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod connections;
 mod doctor;
 mod guide;
 mod init;

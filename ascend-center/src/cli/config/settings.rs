@@ -1,7 +1,7 @@
 //! Every setting of a center, once: its name is the flag, with `_` for `-` the
 //! key in the file, and in capitals after `ASCEND_CENTER_` the variable.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ascend_center::{CenterConfig, Durability, ProxyNetwork, ServeConfig};
 use clap::{Args, ValueEnum};
@@ -98,6 +98,14 @@ pub(crate) struct Settings {
     /// The most bytes of a request's body
     #[arg(long, env = "ASCEND_CENTER_BODY_LIMIT", value_name = "N", default_value_t = 1_048_576)]
     pub(crate) body_limit: u32,
+    /// The most connections at once; who comes then waits for one to end
+    #[arg(
+        long,
+        env = "ASCEND_CENTER_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = const { NonZeroU32::new(4096).unwrap() }
+    )]
+    pub(crate) max_connections: NonZeroU32,
     /// A host to which webhooks may lead, whatever its address is
     #[arg(
         long,
@@ -174,6 +182,7 @@ impl Settings {
             .agent_rate(self.agent_rate)
             .tenant_rate(self.tenant_rate)
             .body_limit(self.body_limit)
+            .max_connections(self.max_connections)
             .webhook_attempts(self.webhook_attempts)
             .shutdown_timeout(self.shutdown_timeout)
             .name_agents_in_metrics(self.metrics_agents);
