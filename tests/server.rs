@@ -318,6 +318,26 @@ async fn the_end_of_input_withdraws_what_waits_and_offers_the_rest_to_stop() {
     assert_eq!(reports, ["act-1 Completed", "act-2 Withdrawn: the call was cancelled"]);
 }
 
+/// A client may end the server at once when it hears of a call that it does not wait for
+/// any more.
+#[tokio::test(start_paused = true)]
+async fn that_a_call_was_cancelled_its_authority_hears_first() {
+    for (takes, heard) in [(Duration::from_millis(900), 1), (Duration::from_secs(60), 0)] {
+        let script = Script::whose_reports_take(takes, false);
+        let (mut client, serving) = RawClient::in_memory(fixture::server(script.clone()));
+        client.initialize().await;
+        client.begin(1, "guarded", json!({ "text": "x" })).await;
+        script.waiting(1).await;
+        client.close_input().await;
+        let closed = tokio::time::Instant::now();
+        let answer = client.answer(1).await;
+        assert_eq!(answer["result"]["_meta"]["governance"]["refusal"], "cancelled");
+        assert!(closed.elapsed() < Duration::from_millis(1_500), "{:?}", closed.elapsed());
+        assert_eq!(script.reports(0).await.len(), heard);
+        serving.await.unwrap().unwrap();
+    }
+}
+
 /// What one notification of progress tells.
 fn told(progress: &Value) -> (f64, &str) {
     let params = &progress["params"];

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use ascend_sdk::{
@@ -32,12 +33,20 @@ struct Inner {
     actions: watch::Sender<Vec<Action>>,
     /// Whether reports are written to stderr too.
     loud: bool,
+    /// How long a report takes to arrive.
+    takes: Duration,
 }
 
 impl Script {
     /// A script whose reports are also written to stderr if it is `loud`.
     #[must_use]
     pub fn new(loud: bool) -> Self {
+        Self::whose_reports_take(Duration::ZERO, loud)
+    }
+
+    /// A script that hears a report after so long.
+    #[must_use]
+    pub fn whose_reports_take(takes: Duration, loud: bool) -> Self {
         Self(Arc::new(Inner {
             next: AtomicUsize::new(1),
             waiting: watch::Sender::default(),
@@ -45,6 +54,7 @@ impl Script {
             reports: watch::Sender::default(),
             actions: watch::Sender::default(),
             loud,
+            takes,
         }))
     }
 
@@ -145,6 +155,7 @@ impl Authority for Script {
             Outcome::Abandoned { reason, .. } => format!("Abandoned: {reason}"),
         };
         Box::pin(async move {
+            tokio::time::sleep(self.0.takes).await;
             let line = format!("{id} {outcome}");
             if self.0.loud {
                 eprintln!("REPORT {line}");

@@ -1,8 +1,11 @@
 //! Waiting for several actions at once.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
@@ -28,33 +31,60 @@ impl Center {
     ) -> Result<Several, StoreError> {
         let store = &self.0.store;
         let deadline = Instant::now() + limit;
-        let mut ids = ids.to_vec();
-        // Once there is something to wait for.
-        let mut waiters: Vec<Waiter> = Vec::new();
+        let mut waiters: HashMap<i64, Waiter> = HashMap::new();
+        if !limit.is_zero() {
+            waiters.extend(ids.iter().map(|id| (*id, store.waiter(*id))));
+        }
+        let armed = |id: i64| {
+            let changed = waiters.get(&id).map(Waiter::changed);
+            async move {
+                match changed {
+                    Some(changed) => changed.await,
+                    None => std::future::pending().await,
+                }
+                id
+            }
+        };
+        let mut changes: FuturesUnordered<_> = waiters.keys().copied().map(armed).collect();
+        // Those that are pending, with their expiry.
+        let mut pending = BTreeMap::new();
+        let mut asked = ids.to_vec();
         loop {
-            let mut changes: FuturesUnordered<_> = waiters.iter().map(Waiter::changed).collect();
-            // In this order: what is decided in between is found twice, not lost.
-            let mut pending = store.pending_of(&ids).await?;
-            pending.retain(|action| counts(&action.requested_by));
-            let mut decided = store.decided_of(&ids).await?;
-            decided.retain(|record| counts(&record.requested_by));
+            // Who hears of changes was armed before: nothing is missed in between.
+            let found = store.pending_of(&asked).await?;
+            let is_any_decided = found.len() < asked.len();
+            for id in &asked {
+                pending.remove(id);
+            }
+            let own = found.into_iter().filter(|action| counts(&action.requested_by));
+            pending.extend(own.map(|action| (action.id, action.expires_at)));
+            let mut decided = Vec::new();
+            if is_any_decided {
+                decided = store.decided_of(&asked).await?;
+                decided.retain(|record| counts(&record.requested_by));
+            }
             if !decided.is_empty() || pending.is_empty() || Instant::now() >= deadline {
-                let known: HashSet<i64> = decided.iter().map(|record| record.id).collect();
-                let pending = pending.iter().map(|action| action.id);
-                let pending = pending.filter(|id| !known.contains(id)).collect();
-                return Ok(Several { decided, pending });
+                for record in &decided {
+                    pending.remove(&record.id);
+                }
+                return Ok(Several { decided, pending: pending.into_keys().collect() });
             }
-            if waiters.is_empty() {
-                ids = pending.iter().map(|action| action.id).collect();
-                waiters = ids.iter().map(|id| store.waiter(*id)).collect();
-                continue;
-            }
-            let expiry = pending.iter().map(|action| action.expires_at).min().unwrap_or_default();
+            let expiry = pending.values().min().copied().unwrap_or_default();
             let left = expiry.saturating_sub(Timestamp::now().as_millisecond()).max(0);
             let left = Duration::from_millis(left.unsigned_abs() + 1);
             tokio::select! {
-                _ = changes.next() => {}
-                () = sleep_until(deadline.min(Instant::now() + left)) => {}
+                Some(changed) = changes.next() => {
+                    asked = vec![changed];
+                    while let Some(Some(changed)) = changes.next().now_or_never() {
+                        asked.push(changed);
+                    }
+                    changes.extend(asked.iter().copied().map(armed));
+                    // Of what is not waited for there is no news.
+                    asked.retain(|id| pending.contains_key(id));
+                }
+                () = sleep_until(deadline.min(Instant::now() + left)) => {
+                    asked = pending.keys().copied().collect();
+                }
             }
         }
     }

@@ -149,7 +149,7 @@ impl Governor {
                 let claim = tokio::select! {
                     biased;
                     () = &mut gone => {
-                        pending.reason = "the call was cancelled";
+                        pending.cancelled().await;
                         return Err(open.refusal(RefusalKind::Cancelled));
                     }
                     claim = claim => claim,
@@ -351,7 +351,7 @@ impl Governor {
             let wish = tokio::select! {
                 biased;
                 () = &mut gone => {
-                    pending.reason = "the call was cancelled";
+                    pending.cancelled().await;
                     return Err(open.refusal(RefusalKind::Cancelled));
                 }
                 review = &mut reviewing => break review,
@@ -361,7 +361,7 @@ impl Governor {
             let Some(call) = context.patience().map(|patience| patience.call) else { continue };
             let promised = tokio::select! {
                 () = &mut gone => {
-                    pending.reason = "the call was cancelled";
+                    pending.cancelled().await;
                     return Err(open.refusal(RefusalKind::Cancelled));
                 }
                 promised = self.promise(open, call) => promised,

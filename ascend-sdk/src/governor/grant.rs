@@ -123,7 +123,7 @@ impl Grant {
         self.watch.ended(self.run.as_ref(), &outcome);
         // Without an answer there is no action to report on.
         if self.evaluation.is_some() {
-            self.watch.in_scope(|| self.governor.report(self.id.clone(), outcome));
+            self.watch.in_scope(|| drop(self.governor.report(self.id.clone(), outcome)));
         }
     }
 }

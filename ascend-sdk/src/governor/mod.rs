@@ -16,6 +16,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -131,15 +132,16 @@ impl Governor {
         self.0.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the authority what became of an action, off the caller's path.
-    fn report(&self, id: ActionId, outcome: Outcome) {
+    /// Tells the authority what became of an action, off the caller's path; `None` where
+    /// there is nothing that could.
+    fn report(&self, id: ActionId, outcome: Outcome) -> Option<JoinHandle<()>> {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             tracing::warn!(action_id = %id, "outcome not reported: no async runtime");
-            return;
+            return None;
         };
         let authority = self.0.authority.clone();
         let span = observe::reports(&id, &outcome);
-        self.0.reports.spawn_on(
+        let report = self.0.reports.spawn_on(
             async move {
                 if let Err(error) = authority.report(&id, &outcome).await {
                     tracing::warn!(action_id = %id, %error, "outcome not reported");
@@ -148,6 +150,7 @@ impl Governor {
             .instrument(span),
             &runtime,
         );
+        Some(report)
     }
 
     /// Stops: calls that wait are refused as cancelled and withdrawn, new ones

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::oneshot,
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -19,6 +20,8 @@ use crate::{
 const TIME_TO_JOIN: Duration = Duration::from_secs(15 * 60);
 /// How long a promise may take: the client's time is almost over then.
 const TIME_TO_PROMISE: Duration = Duration::from_secs(5);
+/// How long a call that was cancelled waits for its authority to hear that.
+const TIME_TO_TELL: Duration = Duration::from_secs(1);
 /// How many actions this process keeps for agents that may come back.
 const PROMISES: usize = 65_536;
 
@@ -54,33 +57,49 @@ impl<'a> Pending<'a> {
         }
     }
 
-    fn withdraw(&self, open: &Open) {
+    /// The call was cancelled. Returns once the authority has heard that, or does not in
+    /// time: whoever hears of it may end this process at once, as clients do that read
+    /// an answer which they wait for no longer.
+    pub(super) async fn cancelled(&mut self) {
+        self.reason = "the call was cancelled";
+        if let Some(told) = self.leave() {
+            // In vain, the report has said why.
+            let _ = timeout(TIME_TO_TELL, told).await;
+        }
+    }
+
+    /// Takes the call's part out; what is reported of that.
+    fn leave(&mut self) -> Option<JoinHandle<()>> {
+        let open = self.open.take()?;
+        let inner = &self.governor.0;
+        let patience = self.context.patience();
+        let gives_up =
+            patience.filter(|_| self.context.wish() == Wish::Abandon).map(|patience| patience.call);
+        match inner.room.leave(&open, gives_up, inner.closing.is_cancelled())? {
+            Left::Withdrawn => self.withdraw(&open),
+            Left::Abandoned(holder) => {
+                tracing::info!(action_id = %open.id, "abandoned");
+                let reason = "its agent gave it up".to_owned();
+                self.governor.report(open.id.clone(), Outcome::Abandoned { reason, holder })
+            }
+        }
+    }
+
+    fn withdraw(&self, open: &Open) -> Option<JoinHandle<()>> {
         // Another call, of another session, runs it.
         if self.governor.used().contains(&open.id) {
-            return;
+            return None;
         }
         tracing::info!(action_id = %open.id, reason = self.reason, "withdrawn");
         let reason = self.reason.to_owned();
-        self.governor.report(open.id.clone(), Outcome::Withdrawn { reason });
+        self.governor.report(open.id.clone(), Outcome::Withdrawn { reason })
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let inner = &self.governor.0;
-        let patience = self.context.patience();
-        let gives_up =
-            patience.filter(|_| self.context.wish() == Wish::Abandon).map(|patience| patience.call);
-        match inner.room.leave(&open, gives_up, inner.closing.is_cancelled()) {
-            Some(Left::Withdrawn) => self.withdraw(&open),
-            Some(Left::Abandoned(holder)) => {
-                tracing::info!(action_id = %open.id, "abandoned");
-                let reason = "its agent gave it up".to_owned();
-                self.governor.report(open.id.clone(), Outcome::Abandoned { reason, holder });
-            }
-            None => {}
-        }
+        // It is reported whether or not anybody waits for that.
+        self.leave();
     }
 }
 
