@@ -75,6 +75,74 @@ async fn the_examples_flow_works_to_the_end() {
 }
 
 #[tokio::test]
+async fn several_decisions_are_asked_for_in_one_request() {
+    let face = Face::new().await;
+    let path = "/api/v1/actions/evaluations";
+    let one = |key: &str, call: Value| json!({ "key": key, "call": call });
+    let mut claiming = call("read", "database://staging");
+    claiming["claim"] = json!(true);
+    let mut unfit = call("read", "database://staging");
+    unfit["parameters"] = json!(["no", "object"]);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut traced = one("first", claiming.clone());
+    traced["traceparent"] = json!(parent);
+    let asked = json!({ "evaluations": [
+        traced,
+        one("second", call("delete", "database://production")),
+        one("third", unfit.clone()),
+        one("fourth", call("read", "database://staging")),
+    ]});
+    let (status, answer) = face.agent(path, asked.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    let said = answer["evaluations"].as_array().unwrap();
+    let of = |index: usize| (&said[index]["key"], &said[index]["status"], &said[index]["body"]);
+    let (key, status, first) = of(0);
+    assert_eq!((key, status, &first["claimed"]), (&json!("first"), &json!(200), &json!(true)));
+    let (key, status, second) = of(1);
+    assert_eq!((key, status), (&json!("second"), &json!(200)));
+    assert_eq!(second["decision"], "REQUIRE_APPROVAL");
+    let (key, status, third) = of(2);
+    assert_eq!((key, status), (&json!("third"), &json!(422)));
+    // As each would be answered by itself.
+    let by_itself = face.agent("/mcp/governance/evaluate", unfit).await;
+    assert_eq!((by_itself.0.as_u16(), &by_itself.1), (422, third));
+    assert_eq!((of(3).1, &of(3).2["decision"]), (&json!(200), &json!("ALLOW")));
+    let record = face.center.action(first["action_id"].as_i64().unwrap()).await.unwrap().unwrap();
+    assert_eq!(record.state, ActionState::Executing);
+    assert_eq!(record.traceparent.unwrap().to_string(), parent);
+
+    // Asked again, as a client does that missed the answer: with others, or alone under
+    // the same key. Nothing is opened, and nothing is claimed, a second time.
+    let (_, again) = face.agent(path, asked).await;
+    for index in [0, 1, 3] {
+        let (first, again) = (&said[index]["body"], &again["evaluations"][index]["body"]);
+        assert_eq!(
+            (&again["action_id"], &again["claimed"]),
+            (&first["action_id"], &first["claimed"])
+        );
+    }
+    let alone = face.evaluate_under("first", claiming.clone()).await;
+    assert_eq!((&alone["action_id"], &alone["claimed"]), (&first["action_id"], &json!(true)));
+    let mut other = claiming;
+    other["digest"] = json!("ab".repeat(32));
+    let reused = json!({ "evaluations": [one("first", other)] });
+    assert_eq!(face.agent(path, reused).await.1["evaluations"][0]["status"], 409);
+    assert_eq!(face.center.actions(None, 100).await.unwrap().len(), 3);
+
+    for (asked, place) in [
+        (json!({}), json!(["body", "evaluations"])),
+        (json!({ "evaluations": [] }), json!(["body", "evaluations"])),
+        (json!({ "evaluations": [7] }), json!(["body", "evaluations", 0])),
+        (json!({ "evaluations": [{ "key": "k" }] }), json!(["body", "evaluations", 0, "call"])),
+        (json!({ "evaluations": [{ "call": {} }] }), json!(["body", "evaluations", 0, "key"])),
+        (json!({ "evaluations": vec![one("k", json!({})); 65] }), json!(["body", "evaluations"])),
+    ] {
+        let (status, answer) = face.agent(path, asked).await;
+        assert_eq!((status.as_u16(), &answer["detail"][0]["loc"]), (422, &place), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn several_outcomes_are_told_in_one_request() {
     let face = Face::new().await;
     let path = "/api/v1/actions/outcomes";

@@ -10,6 +10,7 @@
 
 mod batch;
 mod center;
+mod evaluations;
 mod flow;
 mod hostile;
 mod patience;

@@ -43,6 +43,7 @@ pub(super) const TABLE: &[(Method, &str, Caller)] = &[
     (Method::POST, "/api/v1/actions/{id}/promise", Agent),
     (Method::POST, "/api/v1/actions/{id}/confirm", Agent),
     (Method::POST, "/api/v1/actions/outcomes", Agent),
+    (Method::POST, "/api/v1/actions/evaluations", Agent),
     (Method::POST, "/api/agent-action/{id}/complete", Agent),
     (Method::POST, "/api/agent-action/{id}/fail", Agent),
     (Method::POST, "/api/v1/actions/{id}/approve", Person(Decide)),

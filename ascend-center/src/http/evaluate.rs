@@ -10,7 +10,10 @@ use super::{
     call::{Call, WORD_LIMIT},
     fields::body,
 };
-use crate::store::{Claimant, Claimed, Opened};
+use crate::{
+    identity::Agent,
+    store::{Claimant, Claimed, Opened},
+};
 
 body!(
     /// A call, as an MCP server describes it.
@@ -28,18 +31,30 @@ pub(super) async fn evaluate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Standing>, Problem> {
-    let mut fields = Fields::parse(&body?)?;
+    let fields = Fields::parse(&body?)?;
+    decide(&face, &caller, fields, |call, fields| call.read_headers(&headers, fields))
+        .await
+        .map(Json)
+}
+
+/// Asks for a decision on the call in `fields`; what is told of it elsewhere `add`s.
+pub(super) async fn decide(
+    face: &Face,
+    caller: &Agent,
+    mut fields: Fields,
+    add: impl FnOnce(&mut Call, &mut Fields),
+) -> Result<Standing, Problem> {
     let mut call = read(&mut fields);
     let claims = fields.flag("claim").unwrap_or_default();
-    call.read_headers(&headers, &mut fields);
+    add(&mut call, &mut fields);
     let bound = |call: &Call| json!({ "tool": call.tool, "resource": call.resource, "arguments": call.parameters });
-    let submission = call.submission(bound, &caller, &mut fields)?;
+    let submission = call.submission(bound, caller, &mut fields)?;
     let claims = claims.then(|| Claimant::from(submission.idempotency_key.clone()));
     let Opened { record, claimed } = face.center.open_action(submission, claims).await?;
     if claimed != Claimed::No {
-        return Ok(Json(standing(&record).claimed()));
+        return Ok(standing(&record).claimed());
     }
-    Ok(Json(standing(&face.told(record).await?)))
+    Ok(standing(&face.told(record).await?))
 }
 
 fn read(fields: &mut Fields) -> Call {

@@ -40,12 +40,15 @@ impl Fields {
             Problem::unprocessable(vec![json!({ "loc": ["body"], "msg": message, "type": kind })])
         };
         match serde_json::from_slice(body) {
-            Ok(Value::Object(object)) => {
-                Ok(Self { object, errors: Vec::new(), path: vec!["body".into()], described: None })
-            }
+            Ok(Value::Object(object)) => Ok(Self::of(object)),
             Ok(_) => Err(whole("expected a JSON object".to_owned(), "dict_type")),
             Err(error) => Err(whole(format!("no JSON: {error}"), "json_invalid")),
         }
+    }
+
+    /// Those of an object that was read already.
+    pub(super) fn of(object: Map<String, Value>) -> Self {
+        Self { object, errors: Vec::new(), path: vec!["body".into()], described: None }
     }
 
     /// No body stands for an empty object.

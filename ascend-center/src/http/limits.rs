@@ -164,17 +164,30 @@ impl<T: Caller + Send> FromRequestParts<Face> for Limited<T> {
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, Problem> {
         let caller = T::from_request_parts(parts, face).await?;
         if let Some(agent) = caller.agent() {
-            let taken = face.limits.take(agent, Instant::now());
+            let taken = face.take(agent);
             let left = taken.unwrap_or_else(|exceeded| exceeded.left);
             if let Some(Slot(slot)) = parts.extensions.get() {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
             }
-            if let Err(exceeded) = &taken {
-                face.center.metrics().limited(exceeded.limit_type);
-            }
             taken?;
         }
         Ok(Self(caller))
+    }
+}
+
+impl Face {
+    fn take(&self, agent: &str) -> Result<Left, Exceeded> {
+        let taken = self.limits.take(agent, Instant::now());
+        if let Err(exceeded) = &taken {
+            self.center.metrics().limited(exceeded.limit_type);
+        }
+        taken
+    }
+
+    /// Counts one more of what this agent's request asks for.
+    pub(super) fn admit(&self, agent: &str) -> Result<(), Problem> {
+        self.take(agent)?;
+        Ok(())
     }
 }
 

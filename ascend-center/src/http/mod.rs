@@ -16,6 +16,7 @@ mod confirm;
 mod connections;
 mod correlation;
 mod evaluate;
+mod evaluations;
 mod events;
 mod fields;
 mod grants;
@@ -116,6 +117,7 @@ fn for_browsers(router: Router<Face>) -> Router<Face> {
 fn routes() -> OpenApiRouter<Face> {
     OpenApiRouter::new()
         .routes(routes!(evaluate::evaluate))
+        .routes(routes!(evaluations::evaluations))
         .routes(routes!(submit::submit))
         .routes(routes!(submit::submit_mcp))
         .routes(routes!(submit::try_policies))

@@ -95,6 +95,11 @@ impl Problem {
         Self::unprocessable(vec![json!({ "loc": place, "msg": message, "type": "value_error" })])
     }
 
+    /// As it is answered among others.
+    pub(super) fn answer(self) -> (StatusCode, ProblemAnswer) {
+        (self.status, ProblemAnswer { detail: self.detail })
+    }
+
     pub(super) fn unprocessable(errors: Vec<Value>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
     }

@@ -30,6 +30,10 @@ use crate::{
     trace,
 };
 
+/// How many actions are read right where they are asked for.
+#[cfg(feature = "http")]
+const FEW: usize = 8;
+
 /// What policy and floor say of a submission.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Verdict {
@@ -278,8 +282,10 @@ impl Store {
 
     /// The action as it stands now.
     pub(crate) async fn action(&self, id: i64) -> Result<Option<Record>, StoreError> {
-        let record: Option<Record> =
-            sql::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(&self.readers).await?;
+        let record: Option<Record> = sql::query_as(select!("WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&mut self.readers.here().await?)
+            .await?;
         Ok(record.map(|record| record.at(Timestamp::now())))
     }
 
@@ -293,8 +299,17 @@ impl Store {
         )
         .bind(serde_json::to_string(ids)?)
         .bind(super::now())
-        .fetch_all(&self.readers)
+        .fetch_all(&mut self.reader_of(ids).await?)
         .await?)
+    }
+
+    #[cfg(feature = "http")]
+    async fn reader_of(&self, ids: &[i64]) -> Result<sql::Connection, StoreError> {
+        Ok(if ids.len() <= FEW {
+            self.readers.here().await?
+        } else {
+            self.readers.acquire().await?
+        })
     }
 
     /// Those of these actions that are not pending, as they stand now.
@@ -307,7 +322,7 @@ impl Store {
         ))
         .bind(serde_json::to_string(ids)?)
         .bind(now.as_millisecond())
-        .fetch_all(&self.readers)
+        .fetch_all(&mut self.reader_of(ids).await?)
         .await?;
         Ok(records.into_iter().map(|record| record.at(now)).collect())
     }

@@ -99,7 +99,7 @@ impl Store {
         )
         .bind(hash)
         .bind(now())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut self.readers.here().await?)
         .await?;
         // The index compares digests, which nobody can steer bit by bit; this
         // holds without that argument too.

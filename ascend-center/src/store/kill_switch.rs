@@ -57,8 +57,7 @@ pub enum SwitchError {
 
 impl Store {
     pub(crate) async fn kill_switch(&self) -> Result<Option<KillSwitch>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        read(&mut connection).await
+        read(&mut self.readers.here().await?).await
     }
 
     /// Raises the kill switch; where it is raised already, the first reason stands.

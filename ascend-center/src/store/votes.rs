@@ -83,21 +83,23 @@ impl Store {
     /// is something to do next.
     pub(crate) async fn keep_time(&self) -> Result<Option<i64>, StoreError> {
         loop {
+            let mut reader = self.readers.here().await?;
             // Each by an index of its own.
             let expires: Option<i64> =
                 sql::query_scalar("SELECT min(expires_at) FROM actions WHERE state = 'pending'")
-                    .fetch_one(&self.readers)
+                    .fetch_one(&mut reader)
                     .await?;
             let escalates: Option<i64> = sql::query_scalar(
                 "SELECT min(escalates_at) FROM actions WHERE state = 'pending' AND escalated = 0 \
                  AND escalates_at IS NOT NULL",
             )
-            .fetch_one(&self.readers)
+            .fetch_one(&mut reader)
             .await?;
             let next = expires.into_iter().chain(escalates).min();
             if next.is_none_or(|next| next > super::now()) {
                 return Ok(next);
             }
+            drop(reader);
             self.write(|transaction| Box::pin(pass(transaction))).await?;
         }
     }

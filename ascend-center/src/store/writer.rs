@@ -123,7 +123,7 @@ impl Writer {
         let is_file = matches!(database, Database::Sqlite(_));
         let writing = Writing {
             transaction: Transaction {
-                connection: connection.on_own_thread(),
+                connection: connection.here(),
                 now: now(),
                 log,
                 is_lost: false,

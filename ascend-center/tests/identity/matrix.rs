@@ -28,7 +28,7 @@ use Role::{Admin, Approver, Viewer};
 
 type Endpoint = (Method, &'static str, For);
 
-static ENDPOINTS: [Endpoint; 72] = [
+static ENDPOINTS: [Endpoint; 73] = [
     (Method::GET, "/health", Anyone),
     (Method::GET, "/metrics", Person(Viewer)),
     (Method::POST, "/mcp/governance/evaluate", AnyAgent),
@@ -40,6 +40,7 @@ static ENDPOINTS: [Endpoint; 72] = [
     (Method::POST, "/api/v1/actions/{id}/promise", OwnAgent),
     (Method::POST, "/api/v1/actions/{id}/confirm", OwnAgent),
     (Method::POST, "/api/v1/actions/outcomes", AnyAgent),
+    (Method::POST, "/api/v1/actions/evaluations", AnyAgent),
     (Method::POST, "/api/agent-action/{id}/complete", OwnAgent),
     (Method::POST, "/api/agent-action/{id}/fail", OwnAgent),
     (Method::DELETE, "/api/v1/actions/{id}/approve", Person(Approver)),

@@ -105,6 +105,15 @@ impl Face {
         answer
     }
 
+    /// The same, under an `Idempotency-Key`.
+    pub(crate) async fn evaluate_under(&self, key: &str, body: Value) -> Value {
+        let path = "/mcp/governance/evaluate";
+        let (status, answer) =
+            self.send_under(Some(key), Method::POST, path, &self.agent, Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
     /// Claims under a key; `granted`, or why not.
     pub(crate) async fn claim(&self, id: &Value, digest: &Value, key: &str) -> Value {
         let path = format!("/api/v1/actions/{id}/claim");

@@ -186,8 +186,8 @@ impl Connection {
     }
 
     /// Has statements of SQLite run on the thread that asks for them: for who has
-    /// one to itself.
-    pub(in crate::store) fn on_own_thread(self) -> Self {
+    /// one to itself, or asks for what takes microseconds.
+    pub(in crate::store) fn here(self) -> Self {
         match self {
             Self::Sqlite(connection) => Self::Sqlite(connection.at(Place::Here)),
             #[cfg(feature = "postgres")]
@@ -243,6 +243,12 @@ impl Pool {
                 Connection::Postgres(postgres::Held::OfPool(pool.acquire().await?))
             }
         })
+    }
+
+    /// A connection for a few rows by their keys, which are read where they are asked
+    /// for: a way to another thread and back takes longer.
+    pub(in crate::store) async fn here(&self) -> Result<Connection, sqlx::Error> {
+        Ok(self.acquire().await?.here())
     }
 
     /// A connection for which nothing changes any more.

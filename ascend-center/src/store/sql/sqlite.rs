@@ -1,8 +1,9 @@
 //! SQLite: its connections, and how statements run on them.
 //!
 //! A statement takes microseconds, and a way to another thread and back takes
-//! longer. So a connection whose user has a thread for itself runs statements
-//! right [there](Place::Here), and any other has them run where they may block.
+//! longer. So a connection whose user has a thread for itself, or reads a few rows by
+//! their keys, runs statements right [there](Place::Here), and any other has them run
+//! where they may block: those who read wait for no writer, but for the disk.
 
 use std::{
     borrow::Cow,

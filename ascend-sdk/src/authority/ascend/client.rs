@@ -92,6 +92,20 @@ impl Question {
         self
     }
 
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The key of its request.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    /// The trace that it is asked in, as its header would tell.
+    pub(super) fn traceparent(&self) -> Option<String> {
+        self.trace.as_ref().map(|trace| trace.parent().to_string())
+    }
+
     pub(super) fn query(mut self, query: Option<String>) -> Self {
         self.query = query;
         self

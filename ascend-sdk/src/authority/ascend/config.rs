@@ -26,6 +26,9 @@ const BASE_URL: [&str; 3] = ["ASCEND_BASE_URL", "ASCEND_API_URL", "OWKAI_API_URL
 pub struct Paths {
     /// `POST`: asks whether an action may run.
     pub evaluate: Cow<'static, str>,
+    /// `POST`: the same of several actions. Called only while several calls come at once,
+    /// and only where the server has claims; one that does not have it is asked about each.
+    pub evaluations: Cow<'static, str>,
     /// `GET`, with `{id}`: how a pending action stands.
     pub status: Cow<'static, str>,
     /// `GET`, with a query `ids=7,8,9`: how many pending actions stand. Called only
@@ -59,6 +62,7 @@ impl Default for Paths {
     fn default() -> Self {
         Self {
             evaluate: "/mcp/governance/evaluate".into(),
+            evaluations: "/api/v1/actions/evaluations".into(),
             status: "/api/v1/actions/{id}/status".into(),
             statuses: "/api/v1/actions/status".into(),
             complete: "/api/agent-action/{id}/complete".into(),
@@ -92,8 +96,14 @@ impl Paths {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let plain =
-            [&self.evaluate, &self.statuses, &self.outcomes, &self.kill_switch, &self.health];
+        let plain = [
+            &self.evaluate,
+            &self.evaluations,
+            &self.statuses,
+            &self.outcomes,
+            &self.kill_switch,
+            &self.health,
+        ];
         let with_id = [
             &self.status,
             &self.complete,

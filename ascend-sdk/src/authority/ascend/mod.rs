@@ -8,6 +8,7 @@ mod breaker;
 mod carrier;
 mod client;
 mod config;
+mod evaluations;
 mod memory;
 mod near;
 mod problem;
@@ -28,6 +29,7 @@ use tracing::Span;
 
 use self::{
     client::{Answer, Client, Patience, Question},
+    evaluations::Evaluations,
     memory::{ClaimMode, Entry, Memory},
     problem::Problem,
     reports::Reports,
@@ -78,6 +80,7 @@ struct Core {
     paths: Paths,
     memory: Memory,
     waiting: Waiting,
+    evaluations: Evaluations,
     reports: Reports,
 }
 
@@ -113,6 +116,7 @@ impl Ascend {
                 client,
                 paths: config.paths,
                 memory: Memory::default(),
+                evaluations: Evaluations::default(),
                 reports: Reports::default(),
             }),
             origin: base.origin().ascii_serialization(),
@@ -139,7 +143,7 @@ impl Ascend {
         .in_trace(action.trace.clone());
         let correlation = ActionId::new(&*question.correlation)
             .ok_or_else(|| AuthorityError::Malformed("no correlation id".to_owned()))?;
-        let answer = self.core.client.ask(&question, Patience::Caller).await?;
+        let answer = self.core.ask_to_evaluate(&question).await?;
 
         if !answer.is_success() {
             return match self.core.client.problem(&answer) {
@@ -152,6 +156,9 @@ impl Ascend {
         let fields = self.core.client.fields(&answer)?;
         let Evaluated { evaluation, claim, passed, claimed } =
             verdict::evaluation(&fields, &action.digest, &correlation, &self.core.client.quoter)?;
+        if claim == ClaimMode::Server {
+            self.core.evaluations.found_claims();
+        }
         // What nobody asked for counts for nothing.
         let claimed = claims && claimed;
         if evaluation.decision != Decision::Deny {
