@@ -21,5 +21,12 @@ CREATE INDEX counted_of_credential ON actions (requested_by, created_at) WHERE c
 CREATE INDEX counted_of_tool ON actions (server_id, tool, created_at) WHERE counted = 1;
 CREATE INDEX counted_on_resource ON actions USING hash (resource) WHERE counted = 1;
 
+-- What waits is found by its id, its expiry or its escalation; of what does not, few are
+-- looked for by their state, and those that run or did are not among them.
+DROP INDEX actions_by_state;
+CREATE INDEX actions_pending ON actions (id) WHERE state = 'pending';
+CREATE INDEX actions_by_state ON actions (state, id)
+    WHERE state NOT IN ('pending', 'executing', 'completed');
+
 -- When the kill switch was released.
 CREATE INDEX audit_releases ON audit (seq) WHERE entry ->> 'kind' = 'released';

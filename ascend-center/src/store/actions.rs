@@ -338,18 +338,26 @@ impl Store {
         // What expired unseen still stands as open in the table.
         let query = match state {
             None => select!("WHERE $1 IS NULL AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
-            // What waits longest expires first.
-            Some(ActionState::Pending) => {
-                select!("WHERE state = $1 AND expires_at > $2 ORDER BY id LIMIT $3")
-            }
-            Some(ActionState::Allowed | ActionState::Approved) => {
-                select!("WHERE state = $1 AND expires_at > $2 ORDER BY id DESC LIMIT $3")
-            }
+            // The conditions on states are those of the indexes, word for word. What waits
+            // longest expires first.
+            Some(ActionState::Pending) => select!(
+                "WHERE state = 'pending' AND state = $1 AND expires_at > $2 ORDER BY id LIMIT $3"
+            ),
+            Some(ActionState::Allowed | ActionState::Approved) => select!(
+                "WHERE state = $1 AND state NOT IN ('pending', 'executing', 'completed') AND \
+                 expires_at > $2 ORDER BY id DESC LIMIT $3"
+            ),
             Some(ActionState::Expired) => select!(
                 "WHERE state = $1 OR (state IN ('pending', 'allowed', 'approved') AND \
                  expires_at <= $2) ORDER BY id DESC LIMIT $3"
             ),
-            Some(_) => select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
+            Some(ActionState::Executing | ActionState::Completed) => {
+                select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3")
+            }
+            Some(_) => select!(
+                "WHERE state = $1 AND state NOT IN ('pending', 'executing', 'completed') AND \
+                 $2 >= 0 ORDER BY id DESC LIMIT $3"
+            ),
         };
         let mut records: Vec<Record> = sql::query_as(query)
             .bind(state.map(ActionState::as_str))

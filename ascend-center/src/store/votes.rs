@@ -56,6 +56,11 @@ impl Terms {
     }
 }
 
+/// Each by an index of its own: thousands may wait, and this is asked often.
+const NEXT_EXPIRY: &str = "SELECT min(expires_at) FROM actions WHERE state = 'pending'";
+const NEXT_ESCALATION: &str = "SELECT min(escalates_at) FROM actions WHERE state = 'pending' \
+                               AND escalated = 0 AND escalates_at IS NOT NULL";
+
 impl Store {
     /// A person's approval; with `grant`, of calls like it too. The action is
     /// approved when it is the last one that was missing.
@@ -84,17 +89,10 @@ impl Store {
     pub(crate) async fn keep_time(&self) -> Result<Option<i64>, StoreError> {
         loop {
             let mut reader = self.readers.here().await?;
-            // Each by an index of its own.
             let expires: Option<i64> =
-                sql::query_scalar("SELECT min(expires_at) FROM actions WHERE state = 'pending'")
-                    .fetch_one(&mut reader)
-                    .await?;
-            let escalates: Option<i64> = sql::query_scalar(
-                "SELECT min(escalates_at) FROM actions WHERE state = 'pending' AND escalated = 0 \
-                 AND escalates_at IS NOT NULL",
-            )
-            .fetch_one(&mut reader)
-            .await?;
+                sql::query_scalar(NEXT_EXPIRY).fetch_one(&mut reader).await?;
+            let escalates: Option<i64> =
+                sql::query_scalar(NEXT_ESCALATION).fetch_one(&mut reader).await?;
             let next = expires.into_iter().chain(escalates).min();
             if next.is_none_or(|next| next > super::now()) {
                 return Ok(next);
@@ -445,4 +443,26 @@ pub(super) async fn approve(
     };
     transaction.note(event).await?;
     Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::{Center, CenterConfig};
+
+    #[tokio::test]
+    async fn what_is_due_is_found_by_an_index_of_its_own() {
+        let directory = tempfile::tempdir().expect("a folder can be made");
+        let center = Center::open(CenterConfig::new(directory.path())).await.expect("it opens");
+        let indexes =
+            [(NEXT_EXPIRY, "actions_to_expire"), (NEXT_ESCALATION, "actions_to_escalate")];
+        for (query, index) in indexes {
+            let query = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sql::query_as(query).fetch_all(&center.store().readers).await.expect("a plan");
+            assert!(plan.iter().any(|step| step.3.contains(index)), "{plan:?}");
+        }
+    }
 }
