@@ -26,21 +26,29 @@ impl Store {
         by: Person,
     ) -> Result<Pruned, AuditError> {
         let mut pruned = Pruned::new(0, 0, 0);
+        // Those that were erased earlier are looked through where nobody waits for it.
+        let mut erased: i64 = sql::query_scalar(
+            "SELECT coalesce(min(id) - 1, 0) FROM actions WHERE erased_at IS NULL",
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(StoreError::from)?;
         loop {
             let by = by.clone();
-            let (slice, is_last) = self
+            let slice = self
                 .write(move |transaction| {
                     Box::pin(async move {
                         match confirm(transaction, &by, Permission::Administer).await? {
-                            Ok(()) => prune(transaction, before, by.actor()).await.map(Ok),
+                            Ok(()) => prune(transaction, before, erased, by.actor()).await.map(Ok),
                             Err(refused) => Ok(Err(refused)),
                         }
                     })
                 })
                 .await??;
-            let Pruned { through, entries, actions } = slice;
+            let Pruned { through, entries, actions } = slice.pruned;
             pruned = Pruned::new(through, pruned.entries + entries, pruned.actions + actions);
-            if is_last {
+            erased = slice.erased;
+            if slice.is_last {
                 break;
             }
         }
@@ -51,23 +59,35 @@ impl Store {
     }
 }
 
-/// Removes a slice of what is older than `before`: entries first, the oldest of them.
-/// Whether it is the last one.
+/// What one transaction removed.
+struct Slice {
+    pruned: Pruned,
+    /// Actions up to this one were looked at.
+    erased: i64,
+    is_last: bool,
+}
+
+/// Removes a slice of what is older than `before`: entries first, the oldest of them, then
+/// what actions after number `erased` say. It looks at no more than it may remove.
 async fn prune(
     transaction: &mut Transaction,
     before: Timestamp,
+    erased: i64,
     by: Actor,
-) -> Result<(Pruned, bool), StoreError> {
-    let kept: Option<i64> =
-        sql::query_scalar("SELECT min(seq) FROM audit WHERE entry ->> 'at' >= $1")
-            .bind(written(before))
-            .fetch_one(&mut transaction.connection)
-            .await?;
+) -> Result<Slice, StoreError> {
     let tail = transaction.tail().await?;
-    let last = kept.map_or(tail.seq, |seq| seq - 1);
     let first: Option<i64> = sql::query_scalar("SELECT min(seq) FROM audit")
         .fetch_one(&mut transaction.connection)
         .await?;
+    // One more than is removed, which tells whether there are more.
+    let end = first.map_or(tail.seq, |first| tail.seq.min(first + ENTRIES));
+    let kept: Option<i64> =
+        sql::query_scalar("SELECT min(seq) FROM audit WHERE seq <= $1 AND entry ->> 'at' >= $2")
+            .bind(end)
+            .bind(written(before))
+            .fetch_one(&mut transaction.connection)
+            .await?;
+    let last = kept.map_or(end, |seq| seq - 1);
     let through = first.map_or(last, |first| last.min(first + ENTRIES - 1));
     let entries = first.map_or(0, |first| (through - first + 1).max(0));
     if entries > 0 {
@@ -88,8 +108,12 @@ async fn prune(
             sql::query(statement).bind(through).execute(&mut transaction.connection).await?;
         }
     }
-    let are_more = through < last;
-    let actions = if are_more { 0 } else { erase(transaction, before).await? };
+    let mut slice =
+        Slice { pruned: Pruned::new(through, entries.unsigned_abs(), 0), erased, is_last: false };
+    if through == last {
+        erase(transaction, before, &mut slice).await?;
+    }
+    let actions = slice.pruned.actions;
     if entries > 0 || actions > 0 {
         let detail = format!(
             "what is older than {}: {entries} entries, the arguments of {actions} actions",
@@ -98,24 +122,56 @@ async fn prune(
         transaction.note(AuditEvent::new(AuditKind::Pruned, by).detail(detail)).await?;
         transaction.seal(true).await?;
     }
-    let is_last = !are_more && actions < ACTIONS.unsigned_abs();
-    Ok((Pruned::new(through, entries.unsigned_abs(), actions), is_last))
+    Ok(slice)
 }
 
-/// Erases what actions and what was made of them say; of how many.
-async fn erase(transaction: &mut Transaction, before: Timestamp) -> Result<u64, StoreError> {
-    let actions = sql::query(
+/// Erases what the next actions, and what was made of them, say.
+async fn erase(
+    transaction: &mut Transaction,
+    before: Timestamp,
+    slice: &mut Slice,
+) -> Result<(), StoreError> {
+    let after = slice.erased;
+    let next: Vec<(i64, i64)> =
+        sql::query_as("SELECT id, created_at FROM actions WHERE id > $1 ORDER BY id LIMIT $2")
+            .bind(after)
+            .bind(ACTIONS)
+            .fetch_all(&mut transaction.connection)
+            .await?;
+    let is_old = |(_, created_at): &&(i64, i64)| *created_at < before.as_millisecond();
+    // In the order of their ids they are in that of their times, but for a clock that is set.
+    let end = next.iter().rev().find(is_old).map_or(after, |(id, _)| *id);
+    let are_more = next.len() as u64 == ACTIONS.unsigned_abs()
+        && next.last().is_some_and(|last| last.0 == end);
+    slice.erased = end;
+    slice.is_last = !are_more;
+    slice.pruned.actions = sql::query(
         "UPDATE actions SET erased_at = $1, resource = '', reason = '', summary = NULL, parameters = '{}', \
          user_context = '{}', request = '', comments = NULL, votes = '[]', outcome = NULL, \
-         numbers = NULL WHERE id IN (SELECT id FROM actions WHERE erased_at IS NULL AND created_at < $2 \
-         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1) LIMIT $3)",
+         numbers = NULL WHERE id > $3 AND id <= $4 AND erased_at IS NULL AND created_at < $2 \
+         AND (state NOT IN ('pending', 'allowed', 'approved') OR expires_at <= $1)",
     )
     .bind(transaction.now)
     .bind(before.as_millisecond())
-    .bind(ACTIONS)
+    .bind(after)
+    .bind(end)
     .execute(&mut transaction.connection)
     .await?
     .rows_affected();
+    // What policies saw and said of them can quote the arguments too.
+    for statement in [
+        "DELETE FROM policy_inputs WHERE action_id IN \
+         (SELECT id FROM actions WHERE id > $1 AND id <= $2 AND erased_at IS NOT NULL)",
+        "DELETE FROM shadow_decisions WHERE action_id IN \
+         (SELECT id FROM actions WHERE id > $1 AND id <= $2 AND erased_at IS NOT NULL)",
+        "DELETE FROM promises WHERE action_id IN \
+         (SELECT id FROM actions WHERE id > $1 AND id <= $2 AND erased_at IS NOT NULL)",
+    ] {
+        sql::query(statement).bind(after).bind(end).execute(&mut transaction.connection).await?;
+    }
+    if are_more {
+        return Ok(());
+    }
     // A grant that was given with an approval names the same resource.
     sql::query(
         "UPDATE grants SET resource = '', condition = NULL, comment = NULL WHERE created_at < $1 \
@@ -125,20 +181,12 @@ async fn erase(transaction: &mut Transaction, before: Timestamp) -> Result<u64, 
     .bind(transaction.now)
     .execute(&mut transaction.connection)
     .await?;
-    // What policies saw and said of them can quote the arguments too.
-    for statement in [
-        "DELETE FROM policy_inputs WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
-        "DELETE FROM shadow_decisions WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
-        "DELETE FROM promises WHERE action_id IN (SELECT id FROM actions WHERE erased_at = $1)",
-    ] {
-        sql::query(statement).bind(transaction.now).execute(&mut transaction.connection).await?;
-    }
     // What was sent of them, or given up, says so too.
     sql::query("DELETE FROM webhook_deliveries WHERE state <> 'queued' AND created_at < $1")
         .bind(before.as_millisecond())
         .execute(&mut transaction.connection)
         .await?;
-    Ok(actions)
+    Ok(())
 }
 
 /// What stands for the entries up to `seq`.

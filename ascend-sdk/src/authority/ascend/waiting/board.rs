@@ -21,9 +21,10 @@ const HELD: usize = 4;
 /// take request lines of 8 KiB.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4_000;
-/// How long after a held question the next one follows, for each action that is
-/// waited for, so that those who come in a burst share one: a question about many
-/// costs the server as much as it has actions in it.
+/// How long after a held question, and after its answer that something was decided, the
+/// next one follows, for each action that is waited for: a question about many costs the
+/// server as much as it has actions in it. So those who come in a burst share one, and
+/// what was decided is claimed before the others are asked for.
 const GATHER_EACH: Duration = Duration::from_micros(5);
 const GATHER_LEAST: Duration = Duration::from_millis(1);
 const GATHER_MOST: Duration = Duration::from_millis(25);
@@ -458,6 +459,11 @@ impl Board {
         let jitter = rand::random_range(0.5..=1.0);
         if let Some(quiet) = report.quiet {
             self.quiet_until = Some(now + quiet.max(self.polling.0.mul_f64(jitter)));
+        }
+        let is_decided = |(_, told): &(ActionId, Told)| matches!(told, Told::Decided(_));
+        if leg.is_held && report.told.iter().any(is_decided) {
+            // What was decided is claimed first.
+            self.gather_until = self.gather_until.max(Some(now + self.gather()));
         }
         for (id, told) in report.told {
             self.take_in(now, report.leg, &id, told, held, jitter);

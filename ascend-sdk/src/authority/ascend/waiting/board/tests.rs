@@ -253,6 +253,24 @@ fn a_center_holds_one_question_for_a_thousand_waiters_who_hear_at_once() {
 }
 
 #[test]
+fn what_was_decided_can_be_claimed_before_the_others_are_asked_for_again() {
+    let mut world = World::new(CENTER);
+    for number in 0..200 {
+        world.join(number);
+    }
+    world.pass(Duration::from_secs(1));
+    let sent = world.sent;
+    world.decide(7);
+    world.pass(ROUND_TRIP);
+    assert_eq!(world.sent, sent);
+    world.pass(GATHER_LEAST * 2);
+    assert_eq!(world.sent, sent + 1);
+    world.decide(8);
+    world.pass(ROUND_TRIP);
+    assert_eq!(world.ended(), 2, "nobody is forgotten for it");
+}
+
+#[test]
 fn those_who_come_one_after_another_share_few_questions() {
     let mut world = World::new(CENTER);
     for number in 0..1_000 {
