@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     batch::action,
     center::{Center, Reply, Seen, allow},
-    tool::quick,
+    tool::{impatient, quick},
 };
 
 const AT_ONCE: &str = "/api/v1/actions/evaluations";
@@ -200,6 +200,49 @@ async fn each_hears_what_is_said_of_its_own() {
             "{answer:?}"
         );
     }
+}
+
+/// What failed and then falls silent is not passed over by an open fail mode, which takes
+/// `Unreachable` for a server that was never there.
+#[tokio::test]
+async fn silence_after_a_failure_with_others_is_a_failure() {
+    let center = Center::start(|seen, before| match seen.path.as_str() {
+        AT_ONCE if before == 0 => Reply::status(503, json!({ "detail": "no" })),
+        AT_ONCE => {
+            let key = |index: usize| seen.json()["evaluations"][index]["key"].clone();
+            let failed = |index| json!({ "key": key(index), "status": 500, "body": {} });
+            Reply::json(json!({ "evaluations": [failed(0), failed(1)] }))
+        }
+        _ if before == 0 => Reply::json(allowed(&seen.json()["idempotency_key"])),
+        _ => Reply::json(json!({})).after(Duration::from_secs(60)),
+    })
+    .await;
+    let ascend = impatient(&center.url).build().unwrap();
+    ascend.evaluate(&action(0)).await.unwrap();
+    for _ in 0..2 {
+        let answers = at_once(&ascend, 1..=4).await;
+        for answer in &answers[1..] {
+            assert!(
+                matches!(answer, Err(AuthorityError::Failed(_) | AuthorityError::Malformed(_))),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+/// One that takes long, or a runtime that is alive and not driven, holds up the others for
+/// some seconds at most.
+#[tokio::test]
+async fn who_hears_nothing_with_others_asks_alone() {
+    let never = Arc::new(tokio::sync::Notify::new());
+    let held = never.clone();
+    let center = center(move |_| Reply::json(json!({})).held_by(&held)).await;
+    let ascend = Ascend::builder(crate::tool::KEY.into()).base_url(&center.url).build().unwrap();
+    ascend.evaluate(&action(0)).await.unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(ids(&at_once(&ascend, 1..=4).await), ["1", "2", "3", "4"]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!((alone(&center), sizes(&center)), (5, vec![3]));
 }
 
 /// Of two runtimes that use one client, the first ends while it gathers.

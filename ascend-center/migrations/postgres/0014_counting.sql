@@ -3,9 +3,10 @@ ALTER TABLE actions ADD COLUMN numbers TEXT;
 
 -- Whether limits count the call: what was allowed or approved, whether or not it ran, and
 -- what waits. A column of its own, so that the indexes stay as they are while it runs.
-ALTER TABLE actions ADD COLUMN counted BIGINT NOT NULL DEFAULT 0 CHECK (counted IN (0, 1));
-UPDATE actions SET counted = 1
-    WHERE decision = 'ALLOW' OR (reviewed_by IS NOT NULL AND state <> 'rejected') OR state = 'pending';
+-- Of a process of an earlier version, which runs on, all count.
+ALTER TABLE actions ADD COLUMN counted BIGINT NOT NULL DEFAULT 1 CHECK (counted IN (0, 1));
+UPDATE actions SET counted = 0 WHERE decision <> 'ALLOW' AND state <> 'pending'
+    AND (reviewed_by IS NULL OR state = 'rejected');
 CREATE FUNCTION count_no_more() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN NEW.counted := 0; RETURN NEW; END $$;
 CREATE TRIGGER actions_that_count_no_more BEFORE UPDATE OF state ON actions FOR EACH ROW

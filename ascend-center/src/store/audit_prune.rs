@@ -28,34 +28,39 @@ impl Store {
         let mut pruned = Pruned::new(0, 0, 0);
         // Those that were erased earlier are looked through where nobody waits for it.
         let mut erased: i64 = sql::query_scalar(
-            "SELECT coalesce(min(id) - 1, 0) FROM actions WHERE erased_at IS NULL",
+            "SELECT coalesce((SELECT min(id) - 1 FROM actions WHERE erased_at IS NULL), \
+             (SELECT max(id) FROM actions), 0)",
         )
         .fetch_one(&self.readers)
         .await
         .map_err(StoreError::from)?;
-        loop {
+        let removed = loop {
             let by = by.clone();
-            let slice = self
-                .write(move |transaction| {
-                    Box::pin(async move {
-                        match confirm(transaction, &by, Permission::Administer).await? {
-                            Ok(()) => prune(transaction, before, erased, by.actor()).await.map(Ok),
-                            Err(refused) => Ok(Err(refused)),
-                        }
-                    })
+            let slice = self.write(move |transaction| {
+                Box::pin(async move {
+                    match confirm(transaction, &by, Permission::Administer).await? {
+                        Ok(()) => prune(transaction, before, erased, by.actor()).await.map(Ok),
+                        Err(refused) => Ok(Err(refused)),
+                    }
                 })
-                .await??;
+            });
+            let slice = match slice.await {
+                Ok(Ok(slice)) => slice,
+                Ok(Err(refused)) => break Err(AuditError::from(refused)),
+                Err(error) => break Err(error.into()),
+            };
             let Pruned { through, entries, actions } = slice.pruned;
             pruned = Pruned::new(through, pruned.entries + entries, pruned.actions + actions);
             erased = slice.erased;
             if slice.is_last {
-                break;
+                break Ok(pruned);
             }
-        }
+        };
+        // Also of what was removed before something went wrong.
         let mut connection = self.database.connect().await?;
         connection.forget_erased().await?;
         connection.close().await?;
-        Ok(pruned)
+        removed
     }
 }
 

@@ -235,15 +235,25 @@ impl Client {
         question: &Question,
         patience: Patience,
     ) -> Result<Answer, AuthorityError> {
+        self.ask_on(question, patience, Instant::now() + self.timing.deadline, None).await
+    }
+
+    /// The same by `deadline`, for a question that was asked before in another way: what
+    /// went wrong then, where the server was `reached`.
+    pub(super) async fn ask_on(
+        &self,
+        question: &Question,
+        patience: Patience,
+        deadline: Instant,
+        mut reached: Option<AuthorityError>,
+    ) -> Result<Answer, AuthorityError> {
         let attempts = match patience {
             Patience::Once => 1,
             Patience::Caller => self.timing.attempts,
             Patience::Background => self.timing.attempts.max(REPORT_ATTEMPTS),
         };
-        let deadline = Instant::now() + self.timing.deadline;
         let (mut pause, most) = self.timing.backoff;
         let mut attempt = 1;
-        let mut reached = None;
         loop {
             let trouble = match self.attempt_in_turn(question, deadline).await {
                 Ok(answer) => return Ok(answer),

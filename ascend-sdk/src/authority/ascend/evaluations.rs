@@ -8,15 +8,19 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{
-    mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError},
-    oneshot,
+use tokio::{
+    sync::{
+        mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError},
+        oneshot,
+    },
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -31,6 +35,9 @@ const MOST: usize = 64;
 /// The most bytes of a call that is asked about with others; all of them make less than
 /// a megabyte, which is what servers take.
 const BODY_LIMIT: usize = 8 * 1024;
+/// How long a call waits for an answer with others, before it is asked about alone: among
+/// them may be one that takes long.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Evaluations {
     /// How many are asked about at this moment, alone or with others.
@@ -49,9 +56,13 @@ struct Asked {
     key: String,
     traceparent: Option<String>,
     body: Bytes,
-    /// Hears `None` where the call is to be asked about alone.
-    told: oneshot::Sender<Option<Answer>>,
+    told: oneshot::Sender<Said>,
 }
+
+/// What is said of a call that was asked about with others. Without an answer it is to be
+/// asked about alone; what went wrong is told where the server was reached, for a silence
+/// after that is no reason to pass it over.
+type Said = Result<Answer, Option<AuthorityError>>;
 
 impl Default for Evaluations {
     fn default() -> Self {
@@ -102,14 +113,14 @@ impl Evaluations {
 
 /// What a server says of several calls.
 #[derive(Deserialize)]
-struct Said<'a> {
+struct AnswerToMany<'a> {
     #[serde(borrow)]
-    evaluations: Vec<SaidOfOne<'a>>,
+    evaluations: Vec<AnswerToOne<'a>>,
 }
 
 /// What it says of one of them.
 #[derive(Deserialize)]
-struct SaidOfOne<'a> {
+struct AnswerToOne<'a> {
     #[serde(borrow)]
     key: Cow<'a, str>,
     status: u16,
@@ -123,24 +134,24 @@ impl Core {
         self: &Arc<Self>,
         question: &Question,
     ) -> Result<Answer, AuthorityError> {
+        let deadline = Instant::now() + self.client.timing.deadline;
         let evaluations = &self.evaluations;
         let is_alone = evaluations.under_way.fetch_add(1, Ordering::Relaxed) == 0;
         let _under_way = UnderWay(&evaluations.under_way);
-        if !is_alone
-            && evaluations.takes_many()
-            && question.body().len() <= BODY_LIMIT
-            && let Some(answer) = self.ask_with_others(question).await
-        {
-            return Ok(answer);
+        let mut reached = None;
+        if !is_alone && evaluations.takes_many() && question.body().len() <= BODY_LIMIT {
+            match self.ask_with_others(question, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => reached = error,
+            }
         }
-        self.client.ask(question, Patience::Caller).await
+        self.client.ask_on(question, Patience::Caller, deadline, reached).await
     }
 
-    /// The answer; `None` where it is to be asked for alone.
-    async fn ask_with_others(self: &Arc<Self>, question: &Question) -> Option<Answer> {
+    async fn ask_with_others(self: &Arc<Self>, question: &Question, deadline: Instant) -> Said {
         let (told, answer) = oneshot::channel();
         let asked = Asked {
-            key: question.key()?.to_owned(),
+            key: question.key().ok_or(None)?.to_owned(),
             traceparent: question.traceparent(),
             body: question.body().clone(),
             told,
@@ -149,7 +160,9 @@ impl Core {
             // Not this one's to end: others come to rely on it.
             tokio::spawn(self.clone().ask_about_all(gathered));
         }
-        answer.await.ok().flatten()
+        // The task may be of a runtime that nobody drives any more.
+        let answer = timeout_at(deadline.min(Instant::now() + PATIENCE), answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(None))
     }
 
     async fn ask_about_all(self: Arc<Self>, mut gathered: UnboundedReceiver<Asked>) {
@@ -171,55 +184,69 @@ impl Core {
 
     async fn ask_at_once(&self, all: Vec<Asked>) {
         let mut said = match &all[..] {
-            [_] => None,
+            [_] => Err(None),
             several => self.ask_about(several).await,
         };
         for asked in all {
-            let answer = said.as_mut().and_then(|said| said.remove(&asked.key).flatten());
+            let answer = match &mut said {
+                Ok(said) => said.remove(&asked.key).unwrap_or_else(|| Err(Some(unsaid()))),
+                Err(error) => Err(error.clone()),
+            };
             // Whoever asked may be gone.
             let _ = asked.told.send(answer);
         }
     }
 
-    /// What the server says of each, by its key; what is not there is to be asked for alone,
-    /// under the same key: then that is the same request.
-    async fn ask_about(&self, several: &[Asked]) -> Option<HashMap<String, Option<Answer>>> {
+    /// What the server says of each, by its key. Whoever is asked about alone after that is
+    /// so under the same key: then it is the same request.
+    async fn ask_about(
+        &self,
+        several: &[Asked],
+    ) -> Result<HashMap<String, Said>, Option<AuthorityError>> {
+        let body = body(several).ok_or(None)?;
         let question =
-            Question::post("evaluate_many", &*self.paths.evaluations, body(several)?, random_key());
+            Question::post("evaluate_many", &*self.paths.evaluations, body, random_key());
         // As patient as the calls are by themselves they are then, each for itself.
-        let answer = self.client.ask(&question, Patience::Once).await;
-        let answer = answer
-            .inspect_err(|error| tracing::debug!(calls = several.len(), %error, "not evaluated"))
-            .ok()?;
-        let said = match answer.status {
+        let answer = self.client.ask(&question, Patience::Once).await.map_err(|error| {
+            tracing::debug!(calls = several.len(), %error, "not evaluated together");
+            Some(error).filter(|error| !matches!(error, AuthorityError::Unreachable(_)))
+        })?;
+        let said: Option<AnswerToMany<'_>> = match answer.status {
             200 => serde_json::from_slice(&answer.body).ok(),
             404 | 405 => None,
             // What is wrong with one of them is no harm to the others.
-            _ => return None,
+            _ => return Err(Some(self.client.error(&answer))),
         };
-        let Some(Said { evaluations }) = said else {
+        let Some(AnswerToMany { evaluations }) = said else {
             tracing::debug!("the server evaluates no several calls at once");
             self.evaluations.one_by_one.store(true, Ordering::Relaxed);
-            return None;
+            return Err((answer.status == 200).then(unsaid));
         };
         let mut said = HashMap::with_capacity(evaluations.len());
-        for SaidOfOne { key, status, body } in evaluations {
-            // A limit, or a failure, that another attempt may not meet.
-            let is_final = status < 500 && !matches!(status, 408 | 429);
+        for AnswerToOne { key, status, body } in evaluations {
             let body = answer.body.slice_ref(body.get().as_bytes());
-            let answer = is_final.then_some(Answer { status, body, waited: false });
+            let of_one = match status {
+                // Another attempt may go better.
+                429 => Err(Some(AuthorityError::RateLimited(None))),
+                408 | 500.. => Err(Some(AuthorityError::Failed(format!("HTTP status {status}")))),
+                _ => Ok(Answer { status, body, waited: false }),
+            };
             match said.entry(key.into_owned()) {
                 hash_map::Entry::Vacant(place) => {
-                    place.insert(answer);
+                    place.insert(of_one);
                 }
                 // Said twice is said not at all.
                 hash_map::Entry::Occupied(mut place) => {
-                    place.insert(None);
+                    drop(place.insert(Err(Some(unsaid()))));
                 }
             }
         }
-        Some(said)
+        Ok(said)
     }
+}
+
+fn unsaid() -> AuthorityError {
+    AuthorityError::Malformed("it does not say what it decided on each of several calls".to_owned())
 }
 
 /// `{"evaluations": [{"key": "…", "traceparent": "…", "call": {…}}, …]}`, each call as it
