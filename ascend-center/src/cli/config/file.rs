@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     fmt, fs,
     io::ErrorKind,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -59,7 +60,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(argument: &Arg) -> Self {
         let is = |id: TypeId| argument.get_value_parser().type_id() == id;
-        if is(TypeId::of::<u32>()) {
+        if is(TypeId::of::<u32>()) || is(TypeId::of::<NonZeroU32>()) {
             Self::Number
         } else if is(TypeId::of::<bool>()) {
             Self::Bool
