@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     collections::{HashMap, hash_map},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,16 +16,14 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{
-        mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError},
-        oneshot,
-    },
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 
 use super::{
     Core,
     client::{Answer, Patience, Question},
+    gathering::{Gathered, Gathering},
     random_key,
 };
 use crate::AuthorityError;
@@ -39,12 +37,11 @@ const BODY_LIMIT: usize = 8 * 1024;
 /// them may be one that takes long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+#[derive(Default)]
 pub(super) struct Evaluations {
     /// How many are asked about at this moment, alone or with others.
     under_way: AtomicUsize,
-    /// To the task that gathers at this moment; closed while none does, also where
-    /// one ended early with its runtime.
-    gathering: Mutex<UnboundedSender<Asked>>,
+    gathering: Gathering<Asked>,
     /// Whether the server has claims, as only those can have this.
     has_claims: AtomicBool,
     /// Whether the server was found to take them one by one only.
@@ -64,18 +61,6 @@ struct Asked {
 /// after that is no reason to pass it over.
 type Said = Result<Answer, Option<AuthorityError>>;
 
-impl Default for Evaluations {
-    fn default() -> Self {
-        let (closed, _) = mpsc::unbounded_channel();
-        Self {
-            under_way: AtomicUsize::new(0),
-            gathering: Mutex::new(closed),
-            has_claims: AtomicBool::new(false),
-            one_by_one: AtomicBool::new(false),
-        }
-    }
-}
-
 /// One that is under way; dropped, it is not any more.
 struct UnderWay<'a>(&'a AtomicUsize);
 
@@ -93,21 +78,6 @@ impl Evaluations {
 
     fn takes_many(&self) -> bool {
         self.has_claims.load(Ordering::Relaxed) && !self.one_by_one.load(Ordering::Relaxed)
-    }
-
-    fn gathering(&self) -> MutexGuard<'_, UnboundedSender<Asked>> {
-        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a call to those of the moment. Of the first one: where they come together.
-    fn add(&self, asked: Asked) -> Option<UnboundedReceiver<Asked>> {
-        let mut gathering = self.gathering();
-        let SendError(asked) = gathering.send(asked).err()?;
-        let (sender, gathered) = mpsc::unbounded_channel();
-        *gathering = sender;
-        // Its receiver is right here.
-        let _ = gathering.send(asked);
-        Some(gathered)
     }
 }
 
@@ -156,7 +126,7 @@ impl Core {
             body: question.body().clone(),
             told,
         };
-        if let Some(gathered) = self.evaluations.add(asked) {
+        if let Some(gathered) = self.evaluations.gathering.add(asked) {
             // Not this one's to end: others come to rely on it.
             tokio::spawn(self.clone().ask_about_all(gathered));
         }
@@ -165,20 +135,10 @@ impl Core {
         answer.ok().and_then(Result::ok).unwrap_or(Err(None))
     }
 
-    async fn ask_about_all(self: Arc<Self>, mut gathered: UnboundedReceiver<Asked>) {
+    async fn ask_about_all(self: Arc<Self>, gathered: Gathered<Asked>) {
         // All that is ready to run by now asks before this goes on.
         tokio::task::yield_now().await;
-        // Who comes now begins another task.
-        gathered.close();
-        let mut all = Vec::new();
-        while let Some(asked) = gathered.recv().await {
-            all.push(asked);
-        }
-        let mut parts = Vec::new();
-        while all.len() > MOST {
-            parts.push(all.split_off(all.len() - MOST));
-        }
-        parts.push(all);
+        let parts = gathered.parts(MOST).await;
         join_all(parts.into_iter().map(|part| self.ask_at_once(part))).await;
     }
 

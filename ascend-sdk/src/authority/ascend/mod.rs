@@ -9,6 +9,7 @@ mod carrier;
 mod client;
 mod config;
 mod evaluations;
+mod gathering;
 mod memory;
 mod near;
 mod problem;

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,15 +13,13 @@ use std::{
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{
-    mpsc::{self, UnboundedReceiver, UnboundedSender, error::SendError},
-    oneshot,
-};
+use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use super::{
     Core,
     client::{Patience, Question},
+    gathering::{Gathered, Gathering},
     random_key,
     text::ERROR_LIMIT,
 };
@@ -32,10 +30,9 @@ const GATHER: Duration = Duration::from_millis(1);
 /// The most in one request: with errors of the greatest length less than a megabyte.
 const MOST: usize = 64;
 
+#[derive(Default)]
 pub(super) struct Reports {
-    /// To the task that gathers at this moment; closed while none does, also where
-    /// one ended early with its runtime.
-    gathering: Mutex<UnboundedSender<Report>>,
+    gathering: Gathering<Report>,
     /// Whether the server was found to take them one by one only.
     one_by_one: AtomicBool,
 }
@@ -47,30 +44,6 @@ struct Report {
     /// In which it is sent, where it is sent by itself.
     span: Span,
     told: oneshot::Sender<Result<(), AuthorityError>>,
-}
-
-impl Default for Reports {
-    fn default() -> Self {
-        let (closed, _) = mpsc::unbounded_channel();
-        Self { gathering: Mutex::new(closed), one_by_one: AtomicBool::new(false) }
-    }
-}
-
-impl Reports {
-    fn gathering(&self) -> MutexGuard<'_, UnboundedSender<Report>> {
-        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a report to those of the moment. Of the first one: where they come together.
-    fn add(&self, report: Report) -> Option<UnboundedReceiver<Report>> {
-        let mut gathering = self.gathering();
-        let SendError(report) = gathering.send(report).err()?;
-        let (sender, gathered) = mpsc::unbounded_channel();
-        *gathering = sender;
-        // Its receiver is right here.
-        let _ = gathering.send(report);
-        Some(gathered)
-    }
 }
 
 /// What a server says of several reports.
@@ -101,7 +74,7 @@ impl Core {
         let (told, answer) = oneshot::channel();
         let (path, id) = (path.to_owned(), id.clone());
         let report = Report { path, id, body, span: Span::current(), told };
-        if let Some(gathered) = self.reports.add(report) {
+        if let Some(gathered) = self.reports.gathering.add(report) {
             // Not this one's to end: others come to rely on it.
             tokio::spawn(self.clone().tell_all(gathered));
         }
@@ -109,19 +82,9 @@ impl Core {
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    async fn tell_all(self: Arc<Self>, mut gathered: UnboundedReceiver<Report>) {
+    async fn tell_all(self: Arc<Self>, gathered: Gathered<Report>) {
         tokio::time::sleep(GATHER).await;
-        // Who comes now begins another task.
-        gathered.close();
-        let mut reports = Vec::new();
-        while let Some(report) = gathered.recv().await {
-            reports.push(report);
-        }
-        let mut parts = Vec::new();
-        while reports.len() > MOST {
-            parts.push(reports.split_off(reports.len() - MOST));
-        }
-        parts.push(reports);
+        let parts = gathered.parts(MOST).await;
         join_all(parts.into_iter().map(|part| self.tell_at_once(part))).await;
     }
 
