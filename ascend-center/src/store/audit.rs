@@ -121,8 +121,9 @@ impl Transaction {
         let tail = self.tail().await?;
         let action = event.action;
         let seq = tail.seq + 1;
-        self.log.noted.push(event.clone());
-        let text = audit::canonical(&AuditEntry::new(seq, time(at)?, event.bounded()))?;
+        let entry = AuditEntry::new(seq, time(at)?, event.bounded());
+        let text = audit::canonical(&entry)?;
+        self.log.noted.push(entry.event);
         let hash = EntryHash::of_entry(&tail.hash, text.as_bytes());
         sql::query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")
             .bind(seq)
