@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Value, error::Category, value::RawValue};
 
 use super::text::{Quoter, REASON_LIMIT};
 use crate::ActionId;
@@ -25,9 +25,9 @@ pub(super) const VERDICT_FIELDS: [&str; 10] = [
     "granted",
 ];
 
-/// The fields of an answer, out of their envelope.
+/// The fields of an answer, out of their envelope: few, so that each is sought among all.
 #[derive(Debug)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields(Vec<(String, Value)>);
 
 impl Fields {
     /// Reads a body. An envelope `{"status":"success","data":{…}}` is opened;
@@ -37,41 +37,58 @@ impl Fields {
     ///
     /// What is wrong with it, in words that quote nothing.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        // The last of two equal keys would win, and another reader might take
-        // the first: such an answer says two things.
-        serde_json::from_slice::<UniqueKeys>(body).map_err(|error| {
-            if error.is_data() {
-                "it has a key twice".to_owned()
-            } else {
-                "it is no JSON".to_owned()
+        let is_object = body.trim_ascii_start().first() == Some(&b'{');
+        let wrong = |error: serde_json::Error| {
+            let wrong = match error.classify() {
+                Category::Data if is_object => "it has a key twice",
+                Category::Data => "it is no JSON object",
+                _ => "it is no JSON",
+            };
+            wrong.to_owned()
+        };
+        let outer: Outer<'_> = serde_json::from_slice(body).map_err(wrong)?;
+        let mut fields = Vec::with_capacity(outer.0.len());
+        for (name, value) in outer.0 {
+            let text = value.get();
+            if text.starts_with(['{', '[']) {
+                serde_json::from_str::<UniqueKeys>(text).map_err(wrong)?;
             }
-        })?;
-        let value = serde_json::from_slice(body).map_err(|_| "it is no JSON".to_owned())?;
-        Self::from_value(value)
+            fields.push((name, serde_json::from_str(text).map_err(wrong)?));
+        }
+        Self::open(fields)
     }
 
     pub(super) fn from_value(value: Value) -> Result<Self, String> {
-        let Value::Object(mut outer) = value else {
-            return Err("it is no JSON object".to_owned());
-        };
-        let is_success =
-            outer.get("status").and_then(Value::as_str).map(fold).as_deref() == Some("success");
-        if !(is_success && outer.get("data").is_some_and(Value::is_object)) {
-            return Ok(Self(outer));
+        match value {
+            Value::Object(fields) => Self::open(fields.into_iter().collect()),
+            _ => Err("it is no JSON object".to_owned()),
         }
-        let Some(Value::Object(inner)) = outer.remove("data") else {
-            return Err("it is no JSON object".to_owned());
+    }
+
+    fn open(mut outer: Vec<(String, Value)>) -> Result<Self, String> {
+        let place = |name| outer.iter().position(|(field, _)| field == name);
+        let status = place("status").and_then(|at| outer[at].1.as_str());
+        let is_success = status.map(fold).as_deref() == Some("success");
+        let Some(data) = place("data").filter(|at| is_success && outer[*at].1.is_object()) else {
+            return Ok(Self(outer));
         };
-        outer.remove("status");
-        if VERDICT_FIELDS.iter().any(|field| outer.contains_key(*field)) {
+        let (_, data) = outer.swap_remove(data);
+        let says = |(field, _): &(String, Value)| {
+            field != "status" && VERDICT_FIELDS.contains(&field.as_str())
+        };
+        if outer.iter().any(says) {
             return Err("it gives a verdict both inside and outside of `data`".to_owned());
         }
-        Ok(Self(inner))
+        let Value::Object(inner) = data else {
+            return Err("it is no JSON object".to_owned());
+        };
+        Ok(Self(inner.into_iter().collect()))
     }
 
     /// The field, unless it is missing or `null`.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+        let (_, value) = self.0.iter().find(|(field, _)| field == name)?;
+        Some(value).filter(|value| !value.is_null())
     }
 
     /// The first of the fields that is a text with something in it, quoted.
@@ -107,6 +124,37 @@ pub(super) fn fold(word: &str) -> String {
         folded = folded.replace('-', "_");
     }
     folded
+}
+
+/// A JSON object that has no key twice: the last one would win, and another reader might
+/// take the first, so that it says two things.
+struct Outer<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Outer<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OuterVisitor)
+    }
+}
+
+struct OuterVisitor;
+
+impl<'de> Visitor<'de> for OuterVisitor {
+    type Value = Outer<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut fields: Vec<(String, &RawValue)> = Vec::with_capacity(16);
+        while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
+            if fields.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom("a key twice"));
+            }
+            fields.push((name, value));
+        }
+        Ok(Outer(fields))
+    }
 }
 
 /// JSON in which no object has a key twice.

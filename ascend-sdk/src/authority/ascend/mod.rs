@@ -25,7 +25,7 @@ mod wire;
 use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::Span;
 
 use self::{
@@ -257,12 +257,13 @@ impl Ascend {
                 (&paths.fail, wire::failed(id, Some(*duration), error))
             }
             Outcome::Withdrawn { reason } if has_claims => {
-                (&paths.withdraw, json!({ "reason": reason, "claim_key": key.as_deref() }))
+                let body = json!({ "reason": reason, "claim_key": key.as_deref() });
+                (&paths.withdraw, body.to_string())
             }
             Outcome::Abandoned { reason, holder } if has_claims => {
                 let body =
                     json!({ "reason": reason, "abandoned": true, "holder": holder.as_str() });
-                (&paths.withdraw, body)
+                (&paths.withdraw, body.to_string())
             }
             Outcome::Withdrawn { reason } | Outcome::Abandoned { reason, .. } => {
                 (&paths.fail, wire::withdrawn_as_failure(id, reason))
@@ -272,7 +273,7 @@ impl Ascend {
         if has_claims && has_run {
             self.core.report_with_others(path, id, body).await
         } else {
-            self.core.report(path, id, &body).await
+            self.core.report(path, id, body).await
         }
     }
 
@@ -289,7 +290,7 @@ impl Ascend {
         let body = json!({ "holder": holder.as_str() });
         let answer = self
             .core
-            .post("promise", &self.core.paths.promise, id, &body, Patience::Caller)
+            .post("promise", &self.core.paths.promise, id, body.to_string(), Patience::Caller)
             .await?;
         // An older center promises nothing.
         if matches!(answer.status, 404 | 405) {
@@ -316,7 +317,7 @@ impl Ascend {
         let body = wire::confirmed(confirmation);
         let answer = self
             .core
-            .post("confirm", &self.core.paths.confirm, id, &body, Patience::Caller)
+            .post("confirm", &self.core.paths.confirm, id, body.to_string(), Patience::Caller)
             .await?;
         if answer.is_success() { Ok(()) } else { Err(self.core.client.error(&answer)) }
     }
@@ -337,16 +338,16 @@ impl Core {
         operation: &'static str,
         path: &str,
         id: &ActionId,
-        body: &Value,
+        body: String,
         patience: Patience,
     ) -> Result<Answer, AuthorityError> {
-        let question = Question::post(operation, at(path, id), body.to_string(), random_key())
+        let question = Question::post(operation, at(path, id), body, random_key())
             .in_trace(self.memory.trace(id));
         self.client.ask(&question, patience).await
     }
 
     /// Tells what became of one action.
-    async fn report(&self, path: &str, id: &ActionId, body: &Value) -> Result<(), AuthorityError> {
+    async fn report(&self, path: &str, id: &ActionId, body: String) -> Result<(), AuthorityError> {
         let answer = self.post("report", path, id, body, Patience::Background).await?;
         if answer.is_success() { Ok(()) } else { Err(self.client.error(&answer)) }
     }

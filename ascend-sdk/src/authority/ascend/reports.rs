@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
@@ -26,7 +26,7 @@ use super::{
 use crate::{ActionId, AuthorityError};
 
 /// How long a report waits for others.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(5);
 /// The most in one request: with errors of the greatest length less than a megabyte.
 const MOST: usize = 64;
 
@@ -40,7 +40,8 @@ pub(super) struct Reports {
 struct Report {
     path: String,
     id: ActionId,
-    body: Value,
+    /// JSON.
+    body: String,
     /// In which it is sent, where it is sent by itself.
     span: Span,
     told: oneshot::Sender<Result<(), AuthorityError>>,
@@ -66,10 +67,10 @@ impl Core {
         self: &Arc<Self>,
         path: &str,
         id: &ActionId,
-        body: Value,
+        body: String,
     ) -> Result<(), AuthorityError> {
         if self.reports.one_by_one.load(Ordering::Relaxed) {
-            return self.report(path, id, &body).await;
+            return self.report(path, id, body).await;
         }
         let (told, answer) = oneshot::channel();
         let (path, id) = (path.to_owned(), id.clone());
@@ -110,10 +111,9 @@ impl Core {
         }
     }
 
-    async fn tell_one(&self, report: Report) {
-        let reporting = self.report(&report.path, &report.id, &report.body);
-        let answer = reporting.instrument(report.span).await;
-        let _ = report.told.send(answer);
+    async fn tell_one(&self, Report { path, id, body, span, told }: Report) {
+        let answer = self.report(&path, &id, body).instrument(span).await;
+        let _ = told.send(answer);
     }
 
     /// What the server made of each; `None` when they are to be told one by one.
@@ -121,8 +121,8 @@ impl Core {
         &self,
         reports: &[Report],
     ) -> Result<Option<HashMap<ActionId, Result<(), AuthorityError>>>, AuthorityError> {
-        let bodies: Vec<&Value> = reports.iter().map(|report| &report.body).collect();
-        let body = json!({ "outcomes": bodies }).to_string();
+        let bodies: Vec<&str> = reports.iter().map(|report| &*report.body).collect();
+        let body = format!(r#"{{"outcomes":[{}]}}"#, bodies.join(","));
         let question = Question::post("report_many", &*self.paths.outcomes, body, random_key());
         let answer = self.client.ask(&question, Patience::Background).await?;
         if matches!(answer.status, 404 | 405) {

@@ -105,16 +105,17 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-pub(super) fn completed(id: &ActionId, duration: Duration) -> Value {
-    json!({
-        "action_id": id_value(id),
-        "status": "completed",
-        "completed_at": timestamp(),
-        "duration_ms": milliseconds(duration),
-    })
+/// As text, since each run is told of: a tree of values takes longer than to write it.
+pub(super) fn completed(id: &ActionId, duration: Duration) -> String {
+    format!(
+        r#"{{"action_id":{},"status":"completed","completed_at":"{}","duration_ms":{}}}"#,
+        id_value(id),
+        timestamp(),
+        milliseconds(duration),
+    )
 }
 
-pub(super) fn failed(id: &ActionId, duration: Option<Duration>, error: &str) -> Value {
+pub(super) fn failed(id: &ActionId, duration: Option<Duration>, error: &str) -> String {
     let mut body = json!({
         "action_id": id_value(id),
         "status": "failed",
@@ -124,7 +125,7 @@ pub(super) fn failed(id: &ActionId, duration: Option<Duration>, error: &str) -> 
     if let Some(duration) = duration {
         body["duration_ms"] = milliseconds(duration).into();
     }
-    body
+    body.to_string()
 }
 
 /// How long a promised action has left; `None` when it was not promised.
@@ -148,7 +149,7 @@ pub(super) fn confirmed(confirmation: &Confirmation) -> Value {
 }
 
 /// What [`Outcome::Withdrawn`] looks like to a server that knows only failures.
-pub(super) fn withdrawn_as_failure(id: &ActionId, reason: &str) -> Value {
+pub(super) fn withdrawn_as_failure(id: &ActionId, reason: &str) -> String {
     failed(id, None, &format!("withdrawn: {reason}"))
 }
 
@@ -183,6 +184,23 @@ mod tests {
         assert_eq!(text.len(), "2026-11-22T14:00:00.123456+00:00".len(), "{text}");
         assert!(text.ends_with("+00:00"), "{text}");
         assert!(text.parse::<Timestamp>().is_ok(), "{text}");
+    }
+
+    #[test]
+    fn what_is_told_of_a_run_is_json() {
+        for id in ["123", "6f9619ff-8b86"] {
+            let id = ActionId::new(id).unwrap();
+            let told: Value =
+                serde_json::from_str(&completed(&id, Duration::from_secs(2))).unwrap();
+            let at = told["completed_at"].as_str().unwrap().to_owned();
+            let expected = json!({
+                "action_id": id_value(&id),
+                "status": "completed",
+                "completed_at": at,
+                "duration_ms": 2_000,
+            });
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]
