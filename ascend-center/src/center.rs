@@ -736,7 +736,7 @@ impl Center {
         outcome: Outcome,
         by: &str,
         claimant: Claimant,
-    ) -> Result<ActionState, ReportError> {
+    ) -> Result<Record, ReportError> {
         self.0.store.report(id, outcome, by.to_owned(), claimant).await
     }
 

@@ -157,14 +157,6 @@ impl Record {
         }
     }
 
-    /// With the rule for what waits without one, as it was opened before there were any.
-    pub(crate) fn with_rules(mut self) -> Self {
-        if self.rules.is_empty() && self.decision == Decision::RequireApproval {
-            self.rules.push(Rule::default().frozen(true));
-        }
-        self
-    }
-
     /// How far each of its rules is met, in their order.
     ///
     /// ```no_run
@@ -344,7 +336,7 @@ impl Record {
 impl FromRow for Record {
     fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
         // In the order of the columns, in which they are found at once.
-        let record = Self {
+        let mut record = Self {
             id: row.read("id")?,
             state: word(row, "state")?,
             decision: json_word(row, "decision")?,
@@ -382,7 +374,11 @@ impl FromRow for Record {
                 .read::<Option<String>>("traceparent")?
                 .and_then(|text| TraceParent::parse(&text)),
         };
-        Ok(record.with_rules())
+        if record.rules.is_empty() && record.decision == Decision::RequireApproval {
+            // It was opened before there were rules.
+            record.rules.push(Rule::default().frozen(true));
+        }
+        Ok(record)
     }
 }
 

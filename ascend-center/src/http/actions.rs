@@ -359,8 +359,8 @@ async fn report(
     claimant: Claimant,
 ) -> Result<Json<OutcomeAnswer>, Problem> {
     let id = number(&id)?;
-    let state = face.center.report_for(id, outcome, &caller.name, claimant).await?;
-    Ok(Json(OutcomeAnswer { success: true, action_id: id, state: state.as_str() }))
+    let record = face.center.report_for(id, outcome, &caller.name, claimant).await?;
+    Ok(Json(OutcomeAnswer { success: true, action_id: id, state: record.state.as_str() }))
 }
 
 /// Approves a pending action. Where that takes several people, it stays pending

@@ -100,8 +100,8 @@ pub(super) async fn outcomes(
     let noted = reports.map(async |(id, outcome)| {
         let report = face.center.report_for(id, outcome, &caller.name, Claimant::Unnamed);
         let refused = match report.await {
-            Ok(state) => {
-                let state = Some(state.as_str());
+            Ok(record) => {
+                let state = Some(record.state.as_str());
                 return Ok(Noted { action_id: id, success: true, state, detail: None });
             }
             Err(ReportError::Store(error)) => return Err(Problem::from(error)),

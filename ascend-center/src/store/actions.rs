@@ -14,9 +14,7 @@ use super::{
     Store, StoreError, evaluations, fit,
     grants::{self, Covers, GrantError},
     keys::confirm,
-    kill_switch, moment, promises,
-    sql::{self, FromRow, Row},
-    terms,
+    kill_switch, promises, sql, terms,
     usage::{self, Before},
     votes,
     writer::Transaction,
@@ -27,7 +25,7 @@ use crate::{
     life::{ActionState, Event, Life, Refused},
     policy::{Needs, Recent, numbers},
     quorum::Rule,
-    record::{Effect, Matched, Record, word},
+    record::{Effect, Matched, Record},
     submission::Submission,
     trace,
 };
@@ -252,19 +250,28 @@ pub(crate) enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// `SELECT` of all columns but the request, with this condition.
-macro_rules! select {
-    ($($condition:expr),+) => {
+/// All columns but the request, between these texts.
+macro_rules! columns {
+    ($before:expr, $after:expr) => {
         concat!(
-            "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
+            $before,
+            " id, state, decision, refusal, created_at, expires_at, server_id, tool, \
              namespace, verb, resource, summary, parameters, user_context, session_id, client, \
              risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
              comments, reviewed_at, promised, outcome, erased_at, in_client, rules, votes, \
-             escalates_at, traceparent FROM actions ",
-            $($condition),+
+             escalates_at, traceparent",
+            $after
         )
     };
 }
+
+/// `SELECT` of all columns but the request, with this condition.
+macro_rules! select {
+    ($($condition:expr),+) => {
+        $crate::store::actions::columns!("SELECT", concat!(" FROM actions ", $($condition),+))
+    };
+}
+pub(super) use columns;
 pub(super) use select;
 
 impl Store {
@@ -454,15 +461,14 @@ impl Store {
         self.write(move |transaction| Box::pin(claim(transaction, id, digest, by, claimant))).await
     }
 
-    /// Keeps what became of an action, as `claimant` tells who may have claimed it; where
-    /// it stands now.
+    /// Keeps what became of an action, as `claimant` tells who may have claimed it.
     pub(crate) async fn report(
         &self,
         id: i64,
         outcome: Outcome,
         by: String,
         claimant: Claimant,
-    ) -> Result<ActionState, ReportError> {
+    ) -> Result<Record, ReportError> {
         let ran = matches!(outcome, Outcome::Completed { .. } | Outcome::Failed { .. });
         let told = Told { id, outcome, by, claimant };
         if ran {
@@ -484,62 +490,18 @@ pub(super) async fn find(
         .await?)
 }
 
-/// Where an action stands: what a change of it looks at.
-struct Standing {
-    requested_by: String,
-    life: Life,
-}
-
-impl FromRow for Standing {
-    fn from_row(row: &Row<'_>) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            requested_by: row.read("requested_by")?,
-            life: Life {
-                state: word(row, "state")?,
-                digest: word(row, "digest")?,
-                expires_at: row.read("expires_at")?,
-                promised: row.flag("promised")?,
-                in_client: row.flag("in_client")?,
-            },
-        })
-    }
-}
-
-async fn find_standing(
-    transaction: &mut Transaction,
-    id: i64,
-) -> Result<Option<Standing>, StoreError> {
-    Ok(sql::query_as(
-        "SELECT requested_by, state, digest, expires_at, promised, in_client FROM actions \
-         WHERE id = $1",
-    )
-    .bind(id)
-    .fetch_optional(&mut transaction.connection)
-    .await?)
-}
-
 /// Writes down what time, or a refused event, has made of the action.
 pub(super) async fn settle(
     transaction: &mut Transaction,
     mut record: Record,
     life: Life,
 ) -> Result<Record, StoreError> {
-    settle_life(transaction, record.id, record.state, life).await?;
-    record.state = life.state;
-    Ok(record)
-}
-
-async fn settle_life(
-    transaction: &mut Transaction,
-    id: i64,
-    before: ActionState,
-    life: Life,
-) -> Result<(), StoreError> {
-    if before != life.state {
+    if record.state != life.state {
+        record.state = life.state;
         let event = AuditEvent::new(AuditKind::Expired, Actor::center());
-        change(transaction, id, life, event).await?;
+        change(transaction, record.id, life, event).await?;
     }
-    Ok(())
+    Ok(record)
 }
 
 async fn keep(transaction: &mut Transaction, id: i64, life: Life) -> Result<(), StoreError> {
@@ -663,15 +625,16 @@ async fn submit(
         Some(&matched),
         Some(&submission.request),
     ]);
-    let id: i64 = sql::query_scalar(
+    let record: Record = sql::query_as(columns!(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
          request, in_client, rules, escalates_at, traceparent, claim_key, numbers, \
          counted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
          $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) \
-         RETURNING id",
-    )
+         RETURNING",
+        ""
+    ))
     .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
@@ -706,6 +669,7 @@ async fn submit(
     .bind(verdict.decision != Decision::Deny)
     .fetch_one(&mut transaction.connection)
     .await?;
+    let id = record.id;
     evaluations::keep(transaction, id, &submission, recent).await?;
     transaction
         .note_policies(policies.hash, |event| {
@@ -719,11 +683,9 @@ async fn submit(
         refusal: refusal.map(str::to_owned),
         risk_score: Some(verdict.risk_score),
         risk_level: Some(verdict.risk_level),
-        reason: match refusal {
-            None => words(verdict.decision, &verdict.matched),
-            Some(_) => Some(verdict.reason.clone()),
-        },
-        policies: verdict.matched.iter().map(|matched| matched.policy.clone()).collect(),
+        reason: refusal
+            .map_or_else(|| words(verdict.decision, &verdict.matched), |_| Some(verdict.reason)),
+        policies: verdict.matched.into_iter().map(|matched| matched.policy).collect(),
         policy_set: Some(policies.hash),
         server: Some(submission.server_id.clone()),
         tool: Some(submission.tool.clone()),
@@ -731,7 +693,7 @@ async fn submit(
         verb: Some(submission.verb.clone()),
         digest: Some(submission.digest),
         content: Some(content),
-        rules: terms.rules.clone(),
+        rules: terms.rules,
         ..event.action(id).standing(life)?
     };
     transaction.note(event).await?;
@@ -740,63 +702,11 @@ async fn submit(
         let event = AuditEvent { digest: Some(submission.digest), ..event.standing(kept)? };
         transaction.note(event).await?;
     }
-    if state != ActionState::Pending {
-        let record = opened(transaction, id, life, submission, verdict, refusal, terms)?;
+    if record.state == ActionState::Pending {
+        let record = grants::apply(transaction, record, submission, covers).await?;
         return Ok(Ok(Opened { record, claimed }));
     }
-    let record = opened(transaction, id, life, submission.clone(), verdict, refusal, terms)?;
-    let record = grants::apply(transaction, record, submission, covers).await?;
-    Ok(Ok(Opened { record, claimed }))
-}
-
-/// The action as it was just inserted, before any claim of it.
-fn opened(
-    transaction: &Transaction,
-    id: i64,
-    life: Life,
-    submission: Submission,
-    verdict: Verdict,
-    refusal: Option<&str>,
-    terms: votes::Terms,
-) -> Result<Record, StoreError> {
-    let client = submission.client();
-    let record = Record {
-        id,
-        state: life.state,
-        decision: verdict.decision,
-        refusal: refusal.map(str::to_owned),
-        created_at: moment(transaction.now)?,
-        expires_at: moment(life.expires_at)?,
-        server_id: submission.server_id,
-        tool: submission.tool,
-        namespace: submission.namespace,
-        verb: submission.verb,
-        resource: submission.resource,
-        summary: submission.summary,
-        parameters: submission.parameters,
-        user_context: submission.user_context,
-        session_id: submission.session.session_id,
-        client,
-        risk_score: verdict.risk_score,
-        risk_level: verdict.risk_level,
-        reason: verdict.reason,
-        matched: verdict.matched,
-        digest: submission.digest,
-        idempotency_key: submission.idempotency_key,
-        requested_by: submission.requested_by,
-        reviewed_by: None,
-        comments: None,
-        reviewed_at: None,
-        promised: life.promised,
-        outcome: None,
-        erased_at: None,
-        in_client: life.in_client,
-        rules: terms.rules,
-        votes: Vec::new(),
-        escalates_at: terms.escalates_at.map(moment).transpose()?,
-        traceparent: submission.traceparent,
-    };
-    Ok(record.with_rules())
+    Ok(Ok(Opened { record: Record { state, ..record }, claimed }))
 }
 
 /// What the policies that decided say. The whole reason can quote the call,
@@ -919,7 +829,7 @@ async fn claim(
         claimed_digest: Some(digest),
         ..AuditEvent::new(AuditKind::ClaimRefused, Actor::agent(&by))
     };
-    let Some(Standing { life: before, .. }) = find_standing(transaction, id).await? else {
+    let Some(record) = find(transaction, id).await? else {
         let rejection = Rejection {
             kind: RefusalKind::Denied,
             reason: Some(format!("there is no action {id}")),
@@ -929,7 +839,8 @@ async fn claim(
         return Ok(Claim::Refused(rejection));
     };
     let switch = kill_switch::read(&mut transaction.connection).await?;
-    let (life, answer) = before.after(Event::Claim(digest), transaction.now, switch.is_some());
+    let (life, answer) =
+        record.life().after(Event::Claim(digest), transaction.now, switch.is_some());
     let rejection = match answer {
         Ok(()) => {
             let event = AuditEvent::new(AuditKind::Claimed, Actor::agent(&by));
@@ -957,8 +868,7 @@ async fn claim(
             return Ok(Claim::Granted);
         }
         Err(Refused::State(_) | Refused::Reserved) => {
-            settle_life(transaction, id, before.state, life).await?;
-            find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?.rejection()
+            settle(transaction, record, life).await?.rejection()
         }
         Err(Refused::DigestMismatch) => {
             let rejection = Rejection {
@@ -1004,12 +914,10 @@ struct Told {
 async fn report(
     transaction: &mut Transaction,
     Told { id, outcome, by, claimant }: Told,
-) -> Result<Result<ActionState, ReportError>, StoreError> {
+) -> Result<Result<Record, ReportError>, StoreError> {
     // Agents know only their own.
-    let own = find_standing(transaction, id).await?.filter(|own| own.requested_by == by);
-    let Some(Standing { life: mut before, .. }) = own else {
-        return Ok(Err(ReportError::Unknown(id)));
-    };
+    let own = find(transaction, id).await?.filter(|record| record.requested_by == by);
+    let Some(mut record) = own else { return Ok(Err(ReportError::Unknown(id))) };
     let (event, kind, duration, told) = match outcome {
         Outcome::Completed { duration } => {
             (Event::Complete, AuditKind::Completed, Some(duration), None)
@@ -1018,14 +926,14 @@ async fn report(
             (Event::Fail, AuditKind::Failed, Some(duration), Some(error))
         }
         Outcome::Withdrawn { reason } => {
-            let runs_elsewhere = before.state == ActionState::Executing
+            let runs_elsewhere = record.state == ActionState::Executing
                 && !has_claimed(transaction, id, &claimant).await?;
             let event = if runs_elsewhere { Event::Abandon } else { Event::Withdraw };
             (event, AuditKind::Withdrawn, None, Some(reason))
         }
         Outcome::Abandoned { reason, holder } => {
             if promises::give_up(transaction, id, &holder).await? {
-                return Ok(Ok(before.state));
+                return Ok(Ok(record));
             }
             (Event::Abandon, AuditKind::Withdrawn, None, Some(reason))
         }
@@ -1033,17 +941,16 @@ async fn report(
     let told = told.map(fit);
     if matches!(event, Event::Withdraw | Event::Abandon) {
         // Nobody withdraws what has expired by now.
-        let life = before.at(transaction.now);
-        settle_life(transaction, id, before.state, life).await?;
-        before = life;
+        let life = record.life().at(transaction.now);
+        record = settle(transaction, record, life).await?;
     }
-    let (life, answer) = before.after(event, transaction.now, false);
+    let (life, answer) = record.life().after(event, transaction.now, false);
     if answer.is_err() {
-        settle_life(transaction, id, before.state, life).await?;
-        let record = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let record = settle(transaction, record, life).await?;
         return Ok(Err(ReportError::Conflict(Box::new(record))));
     }
-    if life.state != before.state {
+    if life.state != record.state {
+        record.state = life.state;
         sql::query(
             "UPDATE actions SET state = $1, expires_at = $2, promised = $3, outcome = $4 \
              WHERE id = $5",
@@ -1060,9 +967,10 @@ async fn report(
             outcome: told.as_deref().map(outcome_hash),
             ..AuditEvent::new(kind, Actor::agent(by))
         };
+        record.outcome = told;
         transaction.note(event.action(id).standing(life)?).await?;
     }
-    Ok(Ok(life.state))
+    Ok(Ok(record))
 }
 
 /// In bounds that every reader of JSON keeps.

@@ -121,9 +121,8 @@ impl Transaction {
         let tail = self.tail().await?;
         let action = event.action;
         let seq = tail.seq + 1;
-        let entry = AuditEntry::new(seq, time(at)?, event.bounded());
-        let text = audit::canonical(&entry)?;
-        self.log.noted.push(entry.event);
+        self.log.noted.push(event.clone());
+        let text = audit::canonical(&AuditEntry::new(seq, time(at)?, event.bounded()))?;
         let hash = EntryHash::of_entry(&tail.hash, text.as_bytes());
         sql::query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")
             .bind(seq)

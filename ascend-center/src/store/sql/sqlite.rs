@@ -70,14 +70,11 @@ impl Options {
             Access::Write => "OFF",
             Access::Read => "ON",
         };
-        // What retention erases is not to be found in the file any more. What undoes one
-        // piece of work alone is the pages that it changes, as they were: each of 4 KiB,
-        // they would soon go to a file of their own.
+        // What retention erases is not to be found in the file any more.
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {CHECKPOINT}; \
              PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; \
-             PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
-             PRAGMA query_only = {query_only}"
+             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}"
         ))?;
         Ok(connection)
     }
