@@ -13,6 +13,7 @@ use ascend_sdk::{
 };
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use rmcp::model::{CallToolResult, ContentBlock, RequestId, ServerJsonRpcMessage, ServerResult};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -164,9 +165,55 @@ fn f_record_64_at_once(bencher: Bencher, durability: Durability) {
         });
 }
 
+/// The least that a record can be: the rows of 64 calls, of the length that they have, in
+/// two transactions of SQLite by itself. No index, no chain, no text made, nothing read.
+#[divan::bench(args = ["OFF", "FULL"], sample_size = 1)]
+fn g_rows_of_64_alone(bencher: Bencher, synchronous: &str) {
+    const CALLS: i64 = 64;
+    let directory = tempfile::tempdir().unwrap();
+    let database = Connection::open(directory.path().join("rows.db")).unwrap();
+    database
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
+             CREATE TABLE actions (id INTEGER PRIMARY KEY, state TEXT, call TEXT); \
+             CREATE TABLE log (seq INTEGER PRIMARY KEY, entry TEXT, hash BLOB)"
+        ))
+        .unwrap();
+    let (call, entry, hash) = ("c".repeat(1_100), "e".repeat(335), [7_u8; 32]);
+    let note = || {
+        let text = "INSERT INTO log (entry, hash) VALUES (?1, ?2)";
+        database.prepare_cached(text).unwrap().execute((&entry, &hash)).unwrap();
+    };
+    let together = |work: &dyn Fn()| {
+        database.execute_batch("BEGIN IMMEDIATE").unwrap();
+        work();
+        database.execute_batch("COMMIT").unwrap();
+    };
+    let mut first = 1;
+    bencher.counter(ItemsCount::new(64_usize)).bench_local(|| {
+        let ids = first..first + CALLS;
+        first = ids.end;
+        together(&|| {
+            for id in ids.clone() {
+                let text = "INSERT INTO actions (id, state, call) VALUES (?1, 'executing', ?2)";
+                database.prepare_cached(text).unwrap().execute((id, &call)).unwrap();
+                note();
+                note();
+            }
+        });
+        together(&|| {
+            for id in ids.clone() {
+                let text = "UPDATE actions SET state = 'completed' WHERE id = ?1";
+                assert_eq!(database.prepare_cached(text).unwrap().execute([id]).unwrap(), 1);
+                note();
+            }
+        });
+    });
+}
+
 /// The answer, from a result to bytes.
 #[divan::bench]
-fn g_encode(bencher: Bencher) {
+fn h_encode(bencher: Bencher) {
     let governance = json!({
         "status": "approved",
         "decision": "ALLOW",
