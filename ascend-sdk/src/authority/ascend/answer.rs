@@ -148,13 +148,24 @@ impl<'de> Visitor<'de> for OuterVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut fields: Vec<(String, &RawValue)> = Vec::with_capacity(16);
         while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
-            if fields.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::custom("a key twice"));
-            }
             fields.push((name, value));
         }
-        Ok(Outer(fields))
+        if are_unique(fields.iter().map(|(name, _)| name.as_str()).collect()) {
+            Ok(Outer(fields))
+        } else {
+            Err(A::Error::custom("a key twice"))
+        }
     }
+}
+
+/// Under this key serde_json reads a text as the JSON in it, where keys could be twice.
+const HIDING: &str = "$serde_json::private::RawValue";
+
+/// Whether no key is there twice, nor one that hides others. Sorted, as a server may send
+/// very many.
+fn are_unique(mut keys: Vec<&str>) -> bool {
+    keys.sort_unstable();
+    keys.is_sorted_by(|a, b| a < b) && !keys.contains(&HIDING)
 }
 
 /// JSON in which no object has a key twice.
@@ -203,13 +214,12 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let mut keys = Vec::with_capacity(16);
+        let mut keys: Vec<Cow<'de, str>> = Vec::with_capacity(16);
         while let Some(key) = entries.next_key::<Key<'de>>()? {
             keys.push(key.0);
             entries.next_value::<Self>()?;
         }
-        keys.sort_unstable();
-        if keys.is_sorted_by(|a, b| a < b) {
+        if are_unique(keys.iter().map(AsRef::as_ref).collect()) {
             Ok(self)
         } else {
             Err(A::Error::custom("a key twice"))

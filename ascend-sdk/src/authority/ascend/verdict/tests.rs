@@ -172,6 +172,8 @@ fn a_key_twice_is_no_answer() {
         r#"{"status":"success","data":{"action_id":7,"decision":"ALLOW","action_id":8}}"#,
         r#" {"action_id":7,"decision":"ALLOW","more":[{"x":1,"x":1}]}"#,
         r#"{"action_id":7,"decision":"DENY","deci\u0073ion":"ALLOW"}"#,
+        r#"{"status":"success","data":{"$serde_json::private::RawValue":"{\"action_id\":7,\"decision\":\"DENY\",\"decision\":\"ALLOW\"}"}}"#,
+        r#"{"$serde_json::private::RawValue":"{\"decision\":\"ALLOW\",\"action_id\":7}"}"#,
     ] {
         assert_eq!(Fields::parse(body.as_bytes()).unwrap_err(), "it has a key twice");
     }
