@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Value, error::Category, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use super::text::{Quoter, REASON_LIMIT};
 use crate::ActionId;
@@ -37,15 +37,13 @@ impl Fields {
     ///
     /// What is wrong with it, in words that quote nothing.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        let is_object = body.trim_ascii_start().first() == Some(&b'{');
         let wrong = |error: serde_json::Error| {
-            let wrong = match error.classify() {
-                Category::Data if is_object => "it has a key twice",
-                Category::Data => "it is no JSON object",
-                _ => "it is no JSON",
-            };
+            let wrong = if error.is_data() { "it has a key twice" } else { "it is no JSON" };
             wrong.to_owned()
         };
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Self::from_value(serde_json::from_slice(body).map_err(wrong)?);
+        }
         let outer: Outer<'_> = serde_json::from_slice(body).map_err(wrong)?;
         let mut fields = Vec::with_capacity(outer.0.len());
         for (name, value) in outer.0 {
@@ -53,7 +51,7 @@ impl Fields {
             if text.starts_with(['{', '[']) {
                 serde_json::from_str::<UniqueKeys>(text).map_err(wrong)?;
             }
-            fields.push((name, serde_json::from_str(text).map_err(wrong)?));
+            fields.push((name.into_owned(), serde_json::from_str(text).map_err(wrong)?));
         }
         Self::open(fields)
     }
@@ -72,16 +70,15 @@ impl Fields {
         let Some(data) = place("data").filter(|at| is_success && outer[*at].1.is_object()) else {
             return Ok(Self(outer));
         };
-        let (_, data) = outer.swap_remove(data);
+        let (_, Value::Object(inner)) = outer.swap_remove(data) else {
+            return Err("it is no JSON object".to_owned());
+        };
         let says = |(field, _): &(String, Value)| {
             field != "status" && VERDICT_FIELDS.contains(&field.as_str())
         };
         if outer.iter().any(says) {
             return Err("it gives a verdict both inside and outside of `data`".to_owned());
         }
-        let Value::Object(inner) = data else {
-            return Err("it is no JSON object".to_owned());
-        };
         Ok(Self(inner.into_iter().collect()))
     }
 
@@ -128,7 +125,7 @@ pub(super) fn fold(word: &str) -> String {
 
 /// A JSON object that has no key twice: the last one would win, and another reader might
 /// take the first, so that it says two things.
-struct Outer<'a>(Vec<(String, &'a RawValue)>);
+struct Outer<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Outer<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -145,27 +142,30 @@ impl<'de> Visitor<'de> for OuterVisitor {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut fields: Vec<(String, &RawValue)> = Vec::with_capacity(16);
-        while let Some((name, value)) = entries.next_entry::<String, &RawValue>()? {
-            fields.push((name, value));
-        }
-        if are_unique(fields.iter().map(|(name, _)| name.as_str()).collect()) {
-            Ok(Outer(fields))
-        } else {
-            Err(A::Error::custom("a key twice"))
-        }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        entries(map).map(Outer)
     }
 }
 
 /// Under this key serde_json reads a text as the JSON in it, where keys could be twice.
 const HIDING: &str = "$serde_json::private::RawValue";
 
-/// Whether no key is there twice, nor one that hides others. Sorted, as a server may send
-/// very many.
-fn are_unique(mut keys: Vec<&str>) -> bool {
-    keys.sort_unstable();
-    keys.is_sorted_by(|a, b| a < b) && !keys.contains(&HIDING)
+/// The entries of an object that has no key twice, nor one that hides others, by their
+/// keys: sorted, as a server may send very many.
+fn entries<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    mut map: A,
+) -> Result<Vec<(Cow<'de, str>, T)>, A::Error> {
+    let mut entries = Vec::with_capacity(16);
+    while let Some((Key(key), value)) = map.next_entry::<Key<'de>, T>()? {
+        entries.push((key, value));
+    }
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    if entries.is_sorted_by(|(a, _), (b, _)| a < b) && entries.iter().all(|(key, _)| key != HIDING)
+    {
+        Ok(entries)
+    } else {
+        Err(A::Error::custom("a key twice"))
+    }
 }
 
 /// JSON in which no object has a key twice.
@@ -213,17 +213,8 @@ impl<'de> Visitor<'de> for UniqueKeys {
         Ok(self)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let mut keys: Vec<Cow<'de, str>> = Vec::with_capacity(16);
-        while let Some(key) = entries.next_key::<Key<'de>>()? {
-            keys.push(key.0);
-            entries.next_value::<Self>()?;
-        }
-        if are_unique(keys.iter().map(AsRef::as_ref).collect()) {
-            Ok(self)
-        } else {
-            Err(A::Error::custom("a key twice"))
-        }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self, A::Error> {
+        entries::<A, Self>(map).map(|_| self)
     }
 }
 

@@ -178,6 +178,8 @@ fn a_key_twice_is_no_answer() {
         assert_eq!(Fields::parse(body.as_bytes()).unwrap_err(), "it has a key twice");
     }
     assert!(Fields::parse(br#"{"a":{"x":1.5,"y":-1},"b":[{"x":1},{"x":2}]}"#).is_ok());
+    let deep = "[".repeat(100_000);
+    assert_eq!(Fields::parse(deep.as_bytes()).unwrap_err(), "it is no JSON");
 }
 
 #[test]
@@ -185,7 +187,8 @@ fn what_is_no_object_is_no_answer() {
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     for (body, wrong) in [
         (format!(r#"{{"a":{open}{close}}}"#), "it is no JSON"),
-        (format!("{open}{close}"), "it is no JSON object"),
+        (format!("{open}{close}"), "it is no JSON"),
+        ("[1]".to_owned(), "it is no JSON object"),
         (r#""ALLOW""#.to_owned(), "it is no JSON object"),
         (r#"{"decision":"ALLOW"} {}"#.to_owned(), "it is no JSON"),
         (r#"{"decision":"ALLOW""#.to_owned(), "it is no JSON"),
