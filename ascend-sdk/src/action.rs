@@ -1,6 +1,6 @@
 //! What is asked of an authority.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -101,14 +101,14 @@ pub struct UnknownRiskLevel;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ActionId(String);
+pub struct ActionId(Arc<str>);
 
 impl ActionId {
     /// An id from the authority's text; `None` when it is empty, longer than
     /// 128 characters, or has characters other than ASCII letters, digits, `-`, `_`, `.`, `:`,
     /// or is made of dots alone.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Option<Self> {
+    pub fn new(text: impl Into<Arc<str>>) -> Option<Self> {
         let text = text.into();
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         let sound = (1..=128).contains(&text.len())
@@ -140,7 +140,7 @@ impl TryFrom<String> for ActionId {
 
 impl From<ActionId> for String {
     fn from(id: ActionId) -> Self {
-        id.0
+        (*id.0).to_owned()
     }
 }
 

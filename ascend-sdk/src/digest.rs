@@ -17,11 +17,18 @@ impl Digest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    fn with_text<T>(&self, work: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; 64];
+        // It has room for 32 bytes.
+        let _ = hex::encode_to_slice(self.0, &mut text);
+        work(str::from_utf8(&text).unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -43,7 +50,7 @@ impl std::str::FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

@@ -107,7 +107,7 @@ impl Fields {
 /// The id that a value is.
 pub(super) fn action_id(value: &Value, quoter: &Quoter) -> Option<ActionId> {
     match value {
-        Value::String(text) if !quoter.holds_secret(text) => ActionId::new(text),
+        Value::String(text) if !quoter.holds_secret(text) => ActionId::new(&**text),
         Value::Number(number) => ActionId::new(number.as_u64()?.to_string()),
         _ => None,
     }
