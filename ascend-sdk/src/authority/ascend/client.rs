@@ -327,7 +327,8 @@ impl Client {
         let method = if question.method == Method::POST { "POST" } else { "GET" };
         let asking =
             Asking::start(question.operation, method, &self.origin, question.trace.as_ref());
-        let exchange = self.exchange(question, &asking, deadline);
+        // On the heap: whoever asks with others, or later, has no use for its kilobytes.
+        let exchange = Box::pin(self.exchange(question, &asking, deadline));
         let result = exchange.instrument(asking.span()).await;
         asking.ended(result.as_ref().map(|answer| answer.status).map_err(|trouble| &trouble.error));
         match &result {

@@ -47,7 +47,12 @@ impl Entries {
     /// Puts an action among those that are over.
     fn over(&mut self, id: &ActionId) {
         let at = self.by_id.get_mut(id).and_then(|entry| entry.at.take());
-        let Some(id) = at.and_then(|at| self.open.remove(&at)) else { return };
+        if let Some(id) = at.and_then(|at| self.open.remove(&at)) {
+            self.keep_over(id);
+        }
+    }
+
+    fn keep_over(&mut self, id: ActionId) {
         self.over.push_back(id);
         if self.over.len() > LIMIT
             && let Some(oldest) = self.over.pop_front()
@@ -129,8 +134,7 @@ pub(super) enum ClaimMode {
 const LIMIT: usize = 65_536;
 
 impl Entry {
-    pub(super) fn new(digest: Digest, claim: ClaimMode, passed: bool, key: &str) -> Self {
-        let key = key.into();
+    pub(super) fn new(digest: Digest, claim: ClaimMode, passed: bool, key: Arc<str>) -> Self {
         Self { digest, claim, passed, key, trace: None, used: Used::No, at: None }
     }
 
@@ -183,9 +187,26 @@ impl Memory {
         Ok(())
     }
 
-    /// How it ended was told. It can be opened once more, where it was promised.
-    pub(super) fn over(&self, id: &ActionId) {
-        self.lock().over(id);
+    /// Remembers an action that is used up at this moment, claimed with its evaluation.
+    /// False where one of this id is known: whether that may run is not for this to say.
+    pub(super) fn use_up(&self, id: &ActionId, entry: &Entry) -> bool {
+        let mut entries = self.lock();
+        let is_new = !entries.by_id.contains_key(id);
+        if is_new {
+            let entry = Entry { used: Used::Yes, ..entry.clone() };
+            entries.by_id.insert(id.clone(), entry);
+            entries.keep_over(id.clone());
+        }
+        is_new
+    }
+
+    /// How it ended is told: what is known of it. It can be opened once more, where it
+    /// was promised.
+    pub(super) fn over(&self, id: &ActionId) -> Option<Entry> {
+        let mut entries = self.lock();
+        let known = entries.by_id.get(id).cloned();
+        entries.over(id);
+        known
     }
 
     pub(super) fn recall(&self, id: &ActionId) -> Option<Entry> {
@@ -275,7 +296,7 @@ mod tests {
     }
 
     fn entry(byte: &str) -> Entry {
-        Entry::new(digest(byte), ClaimMode::Local, false, "key")
+        Entry::new(digest(byte), ClaimMode::Local, false, "key".into())
     }
 
     /// Claims, and uses up.
@@ -296,6 +317,22 @@ mod tests {
         // A server that gives the id out once more does not make it fresh.
         assert_eq!(memory.open(&id("1"), entry("aa")), Err(RefusalKind::AlreadyExecuted));
         assert_eq!(memory.open(&id("1"), entry("bb")), Err(RefusalKind::AlreadyExecuted));
+    }
+
+    #[test]
+    fn what_was_claimed_with_its_evaluation_is_not_claimed_again() {
+        let memory = Memory::default();
+        assert!(memory.use_up(&id("1"), &entry("aa")));
+        assert_eq!(claim(&memory, "1", "aa"), Err(RefusalKind::AlreadyExecuted));
+        assert_eq!(memory.open(&id("1"), entry("aa")), Err(RefusalKind::AlreadyExecuted));
+        assert!(!memory.use_up(&id("1"), &entry("aa")), "once");
+        memory.open(&id("2"), entry("aa")).unwrap();
+        assert!(!memory.use_up(&id("2"), &entry("bb")), "it is of another call, perhaps");
+        assert_eq!(claim(&memory, "2", "aa"), Ok(()));
+        for n in 3..LIMIT + 3 {
+            assert!(memory.use_up(&id(&n.to_string()), &entry("aa")));
+        }
+        assert_eq!(memory.lock().by_id.len(), LIMIT);
     }
 
     #[test]
@@ -344,7 +381,7 @@ mod tests {
             memory.open(&id(&n), entry("aa")).unwrap();
             match n.len() % 2 {
                 0 => claim(&memory, &n, "aa").unwrap(),
-                _ => memory.over(&id(&n)),
+                _ => drop(memory.over(&id(&n))),
             }
         }
         let entries = memory.lock();

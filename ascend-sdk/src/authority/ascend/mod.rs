@@ -163,9 +163,12 @@ impl Ascend {
         // What nobody asked for counts for nothing.
         let claimed = claims && claimed;
         if evaluation.decision != Decision::Deny {
-            let key = if claimed { action.idempotency_key.clone() } else { random_key() };
-            let entry = Entry::new(action.digest, claim, passed, &key)
+            let key = if claimed { (&*action.idempotency_key).into() } else { random_key().into() };
+            let entry = Entry::new(action.digest, claim, passed, key)
                 .in_trace(action.trace.as_ref().map(TraceContext::parent));
+            if claimed && self.core.memory.use_up(&evaluation.action_id, &entry) {
+                return Ok((evaluation, Some(Claim::Granted)));
+            }
             if let Err(kind) = self.core.memory.open(&evaluation.action_id, entry) {
                 let reason = "the authority named the action of another call".to_owned();
                 return Ok((denial(evaluation.action_id, Some(reason), Some(kind)), None));
@@ -246,10 +249,9 @@ impl Ascend {
     }
 
     async fn report_outcome(&self, id: &ActionId, outcome: &Outcome) -> Result<(), AuthorityError> {
-        let known = self.core.memory.recall(id);
+        let known = self.core.memory.over(id);
         let has_claims = known.as_ref().is_some_and(|entry| entry.claim == ClaimMode::Server);
         let key = known.map(|entry| entry.key);
-        self.core.memory.over(id);
         let paths = &self.core.paths;
         let (path, body) = match outcome {
             Outcome::Completed { duration } => (&paths.complete, wire::completed(id, *duration)),
@@ -273,7 +275,8 @@ impl Ascend {
         if has_claims && has_run {
             self.core.report_with_others(path, id, body).await
         } else {
-            self.core.report(path, id, body).await
+            // Whoever reports with others waits for a while, and has no room for this.
+            Box::pin(self.core.report(path, id, body)).await
         }
     }
 

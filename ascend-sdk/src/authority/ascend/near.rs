@@ -38,7 +38,7 @@ pub(super) struct Near {
     addresses: Vec<SocketAddr>,
     connect: Duration,
     /// The one that was used last is at the end.
-    idle: Mutex<VecDeque<(Connection, Instant)>>,
+    idle: Mutex<VecDeque<(Box<Connection>, Instant)>>,
 }
 
 /// Why a request got no answer.
@@ -75,7 +75,7 @@ impl Near {
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), NearError> {
+    ) -> Result<(Response<Incoming>, Box<Connection>), NearError> {
         loop {
             let (mut connection, is_kept) = match self.take() {
                 Some(connection) => (connection, true),
@@ -98,7 +98,7 @@ impl Near {
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub(super) fn keep(&self, connection: Connection) {
+    pub(super) fn keep(&self, connection: Box<Connection>) {
         if connection.driver.is_none() {
             return;
         }
@@ -112,7 +112,7 @@ impl Near {
         idle.push_back((connection, now));
     }
 
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle();
         let (connection, since) = idle.pop_back()?;
         if since.elapsed() > IDLE_TIME {
@@ -123,17 +123,17 @@ impl Near {
         Some(connection)
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Connection, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(Box<Connection>, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self) -> Result<Connection, NearError> {
+    async fn connect(&self) -> Result<Box<Connection>, NearError> {
         let stream = timeout(self.connect, TcpStream::connect(&*self.addresses))
             .await
             .map_err(|_| NearError::ConnectTimeout)??;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver: Some(driver) })
+        Ok(Box::new(Connection { sender, driver: Some(driver) }))
     }
 }
 

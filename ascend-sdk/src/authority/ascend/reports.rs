@@ -70,7 +70,7 @@ impl Core {
         body: String,
     ) -> Result<(), AuthorityError> {
         if self.reports.one_by_one.load(Ordering::Relaxed) {
-            return self.report(path, id, body).await;
+            return Box::pin(self.report(path, id, body)).await;
         }
         let (told, answer) = oneshot::channel();
         let (path, id) = (path.to_owned(), id.clone());

@@ -170,7 +170,7 @@ mod tests {
             (ClaimMode::Server, Status::Approved { approval: None, left: None }, None),
         ] {
             let memory = Memory::default();
-            memory.open(&id, Entry::new(digest, mode, true, "key")).unwrap();
+            memory.open(&id, Entry::new(digest, mode, true, "key".into())).unwrap();
             memory.try_claim(&id, &digest).unwrap().unwrap().granted();
             let known = memory.recall(&id);
             assert_eq!(stands(json!({"status": "approved"}), known.clone()), Ok(approved));
