@@ -20,7 +20,8 @@ use super::{
 pub(crate) async fn serve(server: Arc<Server>, connection: Connection, source: Source, sink: Sink) {
     let ended = connection.ended().clone();
     let outbox = connection.outbox().clone();
-    let writer = tokio::spawn(outbox.clone().write_to(sink));
+    let waiting = connection.clone();
+    let writer = tokio::spawn(outbox.clone().write_to(sink, move || waiting.is_answering()));
     let handler = Handler::over_lines(server.clone(), ended.clone());
     let transport = LineTransport::new(source, server.limits, connection.clone(), handler.clone());
     let stop = CancellationToken::new();

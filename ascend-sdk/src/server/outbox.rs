@@ -81,11 +81,14 @@ impl Outbox {
         &self.0.gone
     }
 
-    /// Writes what is queued to `sink`, until the client is gone.
-    pub(crate) async fn write_to(self, mut sink: Sink) {
+    /// Writes what is queued to `sink`, until the client is gone. `expects_more` tells
+    /// whether answers to other requests are still to come.
+    pub(crate) async fn write_to(self, mut sink: Sink, expects_more: impl Fn() -> bool) {
         loop {
-            // Lets answers that are about to be ready join this write.
-            tokio::task::yield_now().await;
+            if expects_more() {
+                // Lets those that are about to be ready join this write.
+                tokio::task::yield_now().await;
+            }
             let batch = {
                 let mut queue = self.queue();
                 queue.in_flight = queue.bytes.len();
