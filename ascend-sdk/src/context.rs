@@ -28,16 +28,16 @@ use crate::{
 /// ```
 #[derive(Clone, Default)]
 pub struct CallContext {
-    session: SessionContext,
+    session: Arc<SessionContext>,
     cancellation: CancellationToken,
     action_id: Option<ActionId>,
-    approval: Option<Approval>,
+    approval: Option<Arc<Approval>>,
     progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     patience: Option<Arc<Patience>>,
     /// The action that this call goes on waiting for; it opens no other.
     resumes: Option<ActionId>,
     attendant: Option<Arc<Mutex<Option<Attendant>>>>,
-    trace: Option<TraceContext>,
+    trace: Option<Arc<TraceContext>>,
 }
 
 /// Keeps the client while a call waits.
@@ -177,7 +177,7 @@ impl CallContext {
     /// The context of a call in `session`, cancelled by `cancellation`.
     #[must_use]
     pub fn new(session: SessionContext, cancellation: CancellationToken) -> Self {
-        Self { session, cancellation, ..Self::default() }
+        Self { session: Arc::new(session), cancellation, ..Self::default() }
     }
 
     pub(crate) fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
@@ -204,7 +204,7 @@ impl CallContext {
     /// Makes the call a part of `trace`.
     #[must_use]
     pub fn in_trace(mut self, trace: Option<TraceContext>) -> Self {
-        self.trace = trace;
+        self.trace = trace.map(Arc::new);
         self
     }
 
@@ -263,7 +263,7 @@ impl CallContext {
 
     pub(crate) fn granted(mut self, id: &ActionId, approval: Option<&Approval>) -> Self {
         self.action_id = Some(id.clone());
-        self.approval = approval.cloned();
+        self.approval = approval.cloned().map(Arc::new);
         // What the body calls is a call of its own.
         self.resumes = None;
         if let Some(patience) = self.patience() {
@@ -288,7 +288,7 @@ impl CallContext {
     /// The approval under which the body runs; `None` when none was needed.
     #[must_use]
     pub fn approval(&self) -> Option<&Approval> {
-        self.approval.as_ref()
+        self.approval.as_deref()
     }
 
     /// Who approved; `None` when nobody had to, or the authority does not say.
@@ -301,7 +301,7 @@ impl CallContext {
     /// none. Pass it on to whoever the body asks.
     #[must_use]
     pub fn trace(&self) -> Option<&TraceContext> {
-        self.trace.as_ref()
+        self.trace.as_deref()
     }
 
     /// Whether the caller no longer wants the result. A body that runs is never

@@ -175,7 +175,7 @@ pub async fn call<T: Tool>(
         return T::Return::from_refusal(Refusal::new(RefusalKind::NoGovernor));
     };
     let context = context.unwrap_or_default();
-    match tool::authorize(&governor, arguments, state, context).await {
+    match tool::authorize(governor, arguments, state, context).await {
         Ok(authorized) => authorized.run().await,
         Err(refusal) => T::Return::from_refusal(refusal),
     }
@@ -219,16 +219,11 @@ pub async fn guard<R: GovernedReturn, F: Future<Output = R>>(
     let Some(governor) = governor.or_else(Governor::current) else {
         return R::from_refusal(Refusal::new(RefusalKind::NoGovernor));
     };
-    let arguments = match arguments {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let refusal = Refusal::new(RefusalKind::Invalid).with_reason(error.to_string());
-            return R::from_refusal(refusal);
-        }
+    let (action, secrets) = match tool::describe(&governor, spec, verb, arguments) {
+        Ok(described) => described,
+        Err(refusal) => return R::from_refusal(refusal),
     };
-    let secrets = tool::Secrets::of(spec, &arguments);
-    let authorizing = tool::describe_and_authorize(&governor, spec, verb, arguments, &context);
-    match context.attended(authorizing).await {
+    match context.attended(governor.authorize_boxed(action, &context)).await {
         Ok(grant) => {
             let (grant, span) = grant.begin();
             let result = governor.scope(body()).instrument(span).await;

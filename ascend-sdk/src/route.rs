@@ -1,5 +1,6 @@
 //! A tool without its type, for servers that hold many.
 
+use futures_util::{TryFutureExt as _, future::lazy};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -55,7 +56,8 @@ impl Route {
             input_schema: tool::input_schema::<T>,
             output_schema: <T::Return as ToolReturn>::output_schema,
             governor: T::governor,
-            call: |call| Box::pin(answer::<T>(call)),
+            // What is the tool's own can panic, which only a future may.
+            call: |call| Box::pin(lazy(move |_| begin::<T>(call)).try_flatten()),
         }
     }
 
@@ -94,24 +96,35 @@ impl std::fmt::Debug for Route {
     }
 }
 
-async fn answer<T: Tool>(call: Call) -> Result<Answer, Unanswered> {
+fn begin<T: Tool>(
+    call: Call,
+) -> Result<impl Future<Output = Result<Answer, Unanswered>> + Send, Unanswered> {
     let Call { governor, arguments, state, context } = call;
     let arguments = tool::decode::<T>(arguments)?;
     let state = T::state(&state)?;
     let governor = T::governor().unwrap_or(governor);
     let cancellation = context.cancellation().clone();
-    let authorized = tool::authorize(&governor, arguments, state, context).await?;
-    let governance = authorized.governance();
-    // A task of its own: when the client goes away the body is offered to stop
-    // through its context, and never torn down half-way. Boxed, so that tokio's part
-    // is compiled once and not for every tool.
-    let run: BoxFuture<'static, Result<Result<Rendered, String>, Refusal>> = Box::pin(async move {
-        if cancellation.is_cancelled() {
-            // The caller went away since the decision was claimed.
-            return Err(Refusal::new(RefusalKind::Cancelled));
-        }
-        Ok(authorized.run_and_render().await)
-    });
+    let authorizing = tool::authorize(governor, arguments, state, context);
+    Ok(authorizing.err_into().and_then(move |authorized| {
+        let governance = authorized.governance();
+        let run = async move {
+            if cancellation.is_cancelled() {
+                // The caller went away since the decision was claimed.
+                return Err(Refusal::new(RefusalKind::Cancelled));
+            }
+            Ok(authorized.run_and_render().await)
+        };
+        run_apart(Box::pin(run), governance)
+    }))
+}
+
+/// A task of its own: when the client goes away the body is offered to stop through its
+/// context, and never torn down half-way. Boxed, so that tokio's part is compiled once
+/// and not for every tool.
+async fn run_apart(
+    run: BoxFuture<'static, Result<Result<Rendered, String>, Refusal>>,
+    governance: Value,
+) -> Result<Answer, Unanswered> {
     match tokio::spawn(run).await {
         Ok(Ok(result)) => Ok(Answer { result, governance }),
         Ok(Err(refusal)) => Err(refusal.into()),

@@ -9,12 +9,12 @@ use std::{
 /// What a server gives to the `#[state]` parameters of its tools: at most one
 /// value of each type, cloned for each call.
 #[derive(Clone, Default)]
-pub struct State(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+pub struct State(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl State {
     /// Holds `value`, in the place of an earlier one of the same type.
     pub fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
-        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+        Arc::make_mut(&mut self.0).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
     /// A clone of the value of type `T`.

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     future::Future,
 };
 
+use futures_util::FutureExt as _;
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -103,8 +105,8 @@ impl<T: Tool> Permit<T> {
 }
 
 /// Without the arguments, some of which may be sensitive.
-impl<T: Tool> std::fmt::Debug for Permit<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<T: Tool> fmt::Debug for Permit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("tool", &T::SPEC.name).finish_non_exhaustive()
     }
 }
@@ -157,33 +159,38 @@ pub(crate) struct Authorized<T: Tool> {
 
 /// Evaluates the call of `T` with `arguments`, and waits for a person where
 /// one must decide.
-pub(crate) async fn authorize<T: Tool>(
-    governor: &Governor,
+pub(crate) fn authorize<T: Tool>(
+    governor: Governor,
     arguments: T,
     state: T::State,
     context: CallContext,
-) -> Result<Authorized<T>, Refusal> {
-    let verb = arguments.verb();
-    let value = arguments
-        .write()
-        .map_err(|error| Refusal::new(RefusalKind::Invalid).with_reason(error.to_string()))?;
-    let secrets = Secrets::of(T::SPEC, &value);
-    let grant = describe_and_authorize(governor, T::SPEC, verb, value, &context).await?;
-    let (grant, permit) = grant.permit(arguments, state, context);
-    Ok(Authorized { grant, permit, secrets })
+) -> impl Future<Output = Result<Authorized<T>, Refusal>> + Send {
+    let described = describe(&governor, T::SPEC, arguments.verb(), arguments.write());
+    // Used where they stand: an `async fn` would have room for each of them twice, for
+    // every call that waits.
+    async move {
+        let (action, secrets) = described?;
+        let grant = governor.authorize_boxed(action, &context).await?;
+        let (grant, permit) = grant.permit(arguments, state, context);
+        Ok(Authorized { grant, permit, secrets })
+    }
 }
 
-/// The part of [`authorize`] that is the same for all tools.
-pub(crate) async fn describe_and_authorize(
+/// What an authority is asked about a call, and what must not be told of it.
+pub(crate) fn describe(
     governor: &Governor,
     spec: &'static ToolSpec,
     verb: Verb,
-    arguments: Value,
-    context: &CallContext,
-) -> Result<Grant, Refusal> {
+    arguments: Result<Value, serde_json::Error>,
+) -> Result<(Box<Action>, Secrets), Refusal> {
+    let invalid = |error: &dyn fmt::Display| {
+        Refusal::new(RefusalKind::Invalid).with_reason(error.to_string())
+    };
+    let arguments = arguments.map_err(|error| invalid(&error))?;
+    let secrets = Secrets::of(spec, &arguments);
     let action = Action::keyed(spec, verb, arguments, governor.digest_key())
-        .map_err(|error| Refusal::new(RefusalKind::Invalid).with_reason(error.to_string()))?;
-    governor.authorize(action, context).await
+        .map_err(|error| invalid(&error))?;
+    Ok((Box::new(action), secrets))
 }
 
 impl<T: Tool> Authorized<T> {
@@ -192,18 +199,20 @@ impl<T: Tool> Authorized<T> {
     }
 
     /// Runs the body and reports the outcome.
-    pub(crate) async fn run(self) -> T::Return {
+    pub(crate) fn run(self) -> impl Future<Output = T::Return> + Send {
         let Self { grant, permit, secrets } = self;
         let (grant, span) = grant.begin();
-        let result = grant.governor().clone().scope(T::run(permit)).instrument(span).await;
-        grant.finish(result.failure().map(|error| secrets.scrub(&error)));
-        result
+        let running = grant.governor().clone().scoped(T::run(permit)).instrument(span);
+        running.map(move |result| {
+            grant.finish(result.failure().map(|error| secrets.scrub(&error)));
+            result
+        })
     }
 
     /// Runs the body, reports the outcome, and renders the result for a client.
-    pub(crate) async fn run_and_render(self) -> Result<Rendered, String> {
+    pub(crate) fn run_and_render(self) -> impl Future<Output = Result<Rendered, String>> + Send {
         let secrets = self.secrets.clone();
-        self.run().await.render().map_err(|error| secrets.scrub(&error))
+        self.run().map(move |result| result.render().map_err(|error| secrets.scrub(&error)))
     }
 }
 

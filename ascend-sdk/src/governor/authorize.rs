@@ -1,6 +1,10 @@
 //! One call's way to a grant: evaluate, await approval, claim.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +57,7 @@ impl Governor {
         self.authorize_boxed(Box::new(action), context)
     }
 
-    async fn authorize_boxed(
+    pub(crate) async fn authorize_boxed(
         &self,
         action: Box<Action>,
         context: &CallContext,
@@ -88,7 +92,7 @@ impl Governor {
         let card = context
             .patience()
             .filter(|patience| patience.needs_card && !floor.require_human_approval)
-            .map(|_| Card::of(&action));
+            .map(|_| Box::new(Card::of(&action)));
 
         let (opening, resumed) = {
             let place = context.patience().zip(action.call).map(|(patience, call)| Place {
@@ -128,7 +132,7 @@ impl Governor {
 
         let approval = if evaluation.decision == Decision::RequireApproval {
             let wait = watch.waits(id);
-            let review = self.review(&open, is_joined, card, context, &mut pending);
+            let review = self.review(&open, is_joined, card, context, gone.as_mut(), &mut pending);
             let review = Box::pin(review.instrument(wait.span())).await;
             wait.ended(&review);
             review?
@@ -321,8 +325,9 @@ impl Governor {
         &self,
         open: &Arc<Open>,
         is_joined: bool,
-        card: Option<Card>,
+        card: Option<Box<Card>>,
         context: &CallContext,
+        mut gone: Pin<&mut (impl Future<Output = ()> + Send)>,
         pending: &mut Pending<'_>,
     ) -> Result<Option<Approval>, Refusal> {
         let authority = &self.0.authority;
@@ -342,9 +347,8 @@ impl Governor {
             promised: false,
             card: card
                 .filter(|_| evaluation.in_client_approval)
-                .map(|card| Arc::new(Card { reason: evaluation.reason.clone(), ..card })),
+                .map(|card| Arc::new(Card { reason: evaluation.reason.clone(), ..*card })),
         });
-        let mut gone = pin!(self.gone(context));
         let mut reviewing = pin!(timeout_at(until, authority.await_review(id)));
         let mut known = Wish::Hold;
         let review = loop {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, futures::TaskLocalFuture};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -91,7 +91,11 @@ impl Governor {
 
     /// Runs `future` with this as the governor of its direct calls.
     pub async fn scope<F: Future>(&self, future: F) -> F::Output {
-        SCOPED.scope(self.clone(), future).await
+        self.clone().scoped(future).await
+    }
+
+    pub(crate) fn scoped<F: Future>(self, future: F) -> TaskLocalFuture<Self, F> {
+        SCOPED.scope(self, future)
     }
 
     /// The id of the server, as authorities see it.

@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, OnceLock},
 };
 
@@ -124,11 +125,10 @@ impl Ongoing {
     /// Waits for the call to end. It is held until `until`, and then answered as
     /// pending if it waits for a person. It is cancelled when `gone` resolves.
     pub(super) async fn end(
-        mut self,
+        &mut self,
         mut until: Option<Instant>,
-        gone: impl Future<Output = ()>,
+        mut gone: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Ended {
-        tokio::pin!(gone);
         let ended = loop {
             tokio::select! {
                 ended = &mut self.call => break ended,

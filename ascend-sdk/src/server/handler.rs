@@ -1,8 +1,10 @@
 //! MCP's requests, answered.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 
-#[cfg(feature = "streamable-http")]
 use futures_util::FutureExt as _;
 use rmcp::{
     ErrorData, Peer, RoleServer, ServerHandler,
@@ -16,7 +18,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -66,80 +68,83 @@ impl Handler {
     }
 
     /// Answers a call as rmcp would in a session that began with `initialize`.
-    pub(crate) async fn answer(
+    pub(crate) fn answer(
         &self,
         call: CallToolRequestParams,
         context: RequestContext<RoleServer>,
-    ) -> Result<ServerResult, ErrorData> {
-        let mut result = match self.call_tool(call, context).await? {
-            CallToolResponse::Complete(result) => ServerResult::CallToolResult(result),
-            _ => {
+    ) -> impl Future<Output = Result<ServerResult, ErrorData>> + Send {
+        self.call_tool(call, context).map(|answer| {
+            let CallToolResponse::Complete(result) = answer? else {
                 return Err(ErrorData::internal_error("an answer of a later protocol", None));
-            }
-        };
-        result.strip_result_type_for_legacy_peer();
-        result.strip_non_object_output_for_legacy_peer();
-        Ok(result)
+            };
+            let mut result = ServerResult::CallToolResult(result);
+            result.strip_result_type_for_legacy_peer();
+            result.strip_non_object_output_for_legacy_peer();
+            Ok(result)
+        })
     }
 
-    async fn call(
+    /// Thousands of these wait at once: what came with the request is not kept.
+    fn call(
         &self,
         mut request: CallToolRequestParams,
         mut context: RequestContext<RoleServer>,
         trace: Option<TraceContext>,
-    ) -> Result<CallToolResponse, ErrorData> {
+    ) -> BoxFuture<'_, Result<CallToolResponse, ErrorData>> {
         let arrived = Instant::now();
         let server = &*self.server;
         let offer = match server.catalog.find(&request.name) {
             Entry::Open(offer) => offer,
-            Entry::Rmcp(tool) => {
-                if self.is_busy() {
-                    return Err(busy());
-                }
-                return self.call_rmcp(tool, request, context).await;
-            }
+            Entry::Rmcp(_) if self.is_busy() => return at_once(Err(busy())),
+            Entry::Rmcp(tool) => return self.call_rmcp(tool, request, context),
             Entry::StatusTool => {
-                return Ok(Box::pin(self.approval_status(request, context)).await.into());
+                return Box::pin(
+                    self.approval_status(request, context).map(|said| Ok(said.into())),
+                );
             }
             Entry::Blocked => {
                 tracing::info!(tool = %request.name, "blocked by server policy");
-                return Ok(refused(&Refusal::new(RefusalKind::Blocked)).into());
+                return at_once(Ok(refused(&Refusal::new(RefusalKind::Blocked)).into()));
             }
             Entry::Unknown => {
-                return Err(ErrorData::invalid_params(
-                    format!(
-                        "Unknown tool: {:.100}; available tools: {}",
-                        request.name,
-                        server.catalog.names()
-                    ),
-                    None,
-                ));
+                let text = format!(
+                    "Unknown tool: {:.100}; available tools: {}",
+                    request.name,
+                    server.catalog.names()
+                );
+                return at_once(Err(ErrorData::invalid_params(text, None)));
             }
         };
         if self.is_busy() {
-            return Err(busy());
+            return at_once(Err(busy()));
         }
         let arguments = arguments(&mut context, request.arguments.take());
         let arguments = match offer.check(arguments) {
             Ok(arguments) => arguments,
             Err(fault) => {
                 let text = format!("invalid arguments for `{}`: {fault}", request.name);
-                return Ok(failed(text, None).into());
+                return at_once(Ok(failed(text, None).into()));
             }
         };
         let is_legacy = is_legacy(&context);
         let brought = Brought::take(&mut request);
         let what = (&*request.name, &arguments);
-        let leg = match Leg::of(server, &context, &self.session_id, is_legacy, what, brought) {
+        let mut leg = match Leg::of(server, &context, &self.session_id, is_legacy, what, brought) {
             Ok(leg) => leg,
-            Err(fault) => return fault.answer(),
+            Err(fault) => return at_once(fault.answer()),
         };
         let session = session::of(&context, &self.session_id);
         let token = context.meta.get_progress_token();
         let hold = server
             .hold
             .unwrap_or_else(|| clients::hold(session.client_name.as_deref(), token.is_some()));
-        let asking = Asking::of(server, offer, &context, &session, is_legacy, &leg);
+        let until = leg.hold(server, hold).map(|hold| arrived + hold);
+        // What began as legs goes on as legs.
+        let may_be_task = leg.resumes.is_none()
+            && tasks::may_answer(&context, is_legacy)
+            && server.tasks.have_room(&server.limits);
+        let task_of = may_be_task.then(|| session.session_id.clone());
+        let asking = Asking::of(server, offer, &context, &session, is_legacy, &mut leg);
         let call = Ongoing::start(
             server,
             offer,
@@ -154,58 +159,93 @@ impl Handler {
                 needs_card: asking.as_ref().is_some_and(|asking| asking.needs_card()),
             },
         );
-        let wish = call.wish.clone();
-        let gone = async {
-            tokio::select! {
-                // Its client does not want it any more, nor the state or the task
-                // that it was to get, or has.
-                () = context.ct.cancelled() => {
-                    wish.send_replace(Wish::Abandon);
-                }
-                // It may be started anew, and come back.
-                () = self.ended.cancelled() => {}
-                () = self.session_ended(&context) => {}
-            }
+        let http_session = session::http_session_id(&context).filter(|_| is_legacy);
+        let client = Client {
+            cancelled: context.ct.clone(),
+            http_session: http_session.map(Into::into),
+            wish: call.wish.clone(),
         };
-        // What began as legs goes on as legs.
-        if leg.resumes.is_none()
-            && tasks::may_answer(&context, is_legacy)
-            && server.tasks.have_room(&server.limits)
-        {
-            return Ok(match Box::pin(call.end_unless_promised(gone)).await {
-                Ok(ended) => self.result(ended, offer, is_legacy).into(),
-                Err((call, waiting)) => {
-                    let (server, ended) = (self.server.clone(), self.ended.clone());
-                    let session = self.session_id(&context);
-                    self.remember(&waiting.action_id, offer);
-                    let task =
-                        Tasks::take_over(server, call, &waiting, offer.output, session, ended);
-                    CreateTaskResult::new(task).into()
-                }
+        match task_of {
+            Some(session) => Box::pin(self.hold_until_promised(offer, call, client, session)),
+            None => self.hold(offer, call, client, until, leg, asking, is_legacy),
+        }
+    }
+
+    /// Resolves when the client does not want its call any more, or is gone.
+    async fn left(&self, Client { cancelled, http_session, wish }: &Client) {
+        tokio::select! {
+            // Its client does not want it any more, nor the state or the task
+            // that it was to get, or has.
+            () = cancelled.cancelled() => {
+                wish.send_replace(Wish::Abandon);
+            }
+            // It may be started anew, and come back.
+            () = self.ended.cancelled() => {}
+            () = self.session_ended(http_session.as_deref()) => {}
+        }
+    }
+
+    /// Answers with what became of the call, or with a task once it waits.
+    async fn hold_until_promised(
+        &self,
+        offer: &Offer,
+        call: Ongoing,
+        client: Client,
+        session_id: String,
+    ) -> Result<CallToolResponse, ErrorData> {
+        Ok(match call.end_unless_promised(self.left(&client)).await {
+            // Tasks are of 2026-07-28 and later.
+            Ok(ended) => self.result(ended, offer, false).into(),
+            Err((call, waiting)) => {
+                let (server, ended) = (self.server.clone(), self.ended.clone());
+                self.remember(&waiting.action_id, offer);
+                let task =
+                    Tasks::take_over(server, call, &waiting, offer.output, session_id, ended);
+                CreateTaskResult::new(task).into()
+            }
+        })
+    }
+
+    /// Answers with what became of the call, or that it waits on.
+    #[expect(clippy::too_many_arguments, reason = "what is left of the request")]
+    fn hold<'a>(
+        &'a self,
+        offer: &'a Offer,
+        mut call: Ongoing,
+        client: Client,
+        until: Option<Instant>,
+        leg: Leg,
+        asking: Option<Box<Asking<'a>>>,
+        is_legacy: bool,
+    ) -> BoxFuture<'a, Result<CallToolResponse, ErrorData>> {
+        // Used where they stand: an `async fn` would have room for each of them twice.
+        Box::pin(async move {
+            let server = &*self.server;
+            let mut left = pin!(self.left(&client));
+            let mut asks = None;
+            let asking = asking.map(|asking| {
+                Box::pin(asking.run(call.waiting.clone(), call.wish.clone(), &mut asks))
             });
-        }
-        let until = leg.hold(server, hold).map(|hold| arrived + hold);
-        let mut asks = None;
-        let asking =
-            asking.map(|asking| asking.run(call.waiting.clone(), call.wish.clone(), &mut asks));
-        let asking = async {
-            match asking {
-                Some(asking) => asking.await,
-                None => std::future::pending().await,
+            let asking = async {
+                match asking {
+                    Some(asking) => asking.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ended = tokio::select! {
+                biased;
+                ended = call.end(until, left.as_mut()) => ended,
+                never = asking => match never {},
+            };
+            drop(call);
+            if let Some(next) = leg.next(server, &ended, asks) {
+                if let Some(id) = answer::pending(&ended).and_then(Refusal::action_id) {
+                    self.remember(id, offer);
+                }
+                return Ok(next.into());
             }
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = call.end(until, gone) => ended,
-            never = asking => match never {},
-        };
-        if let Some(next) = leg.next(server, &ended, asks) {
-            if let Some(id) = answer::pending(&ended).and_then(Refusal::action_id) {
-                self.remember(id, offer);
-            }
-            return Ok(next.into());
-        }
-        Ok(self.result(ended, offer, is_legacy).into())
+            Ok(self.result(ended, offer, is_legacy).into())
+        })
     }
 
     /// Lets agents ask how the action of a call that waits on stands.
@@ -262,14 +302,10 @@ impl Handler {
         }
     }
 
-    /// Resolves when the session of the request ends, where it has one that can.
+    /// Resolves when the session ends; never where there is none that can.
     #[cfg(feature = "streamable-http")]
-    fn session_ended<'a>(
-        &'a self,
-        context: &'a RequestContext<RoleServer>,
-    ) -> impl Future<Output = ()> + Send + 'a {
-        let session = session::http_session_id(context).filter(|_| is_legacy(context));
-        let ended = session.map(|id| Box::pin(self.server.sessions.end_of(id)));
+    fn session_ended<'a>(&'a self, id: Option<&'a str>) -> impl Future<Output = ()> + Send + 'a {
+        let ended = id.map(|id| Box::pin(self.server.sessions.end_of(id)));
         futures_util::future::OptionFuture::from(ended).then(|ended| match ended {
             Some(()) => futures_util::future::Either::Left(std::future::ready(())),
             None => futures_util::future::Either::Right(std::future::pending()),
@@ -277,8 +313,8 @@ impl Handler {
     }
 
     #[cfg(not(feature = "streamable-http"))]
-    async fn session_ended(&self, _: &RequestContext<RoleServer>) {
-        std::future::pending().await
+    fn session_ended(&self, _: Option<&str>) -> impl Future<Output = ()> + Send {
+        std::future::pending()
     }
 
     fn session_id(&self, context: &RequestContext<RoleServer>) -> String {
@@ -298,10 +334,25 @@ impl Handler {
     }
 }
 
+/// The client of a call that is held.
+struct Client {
+    /// When it cancels its request.
+    cancelled: CancellationToken,
+    /// The session of the request that can end by itself.
+    http_session: Option<Box<str>>,
+    wish: watch::Sender<Wish>,
+}
+
 /// A call's arguments, where the transport hid them or where they came.
 fn arguments(context: &mut RequestContext<RoleServer>, given: Option<JsonObject>) -> JsonObject {
     let hidden = context.extensions.remove::<HiddenArguments>().map(|hidden| hidden.0);
     hidden.or(given).unwrap_or_default()
+}
+
+fn at_once(
+    answer: Result<CallToolResponse, ErrorData>,
+) -> BoxFuture<'static, Result<CallToolResponse, ErrorData>> {
+    Box::pin(std::future::ready(answer))
 }
 
 fn busy() -> ErrorData {
@@ -366,21 +417,16 @@ impl ServerHandler for Handler {
         Ok(ListToolsResult::with_all_items(self.server.catalog.listed().to_vec()))
     }
 
-    /// On the heap: the future of every request has room for this one.
     fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> impl Future<Output = Result<CallToolResponse, ErrorData>> + Send {
-        Box::pin(async move {
-            let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
-            let session_id = || self.session_id(&context);
-            let served = Served::start(tool, &context, session_id);
-            let trace = served.trace();
-            let answer = self.call(request, context, trace).instrument(served.span()).await;
-            served.ended(&answer);
-            answer
-        })
+        let tool = self.server.catalog.listing(&request.name).map(|tool| &*tool.name);
+        let served = Served::start(tool, &context, || self.session_id(&context));
+        let (span, trace) = (served.span(), served.trace());
+        let call = span.in_scope(|| self.call(request, context, trace));
+        call.instrument(span).inspect(|answer| served.ended(answer))
     }
 
     async fn get_task(

@@ -112,14 +112,14 @@ pub(super) struct Asking<'a> {
     server: &'a Server,
     governor: Governor,
     session: SessionContext,
-    way: Way<'a>,
+    way: Way,
 }
 
-enum Way<'a> {
+enum Way {
     /// By the answer to this request, to which the next one brings theirs.
     ByAnswer,
     /// So it was done, and this is what they said.
-    Answered(&'a ActionId, &'a Answers),
+    Answered(ActionId, Answers),
     /// By a request of ours, while theirs is held.
     ByRequest(Peer<RoleServer>),
 }
@@ -133,11 +133,11 @@ impl<'a> Asking<'a> {
         context: &RequestContext<RoleServer>,
         session: &SessionContext,
         is_legacy: bool,
-        leg: &'a Leg,
+        leg: &mut Leg,
     ) -> Option<Box<Self>> {
-        let way = match (&leg.resumes, &leg.answers) {
+        let way = match (&leg.resumes, leg.answers.take()) {
             _ if !server.in_client.may_ask(offer) => return None,
-            (Some(action), Some(answers)) => Way::Answered(action, answers),
+            (Some(action), Some(answers)) => Way::Answered(action.clone(), answers),
             (None, _) if !shows_forms(context) => return None,
             (None, _) if is_legacy => Way::ByRequest(context.peer.clone()),
             (None, _) => Way::ByAnswer,

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -111,7 +112,7 @@ impl Tasks {
     /// says that the server does.
     pub(super) fn take_over(
         server: Arc<Server>,
-        call: Ongoing,
+        mut call: Ongoing,
         waiting: &Waiting,
         output: Output,
         session_id: String,
@@ -125,7 +126,8 @@ impl Tasks {
         tracing::info!(action_id = %waiting.action_id, "answered with a task");
         server.tasks.table().tasks.insert(id.clone(), entry);
         tokio::spawn(async move {
-            let ended = call.end(None, ended.cancelled_owned()).await;
+            let ended = call.end(None, pin!(ended.cancelled_owned())).await;
+            drop(call);
             server.tasks.settle(&id, ended, output);
         });
         task

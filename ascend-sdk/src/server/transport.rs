@@ -82,11 +82,16 @@ impl Connection {
             let answered = self.0.answered.notified();
             tokio::pin!(answered);
             answered.as_mut().enable();
-            if self.pending().ours.is_empty() {
+            if !self.is_answering() {
                 return;
             }
             answered.await;
         }
+    }
+
+    /// Whether requests are still to be answered.
+    pub(crate) fn is_answering(&self) -> bool {
+        !self.pending().ours.is_empty()
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -287,8 +292,14 @@ impl LineTransport {
         context.meta = call.extensions.remove().unwrap_or_default();
         context.extensions = call.extensions;
         let (handler, connection) = (self.handler.clone(), self.connection.clone());
+        // On the heap until the call has begun: what waits has no room for it.
+        let asked = Box::new((call.params, context));
         tokio::spawn(async move {
-            let answer = handler.answer(call.params, context).await;
+            let answering = {
+                let (params, context) = *asked;
+                handler.answer(params, context)
+            };
+            let answer = answering.await;
             if let Err(error) = connection.answer(ours, answer.as_ref()) {
                 tracing::debug!(%error, "not sent");
             }
