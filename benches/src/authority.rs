@@ -99,6 +99,16 @@ fn answer(path: &str, body: &[u8], dialect: Dialect, ids: &AtomicU64) -> String 
             .collect();
         return format!(r#"{{"evaluations":[{}]}}"#, said.join(","));
     }
+    if path.ends_with("/outcomes") && dialect == Dialect::Claims {
+        let reports = String::from_utf8_lossy(body);
+        let noted: Vec<_> = reports
+            .split(r#"{"action_id":"#)
+            .skip(1)
+            .filter_map(|report| report.split_once(','))
+            .map(|(id, _)| format!(r#"{{"action_id":{id},"success":true}}"#))
+            .collect();
+        return format!(r#"{{"outcomes":[{}]}}"#, noted.join(","));
+    }
     // The official Python SDK has a route and a word of its own.
     let submitted = path.ends_with("/submit");
     if submitted || path.ends_with("/evaluate") {

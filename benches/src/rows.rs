@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Row {
     Floor,
+    FloorAsks,
     RmcpStdio,
     RmcpPipes,
     Allow,
@@ -34,8 +35,9 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Floor,
+        Self::FloorAsks,
         Self::RmcpStdio,
         Self::RmcpPipes,
         Self::Allow,
@@ -55,6 +57,7 @@ impl Row {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Floor => "floor: read line, parse, write line",
+            Self::FloorAsks => "floor with a request, loopback",
             Self::RmcpStdio => "rmcp `stdio()`, ungoverned",
             Self::RmcpPipes => "rmcp `stdio_pipes()`, ungoverned",
             Self::Allow => "ours, an authority in memory that allows",
@@ -75,9 +78,12 @@ impl Row {
     /// What its ratio is against.
     pub(crate) fn baseline(self) -> Option<Self> {
         match self {
-            Self::Plain | Self::Claims | Self::Relaxed | Self::Embedded | Self::Python => {
-                Some(Self::ByHand)
-            }
+            Self::FloorAsks
+            | Self::Plain
+            | Self::Claims
+            | Self::Relaxed
+            | Self::Embedded
+            | Self::Python => Some(Self::ByHand),
             Self::PlainFar | Self::ClaimsFar => Some(Self::ByHandFar),
             Self::Center => Some(Self::ByHandCenter),
             _ => None,
@@ -164,6 +170,11 @@ impl World {
         };
         let command = match row {
             Row::Floor => self.program("bench_floor")?,
+            Row::FloorAsks => {
+                let mut command = asking("bench_floor", &self.plain)?;
+                command.arg("asks");
+                command
+            }
             Row::RmcpStdio => with("bench_rmcp", "stdio")?,
             Row::RmcpPipes => with("bench_rmcp", "pipes")?,
             Row::Allow => with("bench_ascend", "allow")?,
