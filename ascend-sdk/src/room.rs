@@ -103,7 +103,8 @@ impl Room {
     pub(crate) fn enter(&self, open: Open) -> (Arc<Open>, bool) {
         let mut seats = self.seats();
         let Some(place) = &open.place else { return (Arc::new(open), false) };
-        let row = seats.entry(place.call).or_default();
+        // Mostly it stays at one, of thousands of calls that each wait for their own.
+        let row = seats.entry(place.call).or_insert_with(|| Vec::with_capacity(1));
         let found = row.iter_mut().find(|seat| seat.is_for(place) || seat.is_kept_for(place));
         if let Some(seat) = found {
             seat.calls += 1;

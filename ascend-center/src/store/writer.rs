@@ -20,7 +20,7 @@ use super::{
     News, StoreError,
     audit::Log,
     now,
-    sql::{Connection, Database},
+    sql::{Connection, Copier, Database},
 };
 use crate::metrics::Metrics;
 
@@ -261,7 +261,7 @@ struct Writing {
     metrics: Arc<Metrics>,
     /// How much was written since the log was last copied.
     uncopied: usize,
-    copying: Option<JoinHandle<()>>,
+    copying: Option<JoinHandle<Option<Copier>>>,
 }
 
 impl Writing {
@@ -339,7 +339,11 @@ impl Writing {
                 let is_copied = self.copying.as_ref().is_none_or(JoinHandle::is_finished);
                 if self.uncopied >= COPY_AFTER && is_copied {
                     self.uncopied = 0;
-                    self.copying = database.copy_log();
+                    let copier = match self.copying.take() {
+                        Some(copied) => copied.await.ok().flatten(),
+                        None => None,
+                    };
+                    self.copying = database.copy_log(copier);
                 }
             }
             Err(error) => {

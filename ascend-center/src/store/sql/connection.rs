@@ -69,10 +69,14 @@ impl Database {
         }
     }
 
-    /// Has SQLite's write-ahead log copied into the file, while others write.
-    pub(in crate::store) fn copy_log(&self) -> Option<JoinHandle<()>> {
+    /// Has SQLite's write-ahead log copied into the file, while others write, by the
+    /// `copier` that did so before.
+    pub(in crate::store) fn copy_log(
+        &self,
+        copier: Option<sqlite::Copier>,
+    ) -> Option<JoinHandle<Option<sqlite::Copier>>> {
         match self {
-            Self::Sqlite(options) => Some(options.copy_log()),
+            Self::Sqlite(options) => Some(options.copy_log(copier)),
             #[cfg(feature = "postgres")]
             Self::Postgres(..) => None,
         }

@@ -17,6 +17,7 @@ use sqlx::{SqlSafeStr, SqlStr};
 pub(super) use connection::{Connection, Database, On, Pool};
 pub(super) use row::Raw;
 pub(crate) use row::{FromRow, Row, from_row};
+pub(super) use sqlite::Copier;
 pub(crate) use value::Value;
 pub(super) use watch::Watch;
 

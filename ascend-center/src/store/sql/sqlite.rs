@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{OpenFlags, Statement, ffi};
+use rusqlite::{OpenFlags, Statement, TransactionBehavior, ffi};
 use sqlx::{
     SqlStr,
     error::{DatabaseError, ErrorKind},
@@ -81,21 +81,24 @@ impl Options {
 
     /// Copies the write-ahead log into the file, on a thread that may block, while
     /// others write: where it is wholly copied, it begins anew with what is written next.
-    pub(super) fn copy_log(&self) -> JoinHandle<()> {
+    pub(super) fn copy_log(&self, copier: Option<Copier>) -> JoinHandle<Option<Copier>> {
         let options = self.clone();
         spawn_blocking(move || {
-            let copied = options.open(Access::Write).and_then(|connection| {
+            let opened = copier.map_or_else(|| options.open(Access::Write).map(Copier), Ok);
+            let copied = opened.and_then(|copier| {
                 for _ in 0..COPIES {
-                    if checkpoint(&connection, "PASSIVE")?.is_whole {
+                    if checkpoint(&copier.0, "PASSIVE")?.is_whole {
                         break;
                     }
                 }
-                Ok(())
+                Ok(copier)
             });
-            if let Err(error) = copied {
-                // Nothing is lost: it stands in the log, and is copied later.
-                tracing::warn!(%error, "the center's write-ahead log was not copied");
-            }
+            copied
+                .inspect_err(|error| {
+                    // Nothing is lost: it stands in the log, and is copied later.
+                    tracing::warn!(%error, "the center's write-ahead log was not copied");
+                })
+                .ok()
         })
     }
 
@@ -110,6 +113,10 @@ impl Options {
         Ok(Connection { inner: Some(opened), place, home: None })
     }
 }
+
+/// A connection that copies the write-ahead log, kept from one copy to the next: to open
+/// one is to read the whole schema.
+pub(in crate::store) struct Copier(rusqlite::Connection);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,27 +368,23 @@ impl Pool {
     }
 }
 
-/// The migrations are kept as sqlx keeps them.
+/// The migrations are kept as sqlx keeps them, but all that are due come about together:
+/// each by itself would wait for the disk.
 fn migrate(
     connection: &mut rusqlite::Connection,
     migrations: &Migrator,
 ) -> Result<(), MigrateError> {
     let failed = |error| MigrateError::Execute(failure(error));
-    connection
-        .execute_batch(
-            "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, \
-             description TEXT NOT NULL, \
-             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
-             checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
-        )
-        .map_err(failed)?;
-    let applied: Vec<(i64, bool, Vec<u8>)> = connection
-        .prepare("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
-        .and_then(|mut query| {
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            query.query_map((), row)?.collect()
-        })
-        .map_err(failed)?;
+    let mut applied: Vec<(i64, bool, Vec<u8>)> = Vec::new();
+    if connection.table_exists(None, "_sqlx_migrations").map_err(failed)? {
+        applied = connection
+            .prepare("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
+            .and_then(|mut query| {
+                let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                query.query_map((), row)?.collect()
+            })
+            .map_err(failed)?;
+    }
     for (version, succeeded, checksum) in &applied {
         if !succeeded {
             return Err(MigrateError::Dirty(*version));
@@ -395,10 +398,24 @@ fn migrate(
         }
     }
     let is_applied = |version| applied.iter().any(|(applied, ..)| *applied == version);
-    for migration in migrations.iter().filter(|migration| !is_applied(migration.version)) {
+    let due: Vec<_> =
+        migrations.iter().filter(|migration| !is_applied(migration.version)).collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    transaction
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, \
+             description TEXT NOT NULL, \
+             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
+             checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
+        )
+        .map_err(failed)?;
+    for migration in due {
         let begun = Instant::now();
         let of_it = |error| MigrateError::ExecuteMigration(failure(error), migration.version);
-        let transaction = connection.transaction().map_err(of_it)?;
         transaction.execute_batch(migration.sql.as_str()).map_err(of_it)?;
         let took = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
         transaction
@@ -409,9 +426,8 @@ fn migrate(
                 (migration.version, &migration.description, &*migration.checksum, took),
             )
             .map_err(of_it)?;
-        transaction.commit().map_err(of_it)?;
     }
-    Ok(())
+    transaction.commit().map_err(failed)
 }
 
 /// What SQLite says, as sqlx would say it.
