@@ -4,9 +4,10 @@ use futures_util::{TryFutureExt as _, future::lazy};
 use serde_json::{Map, Value};
 
 use crate::{
-    BoxFuture, CallContext, Governor, Refusal, RefusalKind, State, Tool, ToolReturn, ToolSpec,
+    BoxFuture, CallContext, Governor, Grant, Refusal, RefusalKind, State, Tool, ToolReturn,
+    ToolSpec,
     output::Rendered,
-    tool::{self, InvalidArguments},
+    tool::{self, Authorized, Described, InvalidArguments, Secrets},
 };
 
 /// A tool that a server can offer: its metadata, its schemas, and a way to
@@ -17,7 +18,7 @@ pub struct Route {
     input_schema: fn() -> Map<String, Value>,
     output_schema: fn() -> Option<Map<String, Value>>,
     governor: fn() -> Option<Governor>,
-    call: fn(Call) -> BoxFuture<'static, Result<Answer, Unanswered>>,
+    begin: fn(Call) -> Result<Begun, Unanswered>,
 }
 
 /// One call by a client.
@@ -27,6 +28,18 @@ pub(crate) struct Call {
     pub(crate) state: State,
     pub(crate) context: CallContext,
 }
+
+/// A call that fits its tool, and is to be governed.
+struct Begun {
+    governor: Governor,
+    described: Described,
+    context: CallContext,
+    /// Runs the body, on the very arguments that were described.
+    run: Run,
+}
+
+type Run = Box<dyn FnOnce(Grant, Secrets, CallContext) -> Running + Send>;
+type Running = BoxFuture<'static, Result<Rendered, String>>;
 
 /// A body that ran.
 pub(crate) struct Answer {
@@ -56,8 +69,7 @@ impl Route {
             input_schema: tool::input_schema::<T>,
             output_schema: <T::Return as ToolReturn>::output_schema,
             governor: T::governor,
-            // What is the tool's own can panic, which only a future may.
-            call: |call| Box::pin(lazy(move |_| begin::<T>(call)).try_flatten()),
+            begin: begin::<T>,
         }
     }
 
@@ -86,7 +98,9 @@ impl Route {
     }
 
     pub(crate) fn call(&self, call: Call) -> BoxFuture<'static, Result<Answer, Unanswered>> {
-        (self.call)(call)
+        let begin = self.begin;
+        // What is the tool's own can panic, which only a future may.
+        Box::pin(lazy(move |_| begin(call).map(answer)).try_flatten())
     }
 }
 
@@ -96,36 +110,50 @@ impl std::fmt::Debug for Route {
     }
 }
 
-fn begin<T: Tool>(
-    call: Call,
-) -> Result<impl Future<Output = Result<Answer, Unanswered>> + Send, Unanswered> {
+/// All that is compiled for each tool.
+fn begin<T: Tool>(call: Call) -> Result<Begun, Unanswered> {
     let Call { governor, arguments, state, context } = call;
     let arguments = tool::decode::<T>(arguments)?;
     let state = T::state(&state)?;
     let governor = T::governor().unwrap_or(governor);
-    let cancellation = context.cancellation().clone();
-    let authorizing = tool::authorize(governor, arguments, state, context);
-    Ok(authorizing.err_into().and_then(move |authorized| {
-        let governance = authorized.governance();
-        let run = async move {
-            if cancellation.is_cancelled() {
-                // The caller went away since the decision was claimed.
-                return Err(Refusal::new(RefusalKind::Cancelled));
-            }
-            Ok(authorized.run_and_render().await)
-        };
-        run_apart(Box::pin(run), governance)
-    }))
+    let described = tool::described(&governor, &arguments);
+    let run: Run = Box::new(move |grant, secrets, context| {
+        Box::pin(Authorized::new(grant, secrets, arguments, state, context).run_and_render())
+    });
+    Ok(Begun { governor, described, context, run })
 }
 
-/// A task of its own: when the client goes away the body is offered to stop through its
-/// context, and never torn down half-way. Boxed, so that tokio's part is compiled once
-/// and not for every tool.
+fn answer(call: Begun) -> impl Future<Output = Result<Answer, Unanswered>> + Send {
+    let Begun { governor, described, context, run } = call;
+    // Used where they stand: an `async fn` would have room for each of them twice, for
+    // every call that waits.
+    let authorizing = async move {
+        let (action, secrets) = described?;
+        let grant = governor.authorize_boxed(action, &context).await?;
+        Ok::<_, Refusal>((grant, secrets, context, run))
+    };
+    authorizing
+        .err_into()
+        .and_then(|(grant, secrets, context, run)| run_apart(grant, secrets, context, run))
+}
+
+/// Runs the body in a task of its own: when the client goes away the body is offered to
+/// stop through its context, and never torn down half-way.
 async fn run_apart(
-    run: BoxFuture<'static, Result<Result<Rendered, String>, Refusal>>,
-    governance: Value,
+    grant: Grant,
+    secrets: Secrets,
+    context: CallContext,
+    run: Run,
 ) -> Result<Answer, Unanswered> {
-    match tokio::spawn(run).await {
+    let governance = grant.governance();
+    let running = tokio::spawn(async move {
+        if context.is_cancelled() {
+            // The caller went away since the decision was claimed.
+            return Err(Refusal::new(RefusalKind::Cancelled));
+        }
+        Ok(run(grant, secrets, context).await)
+    });
+    match running.await {
         Ok(Ok(result)) => Ok(Answer { result, governance }),
         Ok(Err(refusal)) => Err(refusal.into()),
         Err(_) => Err(Unanswered::Panicked { governance }),

@@ -6,7 +6,6 @@ use std::{
     future::Future,
 };
 
-use futures_util::FutureExt as _;
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -165,24 +164,31 @@ pub(crate) fn authorize<T: Tool>(
     state: T::State,
     context: CallContext,
 ) -> impl Future<Output = Result<Authorized<T>, Refusal>> + Send {
-    let described = describe(&governor, T::SPEC, arguments.verb(), arguments.write());
+    let described = described(&governor, &arguments);
     // Used where they stand: an `async fn` would have room for each of them twice, for
     // every call that waits.
     async move {
         let (action, secrets) = described?;
         let grant = governor.authorize_boxed(action, &context).await?;
-        let (grant, permit) = grant.permit(arguments, state, context);
-        Ok(Authorized { grant, permit, secrets })
+        Ok(Authorized::new(grant, secrets, arguments, state, context))
     }
 }
 
 /// What an authority is asked about a call, and what must not be told of it.
+pub(crate) type Described = Result<(Box<Action>, Secrets), Refusal>;
+
+/// Describes the call of `T` with `arguments`.
+pub(crate) fn described<T: Tool>(governor: &Governor, arguments: &T) -> Described {
+    describe(governor, T::SPEC, arguments.verb(), arguments.write())
+}
+
+/// The part of [`described`] that is the same for all tools.
 pub(crate) fn describe(
     governor: &Governor,
     spec: &'static ToolSpec,
     verb: Verb,
     arguments: Result<Value, serde_json::Error>,
-) -> Result<(Box<Action>, Secrets), Refusal> {
+) -> Described {
     let invalid = |error: &dyn fmt::Display| {
         Refusal::new(RefusalKind::Invalid).with_reason(error.to_string())
     };
@@ -194,26 +200,51 @@ pub(crate) fn describe(
 }
 
 impl<T: Tool> Authorized<T> {
-    pub(crate) fn governance(&self) -> Value {
-        self.grant.governance()
+    /// Of the very arguments that were [`described`] for the grant.
+    pub(crate) fn new(
+        grant: Grant,
+        secrets: Secrets,
+        arguments: T,
+        state: T::State,
+        context: CallContext,
+    ) -> Self {
+        let (grant, permit) = grant.permit(arguments, state, context);
+        Self { grant, permit, secrets }
     }
 
     /// Runs the body and reports the outcome.
     pub(crate) fn run(self) -> impl Future<Output = T::Return> + Send {
         let Self { grant, permit, secrets } = self;
         let (grant, span) = grant.begin();
-        let running = grant.governor().clone().scoped(T::run(permit)).instrument(span);
-        running.map(move |result| {
-            grant.finish(result.failure().map(|error| secrets.scrub(&error)));
-            result
-        })
+        let body = grant.governor().clone().scoped(T::run(permit)).instrument(span);
+        reported(body, grant, secrets)
     }
 
     /// Runs the body, reports the outcome, and renders the result for a client.
     pub(crate) fn run_and_render(self) -> impl Future<Output = Result<Rendered, String>> + Send {
         let secrets = self.secrets.clone();
-        self.run().map(move |result| result.render().map_err(|error| secrets.scrub(&error)))
+        rendered(self.run(), secrets)
     }
+}
+
+// These know what a body returns and no tool, so that they are compiled once for all
+// tools that return the same.
+
+async fn reported<R: GovernedReturn>(
+    body: impl Future<Output = R>,
+    grant: Grant,
+    secrets: Secrets,
+) -> R {
+    let result = body.await;
+    grant.finish(result.failure().map(|error| secrets.scrub(&error)));
+    result
+}
+
+async fn rendered<R: ToolReturn>(
+    running: impl Future<Output = R>,
+    secrets: Secrets,
+) -> Result<Rendered, String> {
+    running.await.render().map_err(|error| secrets.scrub(&error))
 }
 
 /// The sensitive values of one call, to keep them out of error texts.
