@@ -460,12 +460,17 @@ async fn over_http_the_agents_key_tells_it_of_the_agents_own_actions() {
 
 /// An authority that takes every word of a client's user.
 #[derive(Clone)]
-struct Believing(Scripted);
+struct Believing {
+    scripted: Scripted,
+    /// Where it should take a word.
+    panics: bool,
+}
 
 impl Believing {
     fn new() -> Self {
         let asks = evaluation(Decision::RequireApproval);
-        Self(Scripted::always(Ok(Evaluation { in_client_approval: true, ..asks })))
+        let scripted = Scripted::always(Ok(Evaluation { in_client_approval: true, ..asks }));
+        Self { scripted, panics: false }
     }
 }
 
@@ -474,14 +479,14 @@ impl Authority for Believing {
         &'a self,
         action: &'a Action,
     ) -> BoxFuture<'a, Result<Evaluation, AuthorityError>> {
-        self.0.evaluate(action)
+        self.scripted.evaluate(action)
     }
 
     fn await_review<'a>(
         &'a self,
         id: &'a ActionId,
     ) -> BoxFuture<'a, Result<Review, AuthorityError>> {
-        self.0.await_review(id)
+        self.scripted.await_review(id)
     }
 
     fn claim<'a>(
@@ -489,7 +494,7 @@ impl Authority for Believing {
         id: &'a ActionId,
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<Claim, AuthorityError>> {
-        self.0.claim(id, digest)
+        self.scripted.claim(id, digest)
     }
 
     fn report<'a>(
@@ -497,7 +502,7 @@ impl Authority for Believing {
         id: &'a ActionId,
         outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), AuthorityError>> {
-        self.0.report(id, outcome)
+        self.scripted.report(id, outcome)
     }
 
     fn confirm<'a>(
@@ -505,8 +510,9 @@ impl Authority for Believing {
         _: &'a ActionId,
         confirmation: &'a Confirmation,
     ) -> BoxFuture<'a, Result<(), AuthorityError>> {
+        assert!(!self.panics, "as it was told to");
         let reviewed_by = Some(confirmation.reviewer());
-        self.0.review(Ok(match confirmation.answer {
+        self.scripted.review(Ok(match confirmation.answer {
             ClientAnswer::Approved => Review::Approved(Approval { reviewed_by, comments: None }),
             ClientAnswer::Rejected => Review::Rejected(Rejection {
                 kind: RefusalKind::Rejected,
@@ -518,11 +524,11 @@ impl Authority for Believing {
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), AuthorityError>> {
-        self.0.health()
+        self.scripted.health()
     }
 
     fn describe(&self) -> String {
-        self.0.describe()
+        self.scripted.describe()
     }
 }
 
@@ -572,12 +578,32 @@ async fn an_earlier_client_is_asked_while_its_call_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_authority_that_panics_leaves_no_call_without_an_answer() {
+    let authority = Believing { panics: true, ..Believing::new() };
+    let (mut client, notes) = earlier(&authority, json!({ "elicitation": {} })).await;
+    client.begin(1, "write_note", note("plans")).await;
+    let question = question(&mut client).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    reply(&mut client, &question, answer("accept", Some("approve"))).await;
+    let answer = client.answer(1).await;
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    assert_eq!(notes.count(), 0);
+    // The action is withdrawn, and the server goes on.
+    let is_withdrawn = |record: &ascend_tests::Record| {
+        matches!(record.reported[..], [(_, Outcome::Withdrawn { .. })])
+    };
+    authority.scripted.until(is_withdrawn).await;
+    let pong = client.request(2, "ping", json!({})).await;
+    assert_eq!(pong["result"], json!({}), "{pong}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_question_is_withdrawn_when_the_authority_decides() {
     let authority = Believing::new();
     let (mut client, notes) = earlier(&authority, json!({ "elicitation": { "form": {} } })).await;
     client.begin(1, "write_note", note("plans")).await;
     let question = question(&mut client).await;
-    authority.0.review(Ok(ascend_tests::approved()));
+    authority.scripted.review(Ok(ascend_tests::approved()));
     let result = client.answer(1).await["result"].take();
     assert_eq!(governance(&result)["reviewed_by"], "alice@example.com", "{result}");
     let withdrawn = |message: &Value| message["method"] == "notifications/cancelled";

@@ -9,7 +9,8 @@ use tracing::Instrument as _;
 
 use crate::{
     CallContext, Facts, Governor, MissingState, Refusal, RefusalKind, State, Tool, ToolParameter,
-    ToolSpec, Verb, exact, tool,
+    ToolSpec, Verb, exact,
+    tool::{self, Authorized},
 };
 pub use crate::{
     arguments::{Field, Given, Properties, Unchecked},
@@ -175,8 +176,11 @@ pub async fn call<T: Tool>(
         return T::Return::from_refusal(Refusal::new(RefusalKind::NoGovernor));
     };
     let context = context.unwrap_or_default();
-    match tool::authorize(governor, arguments, state, context).await {
-        Ok(authorized) => authorized.run().await,
+    let described = tool::described(&governor, &arguments);
+    match tool::authorize(governor, described, context, (arguments, state)).await {
+        Ok((grant, secrets, context, (arguments, state))) => {
+            Authorized::new(grant, secrets, arguments, state, context).run().await
+        }
         Err(refusal) => T::Return::from_refusal(refusal),
     }
 }

@@ -110,7 +110,7 @@ impl std::fmt::Debug for Route {
     }
 }
 
-/// All that is compiled for each tool.
+/// All of a call that is compiled for each tool, besides its body.
 fn begin<T: Tool>(call: Call) -> Result<Begun, Unanswered> {
     let Call { governor, arguments, state, context } = call;
     let arguments = tool::decode::<T>(arguments)?;
@@ -125,14 +125,7 @@ fn begin<T: Tool>(call: Call) -> Result<Begun, Unanswered> {
 
 fn answer(call: Begun) -> impl Future<Output = Result<Answer, Unanswered>> + Send {
     let Begun { governor, described, context, run } = call;
-    // Used where they stand: an `async fn` would have room for each of them twice, for
-    // every call that waits.
-    let authorizing = async move {
-        let (action, secrets) = described?;
-        let grant = governor.authorize_boxed(action, &context).await?;
-        Ok::<_, Refusal>((grant, secrets, context, run))
-    };
-    authorizing
+    tool::authorize(governor, described, context, run)
         .err_into()
         .and_then(|(grant, secrets, context, run)| run_apart(grant, secrets, context, run))
 }

@@ -156,21 +156,19 @@ pub(crate) struct Authorized<T: Tool> {
     secrets: Secrets,
 }
 
-/// Evaluates the call of `T` with `arguments`, and waits for a person where
-/// one must decide.
-pub(crate) fn authorize<T: Tool>(
+/// Has a call evaluated, and waits for a person where one must decide. With the grant
+/// comes back what the body is to have, `rest` in particular.
+#[expect(clippy::manual_async_fn, reason = "that has room for each argument twice")]
+pub(crate) fn authorize<R: Send>(
     governor: Governor,
-    arguments: T,
-    state: T::State,
+    described: Described,
     context: CallContext,
-) -> impl Future<Output = Result<Authorized<T>, Refusal>> + Send {
-    let described = described(&governor, &arguments);
-    // Used where they stand: an `async fn` would have room for each of them twice, for
-    // every call that waits.
+    rest: R,
+) -> impl Future<Output = Result<(Grant, Secrets, CallContext, R), Refusal>> + Send {
     async move {
         let (action, secrets) = described?;
         let grant = governor.authorize_boxed(action, &context).await?;
-        Ok(Authorized::new(grant, secrets, arguments, state, context))
+        Ok((grant, secrets, context, rest))
     }
 }
 
@@ -227,8 +225,8 @@ impl<T: Tool> Authorized<T> {
     }
 }
 
-// These know what a body returns and no tool, so that they are compiled once for all
-// tools that return the same.
+// These know what a body returns and no tool: where bodies are boxed, as the attributes
+// do, they are compiled once for all tools that return the same.
 
 async fn reported<R: GovernedReturn>(
     body: impl Future<Output = R>,

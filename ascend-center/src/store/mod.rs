@@ -179,7 +179,7 @@ enum Keys {
 
 impl Store {
     /// Opens the database, and brings its schema up to date. One process at a
-    /// time of a directory: SQLite's migrations take no lock.
+    /// time of a directory: with SQLite what is due is looked up without a lock.
     pub(crate) async fn open(
         storage: Storage,
         durability: Durability,

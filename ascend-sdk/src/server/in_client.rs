@@ -161,12 +161,12 @@ impl<'a> Asking<'a> {
         wish: watch::Sender<Wish>,
         asks: &mut Option<InputRequests>,
     ) -> Infallible {
-        Box::pin(self.ask(waiting, wish, asks)).await;
+        self.ask(waiting, wish, asks).await;
         std::future::pending().await
     }
 
     async fn ask(
-        self,
+        self: Box<Self>,
         mut waiting: watch::Receiver<Option<Waiting>>,
         wish: watch::Sender<Wish>,
         asks: &mut Option<InputRequests>,

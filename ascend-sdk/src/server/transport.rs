@@ -8,12 +8,14 @@
 use std::{
     collections::HashMap,
     io,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
 
+use futures_util::FutureExt as _;
 use rmcp::{
     Peer, RoleServer,
     model::{
@@ -173,6 +175,13 @@ impl<T: Serialize> Serialize for Answer<'_, T> {
     }
 }
 
+/// Taken out of its box, which is gone then: one that is taken apart where it stands lives
+/// as long as its name.
+#[expect(clippy::boxed_local, reason = "to unbox it")]
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
+}
+
 /// Which rules the session follows: settled by its first request.
 #[derive(Debug)]
 enum Era {
@@ -279,7 +288,7 @@ impl LineTransport {
         }
     }
 
-    /// Answers a call in a task of its own.
+    /// Answers a call in a task of its own, also one in which what is not its body panics.
     fn begin(
         &self,
         ours: i64,
@@ -295,11 +304,14 @@ impl LineTransport {
         // On the heap until the call has begun: what waits has no room for it.
         let asked = Box::new((call.params, context));
         tokio::spawn(async move {
-            let answering = {
-                let (params, context) = *asked;
-                handler.answer(params, context)
-            };
-            let answer = answering.await;
+            let answering = AssertUnwindSafe(async {
+                let (params, context) = unboxed(asked);
+                handler.answer(params, context).await
+            });
+            let answer = answering.catch_unwind().await.unwrap_or_else(|_| {
+                let text = "the server panicked as it answered; what was done is not known";
+                Err(ErrorData::internal_error(text, None))
+            });
             if let Err(error) = connection.answer(ours, answer.as_ref()) {
                 tracing::debug!(%error, "not sent");
             }
