@@ -132,7 +132,7 @@ impl Ascend {
         runs_at_once: bool,
     ) -> Result<(Evaluation, Option<Claim>), AuthorityError> {
         let claims = runs_at_once && !self.checks_kill_switch;
-        let mut body = Vec::with_capacity(2_048);
+        let mut body = Vec::with_capacity(1_024);
         serde_json::to_writer(&mut body, &EvaluateRequest::new(action, &self.agent, claims))
             .map_err(|error| AuthorityError::InvalidRequest(error.to_string()))?;
         let question = Question::post(
