@@ -370,22 +370,12 @@ async fn commit(
     sign: bool,
 ) -> Result<(), StoreError> {
     transaction.begin(database).await?;
-    // Alone, it needs no place to go back to but the beginning.
-    if batch.len() == 1
-        && let Some(work) = batch.pop()
-    {
-        let mark = transaction.log.mark();
-        let done = work(transaction).await;
-        delivered.push(done.deliver);
-        if !done.keep {
-            transaction.touched.clear();
-            transaction.log.back_to(mark);
-            transaction.connection.run("ROLLBACK").await?;
-            transaction.begin(database).await?;
+    for (index, work) in batch.drain(..).enumerate() {
+        // The first needs no place to go back to but the beginning.
+        let is_first = index == 0;
+        if !is_first {
+            transaction.connection.run("SAVEPOINT work").await?;
         }
-    }
-    for work in batch.drain(..) {
-        transaction.connection.run("SAVEPOINT work").await?;
         let touched = transaction.touched.len();
         let mark = transaction.log.mark();
         let done = work(transaction).await;
@@ -393,11 +383,71 @@ async fn commit(
         if !done.keep {
             transaction.touched.truncate(touched);
             transaction.log.back_to(mark);
-            transaction.connection.run("ROLLBACK TO work").await?;
+            if is_first {
+                transaction.connection.run("ROLLBACK").await?;
+                transaction.begin(database).await?;
+            } else {
+                transaction.connection.run("ROLLBACK TO work").await?;
+            }
         }
-        transaction.connection.run("RELEASE work").await?;
+        if !is_first {
+            transaction.connection.run("RELEASE work").await?;
+        }
     }
     transaction.seal(sign).await?;
     transaction.connection.commit(!transaction.touched.is_empty()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use crate::{
+        Center, CenterConfig,
+        store::{sql, *},
+    };
+
+    /// Writes a row, and fails after that.
+    fn row(
+        value: i64,
+        fails: bool,
+    ) -> impl for<'t> FnOnce(&'t mut Transaction) -> BoxFuture<'t, Result<(), StoreError>> + Send + 'static
+    {
+        move |transaction| {
+            Box::pin(async move {
+                let written = sql::query("INSERT INTO rows VALUES ($1)").bind(value);
+                written.execute(&mut transaction.connection).await?;
+                if fails { Err(StoreError::AuditState) } else { Ok(()) }
+            })
+        }
+    }
+
+    /// One of two in a transaction fails, the first or the second.
+    #[tokio::test]
+    async fn what_fails_takes_nothing_else_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+        let store = center.store();
+        let table = "CREATE TABLE rows (value)";
+        store
+            .write(move |transaction| {
+                Box::pin(async move { Ok(transaction.connection.run(table).await?) })
+            })
+            .await
+            .unwrap();
+        for (first, fails_first) in [(1, true), (3, false)] {
+            // What comes later is in it when the other one begins it.
+            let (second, first) = tokio::join!(
+                store.write_later(row(first + 1, !fails_first)),
+                store.write(row(first, fails_first)),
+            );
+            assert_eq!((first.is_err(), second.is_err()), (fails_first, !fails_first));
+        }
+        let rows: Vec<i64> = sql::query_scalar("SELECT value FROM rows ORDER BY value")
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+        assert_eq!(rows, [2, 3]);
+        center.close().await;
+    }
 }
