@@ -15,26 +15,27 @@ use ascend_sdk::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What an approval takes. One person can count for several rules.
+/// What an approval takes. One person can count for several rules. The fields are in
+/// RFC 8785's order, in which the audit log has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Rule {
+    /// The group whose members approve; `None`: every approver.
+    pub approvers: Option<String>,
+    /// The group whose members count too from half of the action's time on.
+    pub escalate_to: Option<String>,
+    /// Whether a grant counts as a vote of who gave it.
+    pub grants: GrantUse,
     /// The policies that ask for it, by `@id`; none: the tool itself does.
     #[serde(default)]
     pub policies: Vec<String>,
-    /// The group whose members approve; `None`: every approver.
-    pub approvers: Option<String>,
     /// How many different people.
     pub quorum: u32,
     /// Within what time, in seconds; `None`: within the caller's own.
     #[serde(rename = "within_seconds", with = "seconds")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>))]
     pub within: Option<Duration>,
-    /// The group whose members count too from half of the action's time on.
-    pub escalate_to: Option<String>,
-    /// Whether a grant counts as a vote of who gave it.
-    pub grants: GrantUse,
 }
 
 /// Whether grants count for a rule.

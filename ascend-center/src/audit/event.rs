@@ -4,7 +4,10 @@ use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 use ascend_sdk::{Decision, Digest, RiskLevel};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de, ser};
+use serde::{
+    Deserialize, Serialize, de,
+    ser::{self, SerializeMap as _},
+};
 
 use super::{EntryHash, PublicKey};
 use crate::{
@@ -172,10 +175,10 @@ impl<'de> Deserialize<'de> for AuditKind {
 /// Who did it, as their credential says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Actor {
-    /// What they are: `agent`; the role of a person, such as `approver`; `center`, …
-    pub role: Cow<'static, str>,
     /// Which one.
     pub name: String,
+    /// What they are: `agent`; the role of a person, such as `approver`; `center`, …
+    pub role: Cow<'static, str>,
 }
 
 impl Actor {
@@ -373,8 +376,8 @@ impl AuditEvent {
     }
 }
 
-/// One entry of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One entry of the log. Serialized, its keys are in the order of RFC 8785.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct AuditEntry {
     /// Its number, from 1 without a gap.
@@ -387,15 +390,107 @@ pub struct AuditEntry {
     pub event: AuditEvent,
 }
 
+/// By hand: a derived one would write the keys of the event among its own, in the order
+/// of the fields, and the log would have to read and sort them for each entry.
+impl Serialize for AuditEntry {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn some<M: ser::SerializeMap>(
+            keys: &mut M,
+            key: &'static str,
+            value: Option<&(impl Serialize + ?Sized)>,
+        ) -> Result<(), M::Error> {
+            value.map_or(Ok(()), |value| keys.serialize_entry(key, value))
+        }
+
+        let Self { seq, at, event } = self;
+        let AuditEvent {
+            kind,
+            actor,
+            action,
+            state,
+            expires_at,
+            decision,
+            refusal,
+            risk_score,
+            risk_level,
+            reason,
+            comment,
+            rules,
+            reviewers,
+            grant,
+            policies,
+            policy_set,
+            server,
+            tool,
+            namespace,
+            verb,
+            digest,
+            claimed_digest,
+            content,
+            outcome,
+            duration_ms,
+            subject,
+            detail,
+            public_key,
+        } = event;
+        let mut keys = serializer.serialize_map(None)?;
+        some(&mut keys, "action", action.as_ref())?;
+        keys.serialize_entry("actor", actor)?;
+        keys.serialize_entry("at", &Written(*at))?;
+        some(&mut keys, "claimed_digest", claimed_digest.as_ref())?;
+        some(&mut keys, "comment", comment.as_ref())?;
+        some(&mut keys, "content", content.as_ref())?;
+        some(&mut keys, "decision", decision.as_ref())?;
+        some(&mut keys, "detail", detail.as_ref())?;
+        some(&mut keys, "digest", digest.as_ref())?;
+        some(&mut keys, "duration_ms", duration_ms.as_ref())?;
+        some(&mut keys, "expires_at", expires_at.map(Written).as_ref())?;
+        some(&mut keys, "grant", grant.as_ref())?;
+        keys.serialize_entry("kind", kind)?;
+        some(&mut keys, "namespace", namespace.as_ref())?;
+        some(&mut keys, "outcome", outcome.as_ref())?;
+        some(&mut keys, "policies", Some(policies).filter(|policies| !policies.is_empty()))?;
+        some(&mut keys, "policy_set", policy_set.as_ref())?;
+        some(&mut keys, "public_key", public_key.as_ref())?;
+        some(&mut keys, "reason", reason.as_ref())?;
+        some(&mut keys, "refusal", refusal.as_ref())?;
+        some(&mut keys, "reviewers", Some(reviewers).filter(|reviewers| !reviewers.is_empty()))?;
+        some(&mut keys, "risk_level", risk_level.as_ref())?;
+        some(&mut keys, "risk_score", risk_score.as_ref())?;
+        some(&mut keys, "rules", Some(rules).filter(|rules| !rules.is_empty()))?;
+        keys.serialize_entry("seq", seq)?;
+        some(&mut keys, "server", server.as_ref())?;
+        some(&mut keys, "state", state.as_ref())?;
+        some(&mut keys, "subject", subject.as_ref())?;
+        some(&mut keys, "tool", tool.as_ref())?;
+        some(&mut keys, "verb", verb.as_ref())?;
+        keys.end()
+    }
+}
+
 impl AuditEntry {
     pub(crate) fn new(seq: i64, at: Timestamp, event: AuditEvent) -> Self {
         Self { seq, at, event }
+    }
+
+    /// As the log keeps and hashes it. But for the order of keys serde_json writes whole
+    /// numbers and texts, and there is nothing else, as RFC 8785 does.
+    pub(crate) fn canonical(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
     }
 }
 
 /// As the log writes it: UTC, to the millisecond.
 pub(crate) fn written(at: Timestamp) -> String {
     format!("{at:.3}")
+}
+
+struct Written(Timestamp);
+
+impl Serialize for Written {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.3}", self.0))
+    }
 }
 
 pub(super) mod time {
@@ -405,7 +500,7 @@ pub(super) mod time {
         at: &Timestamp,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&written(*at))
+        Written(*at).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: de::Deserializer<'de>>(
@@ -439,8 +534,9 @@ mod optional_time {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use std::time::Duration;
+
     use super::*;
-    use crate::audit::canonical;
 
     #[test]
     fn kinds_are_read_back_and_later_ones_are_kept() {
@@ -465,14 +561,62 @@ mod tests {
         let event = AuditEvent::new(AuditKind::Approved, Actor::new("approver", "alice")).action(7);
         let at = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let entry = AuditEntry::new(3, at, AuditEvent { expires_at: Some(at), ..event });
-        let text = serde_json_canonicalizer::to_string(&entry).unwrap();
+        let text = entry.canonical().unwrap();
         assert_eq!(
             text,
             "{\"action\":7,\"actor\":{\"name\":\"alice\",\"role\":\"approver\"},\
              \"at\":\"2023-11-14T22:13:20.000Z\",\"expires_at\":\"2023-11-14T22:13:20.000Z\",\
              \"kind\":\"approved\",\"seq\":3}"
         );
-        assert_eq!(canonical(&entry).unwrap(), text);
+        assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry);
+    }
+
+    #[test]
+    fn an_entry_is_written_in_the_canonical_form() {
+        let odd: String = ('\u{0}'..='\u{a0}').chain("\u{2028}\u{fb33}😀".chars()).collect();
+        let text = || Some(odd.clone());
+        let hash = EntryHash::of("test", []);
+        let at = Timestamp::from_millisecond(1_700_000_000_001).unwrap();
+        let rule = Rule {
+            approvers: text(),
+            escalate_to: text(),
+            policies: vec![odd.clone()],
+            within: Some(Duration::from_secs(60)),
+            ..Rule::default()
+        };
+        let event = AuditEvent {
+            kind: AuditKind::Other(odd.clone()),
+            actor: Actor::new(odd.clone(), odd.clone()),
+            action: Some((1 << 53) - 1),
+            state: Some(ActionState::Pending),
+            expires_at: Some(at),
+            decision: Some(Decision::RequireApproval),
+            refusal: text(),
+            risk_score: Some(70),
+            risk_level: Some(RiskLevel::High),
+            reason: text(),
+            comment: text(),
+            rules: vec![rule.clone(), Rule::default()],
+            reviewers: vec![odd.clone(), odd.clone()],
+            grant: Some(-1),
+            policies: vec![odd.clone()],
+            policy_set: Some(hash),
+            server: text(),
+            tool: text(),
+            namespace: text(),
+            verb: text(),
+            digest: Some("ab".repeat(32).parse().unwrap()),
+            claimed_digest: Some("cd".repeat(32).parse().unwrap()),
+            content: Some(hash),
+            outcome: Some(hash),
+            duration_ms: Some(0),
+            subject: text(),
+            detail: text(),
+            public_key: Some("ef".repeat(32).parse().unwrap()),
+        };
+        let entry = AuditEntry::new(3, at, event);
+        let text = entry.canonical().unwrap();
+        assert_eq!(text, serde_json_canonicalizer::to_string(&entry).unwrap());
         assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry);
     }
 }

@@ -11,7 +11,9 @@ use ascend_sdk::{Claim, Decision, Digest, Holder, Outcome, RefusalKind, Rejectio
 use jiff::Timestamp;
 
 use super::{
-    Store, StoreError, evaluations, fit,
+    Store, StoreError,
+    audit::time,
+    evaluations, fit,
     grants::{self, Covers, GrantError},
     keys::confirm,
     kill_switch, promises, sql, terms,
@@ -250,28 +252,19 @@ pub(crate) enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// All columns but the request, between these texts.
-macro_rules! columns {
-    ($before:expr, $after:expr) => {
-        concat!(
-            $before,
-            " id, state, decision, refusal, created_at, expires_at, server_id, tool, \
-             namespace, verb, resource, summary, parameters, user_context, session_id, client, \
-             risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, reviewed_by, \
-             comments, reviewed_at, promised, outcome, erased_at, in_client, rules, votes, \
-             escalates_at, traceparent",
-            $after
-        )
-    };
-}
-
 /// `SELECT` of all columns but the request, with this condition.
 macro_rules! select {
     ($($condition:expr),+) => {
-        $crate::store::actions::columns!("SELECT", concat!(" FROM actions ", $($condition),+))
+        concat!(
+            "SELECT id, state, decision, refusal, created_at, expires_at, server_id, tool, \
+             namespace, verb, resource, summary, parameters, user_context, session_id, client, \
+             risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, \
+             reviewed_by, comments, reviewed_at, promised, outcome, erased_at, in_client, rules, \
+             votes, escalates_at, traceparent FROM actions ",
+            $($condition),+
+        )
     };
 }
-pub(super) use columns;
 pub(super) use select;
 
 impl Store {
@@ -344,8 +337,8 @@ impl Store {
                 "WHERE state = 'pending' AND state = $1 AND expires_at > $2 ORDER BY id LIMIT $3"
             ),
             Some(ActionState::Allowed | ActionState::Approved) => select!(
-                "WHERE state = $1 AND state NOT IN ('pending', 'executing', 'completed') AND \
-                 expires_at > $2 ORDER BY id DESC LIMIT $3"
+                "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
+                 state <> 'completed' AND expires_at > $2 ORDER BY id DESC LIMIT $3"
             ),
             Some(ActionState::Expired) => select!(
                 "WHERE state = $1 OR (state IN ('pending', 'allowed', 'approved') AND \
@@ -355,8 +348,8 @@ impl Store {
                 select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3")
             }
             Some(_) => select!(
-                "WHERE state = $1 AND state NOT IN ('pending', 'executing', 'completed') AND \
-                 $2 >= 0 ORDER BY id DESC LIMIT $3"
+                "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
+                 state <> 'completed' AND $2 >= 0 ORDER BY id DESC LIMIT $3"
             ),
         };
         let mut records: Vec<Record> = sql::query_as(query)
@@ -625,16 +618,14 @@ async fn submit(
         Some(&matched),
         Some(&submission.request),
     ]);
-    let record: Record = sql::query_as(columns!(
+    let id = sql::query(
         "INSERT INTO actions (state, decision, refusal, created_at, expires_at, server_id, tool, \
          namespace, verb, resource, summary, parameters, user_context, session_id, client, \
          risk_score, risk_level, reason, matched, digest, idempotency_key, requested_by, owner, \
          request, in_client, rules, escalates_at, traceparent, claim_key, numbers, \
          counted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) \
-         RETURNING",
-        ""
-    ))
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)",
+    )
     .bind(kept.state.as_str())
     .bind(verdict.decision.as_str())
     .bind(refusal)
@@ -649,7 +640,7 @@ async fn submit(
     .bind(parameters)
     .bind(user_context)
     .bind(&submission.session.session_id)
-    .bind(client)
+    .bind(&client)
     .bind(verdict.risk_score)
     .bind(verdict.risk_level.as_str())
     .bind(&verdict.reason)
@@ -667,9 +658,44 @@ async fn submit(
     .bind(serde_json::to_string(&numbers(&submission.parameters))?)
     // A trigger takes it back from what is neither allowed nor approved in the end.
     .bind(verdict.decision != Decision::Deny)
-    .fetch_one(&mut transaction.connection)
+    .insert(&mut transaction.connection)
     .await?;
-    let id = record.id;
+    let record = Record {
+        id,
+        state,
+        decision: verdict.decision,
+        refusal: refusal.map(str::to_owned),
+        created_at: time(transaction.now)?,
+        expires_at: time(life.expires_at)?,
+        server_id: submission.server_id.clone(),
+        tool: submission.tool.clone(),
+        namespace: submission.namespace.clone(),
+        verb: submission.verb.clone(),
+        resource: submission.resource.clone(),
+        summary: submission.summary.clone(),
+        parameters: submission.parameters.clone(),
+        user_context: submission.user_context.clone(),
+        session_id: submission.session.session_id.clone(),
+        client,
+        risk_score: verdict.risk_score,
+        risk_level: verdict.risk_level,
+        reason: verdict.reason.clone(),
+        matched: verdict.matched.clone(),
+        digest: submission.digest,
+        idempotency_key: submission.idempotency_key.clone(),
+        requested_by: submission.requested_by.clone(),
+        reviewed_by: None,
+        comments: None,
+        reviewed_at: None,
+        promised: false,
+        outcome: None,
+        erased_at: None,
+        in_client: verdict.in_client,
+        rules: terms.rules.clone(),
+        votes: Vec::new(),
+        escalates_at: terms.escalates_at.map(time).transpose()?,
+        traceparent: submission.traceparent,
+    };
     evaluations::keep(transaction, id, &submission, recent).await?;
     transaction
         .note_policies(policies.hash, |event| {
@@ -706,7 +732,7 @@ async fn submit(
         let record = grants::apply(transaction, record, submission, covers).await?;
         return Ok(Ok(Opened { record, claimed }));
     }
-    Ok(Ok(Opened { record: Record { state, ..record }, claimed }))
+    Ok(Ok(Opened { record, claimed }))
 }
 
 /// What the policies that decided say. The whole reason can quote the call,

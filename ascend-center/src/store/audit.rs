@@ -122,7 +122,7 @@ impl Transaction {
         let action = event.action;
         let seq = tail.seq + 1;
         self.log.noted.push(event.clone());
-        let text = audit::canonical(&AuditEntry::new(seq, time(at)?, event.bounded()))?;
+        let text = AuditEntry::new(seq, time(at)?, event.bounded()).canonical()?;
         let hash = EntryHash::of_entry(&tail.hash, text.as_bytes());
         sql::query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")
             .bind(seq)

@@ -431,10 +431,9 @@ pub(super) async fn insert(
     }
     let lasting = i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX);
     let comment = new.comment.map(fit);
-    let id: i64 = sql::query_scalar(
+    let id = sql::query(
         "INSERT INTO grants (granter, is_owner, tool, action, resource, agent, condition, comment, \
-         created_at, expires_at, calls) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         RETURNING id",
+         created_at, expires_at, calls) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(&by.name)
     .bind(by.origin == Origin::Directory)
@@ -447,7 +446,7 @@ pub(super) async fn insert(
     .bind(transaction.now)
     .bind(transaction.now.saturating_add(lasting))
     .bind(i64::from(calls))
-    .fetch_one(&mut transaction.connection)
+    .insert(&mut transaction.connection)
     .await?;
     let grant = find(transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     let event = AuditEvent::new(AuditKind::GrantCreated, by.actor()).subject(grant.label());

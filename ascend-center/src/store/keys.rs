@@ -274,9 +274,9 @@ async fn insert(
     expires_at: Option<i64>,
     hash: &str,
 ) -> Result<i64, StoreError> {
-    Ok(sql::query_scalar(
+    Ok(sql::query(
         "INSERT INTO agent_keys (agent, name, owner, hash, created_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(agent)
     .bind(name)
@@ -284,7 +284,7 @@ async fn insert(
     .bind(hash)
     .bind(transaction.now)
     .bind(expires_at)
-    .fetch_one(&mut transaction.connection)
+    .insert(&mut transaction.connection)
     .await?)
 }
 

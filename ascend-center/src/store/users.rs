@@ -226,16 +226,16 @@ impl Store {
                     if is_disabled(transaction, &user).await? {
                         return Err(NotAllowed::Disabled { name: user }.into());
                     }
-                    let id: i64 = sql::query_scalar(
+                    let id = sql::query(
                         "INSERT INTO user_tokens (\"user\", name, hash, created_at, expires_at) \
-                     VALUES ($1, $2, $3, $4, $5) RETURNING id",
+                         VALUES ($1, $2, $3, $4, $5)",
                     )
                     .bind(&user)
                     .bind(&name)
                     .bind(hash)
                     .bind(transaction.now)
                     .bind(transaction.now.saturating_add(lifetime))
-                    .fetch_one(&mut transaction.connection)
+                    .insert(&mut transaction.connection)
                     .await?;
                     let about = format!("token {id} of {user}, {name}");
                     transaction

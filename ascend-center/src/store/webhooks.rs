@@ -165,9 +165,9 @@ impl Store {
                     }
                 }
                 let seen = history::newest(&mut transaction.connection).await?;
-                let id: i64 = sql::query_scalar(
+                let id = sql::query(
                     "INSERT INTO webhooks (url, events, agent_id, secret, of_agent, created_by, \
-                     created_at, seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
+                     created_at, seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
                 .bind(&new.url)
                 .bind(serde_json::to_string(&new.events)?)
@@ -177,7 +177,7 @@ impl Store {
                 .bind(new.created_by.name())
                 .bind(transaction.now)
                 .bind(seen)
-                .fetch_one(&mut transaction.connection)
+                .insert(&mut transaction.connection)
                 .await?;
                 let detail = format!("webhook {id}");
                 transaction

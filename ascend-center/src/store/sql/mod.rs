@@ -90,6 +90,18 @@ impl<'q> Query<'q> {
         }))
     }
 
+    /// Inserts one row into a table whose key is an `id` that the database gives; the id.
+    pub(crate) async fn insert(self, on: impl Into<On<'_>>) -> Result<i64, sqlx::Error> {
+        let mut place = None;
+        match on.into().connection(&mut place).await? {
+            Connection::Sqlite(connection) => connection.insert(self.text, self.values).await,
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(connection) => {
+                postgres::insert(connection, self.text, self.values).await
+            }
+        }
+    }
+
     /// The first `limit` rows.
     async fn fetch<T: FromRow + Send + 'static>(
         self,

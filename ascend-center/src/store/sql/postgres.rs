@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    Arguments, ConnectOptions, Connection as _, Executor, SqlStr, Transaction,
+    Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, SqlStr, Transaction,
     pool::PoolConnection,
     postgres::{
         PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode, Postgres,
@@ -159,6 +159,16 @@ pub(super) async fn execute(
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query_with(text, arguments(values)?);
     Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// Runs a statement that inserts one row; its id.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    text: SqlStr,
+    values: Vec<Value<'_>>,
+) -> Result<i64, sqlx::Error> {
+    let text = AssertSqlSafe(format!("{} RETURNING id", text.as_str()));
+    sqlx::query_scalar_with(text, arguments(values)?).fetch_one(connection).await
 }
 
 /// The first `limit` rows.

@@ -66,15 +66,17 @@ impl Options {
             Durability::Disk => "FULL",
             Durability::System => "NORMAL",
         };
-        let query_only = match access {
-            Access::Write => "OFF",
-            Access::Read => "ON",
+        // What undoes one piece of work is in memory: else it soon is a file.
+        let (query_only, temp_store) = match access {
+            Access::Write => ("OFF", "MEMORY"),
+            Access::Read => ("ON", "DEFAULT"),
         };
         // What retention erases is not to be found in the file any more.
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {CHECKPOINT}; \
              PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; \
-             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}"
+             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}; \
+             PRAGMA temp_store = {temp_store}"
         ))?;
         Ok(connection)
     }
@@ -156,11 +158,22 @@ impl Connection {
         values: Vec<Value<'_>>,
     ) -> Result<u64, sqlx::Error> {
         self.run(text, values, |connection, text, values| {
-            let mut statement = connection.prepare_cached(text)?;
-            bind(&mut statement, values)?;
-            let mut rows = statement.raw_query();
-            while rows.next()?.is_some() {}
+            execute(connection, text, values)?;
             Ok(Ok(connection.changes()))
+        })
+        .await
+    }
+
+    /// Runs a statement that inserts one row; its id. `RETURNING` would have SQLite make
+    /// a table for it, and a journal of the statement.
+    pub(super) async fn insert(
+        &mut self,
+        text: SqlStr,
+        values: Vec<Value<'_>>,
+    ) -> Result<i64, sqlx::Error> {
+        self.run(text, values, |connection, text, values| {
+            execute(connection, text, values)?;
+            Ok(Ok(connection.last_insert_rowid()))
         })
         .await
     }
@@ -294,6 +307,18 @@ fn checkpoint(connection: &rusqlite::Connection, mode: &str) -> rusqlite::Result
 }
 
 type Found<T> = rusqlite::Result<Result<T, sqlx::Error>>;
+
+fn execute(
+    connection: &rusqlite::Connection,
+    text: &str,
+    values: &[Value<'_>],
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(text)?;
+    bind(&mut statement, values)?;
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
 
 /// `$2` is the second value, wherever it stands.
 fn bind(statement: &mut Statement<'_>, values: &[Value<'_>]) -> rusqlite::Result<()> {
