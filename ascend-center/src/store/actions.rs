@@ -1014,3 +1014,62 @@ pub(super) fn content_hash(columns: [Option<&str>; 13]) -> EntryHash {
 pub(super) fn outcome_hash(told: &str) -> EntryHash {
     EntryHash::of("action outcome v1", [Some(told)])
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use ascend_sdk::{Action, TraceParent};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Center, CenterConfig};
+
+    fn submission(verb: &str, parameters: Value) -> Submission {
+        let action = json!({
+            "server_id": "mcp-server-001",
+            "tool": "tool",
+            "description": "A tool.",
+            "namespace": "database",
+            "verb": verb,
+            "resource": "database://analytics",
+            "parameters": parameters,
+            "summary": "Work on `users`",
+            "floor": { "require_human_approval": false },
+            "facts": {},
+            "metadata": {},
+            "user_context": { "user": "ann" },
+            "session_context":
+                { "session_id": "s", "client_name": "Desktop", "client_version": "1" },
+            "digest": "01".repeat(32),
+            "idempotency_key": verb,
+            "approval_timeout": { "secs": 300, "nanos": 0 },
+        });
+        let action: Action = serde_json::from_value(action).unwrap();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        Submission {
+            traceparent: TraceParent::parse(parent),
+            ..Submission::of(&action, "agent").unwrap()
+        }
+    }
+
+    /// It is told without being read back.
+    #[tokio::test]
+    async fn an_opened_action_is_told_as_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+        let parameters = json!({ "n": 1.5, "big": u64::MAX, "text": "\u{0}é", "list": [null] });
+        let asked = [
+            ("query", Decision::Allow),
+            ("delete", Decision::RequireApproval),
+            ("drop", Decision::Deny),
+        ];
+        for (verb, decision) in asked {
+            let opened =
+                center.open_action(submission(verb, parameters.clone()), None).await.unwrap();
+            assert_eq!(opened.record.decision, decision);
+            let kept = center.action(opened.record.id).await.unwrap();
+            assert_eq!(kept, Some(opened.record));
+        }
+        center.close().await;
+    }
+}
