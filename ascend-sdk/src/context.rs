@@ -177,7 +177,17 @@ impl CallContext {
     /// The context of a call in `session`, cancelled by `cancellation`.
     #[must_use]
     pub fn new(session: SessionContext, cancellation: CancellationToken) -> Self {
-        Self { session: Arc::new(session), cancellation, ..Self::default() }
+        Self {
+            session: Arc::new(session),
+            cancellation,
+            action_id: None,
+            approval: None,
+            progress: None,
+            patience: None,
+            resumes: None,
+            attendant: None,
+            trace: None,
+        }
     }
 
     pub(crate) fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {

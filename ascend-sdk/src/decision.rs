@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{ActionId, RefusalKind, RiskLevel, SessionContext, digest::Salt, shown};
 
@@ -237,8 +237,9 @@ pub(crate) fn governance_object(
     status: &str,
     fields: impl IntoIterator<Item = (&'static str, Option<Value>)>,
 ) -> Value {
-    std::iter::once(("status", Some(Value::from(status))))
-        .chain(fields)
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect()
+    // With room for all of them at once.
+    let mut object = Map::with_capacity(8);
+    object.insert("status".to_owned(), status.into());
+    object.extend(fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    Value::Object(object)
 }

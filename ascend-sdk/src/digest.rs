@@ -169,7 +169,7 @@ fn canonical_call(
     arguments: &Map<String, Value>,
     stand_in: impl Fn(&str, &Value) -> Option<[u8; 32]>,
 ) -> Vec<u8> {
-    let mut out = Canonical::default();
+    let mut out = Canonical::new();
     out.raw(b"{\"arguments\":");
     out.arguments(arguments, stand_in);
     out.raw(b",\"resource\":");
@@ -195,7 +195,7 @@ pub(crate) fn of_request(
     principal: &str,
     arguments: &Map<String, Value>,
 ) -> [u8; 32] {
-    let mut out = Canonical::default();
+    let mut out = Canonical::new();
     out.raw(b"{\"arguments\":");
     out.arguments(arguments, |_, _| None);
     for (key, value) in [("principal", principal), ("server_id", server_id), ("tool", tool)] {
@@ -249,7 +249,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// ```
 #[must_use]
 pub fn canonical_json(value: &Value) -> Vec<u8> {
-    let mut out = Canonical::default();
+    let mut out = Canonical::new();
     out.value(value);
     out.0
 }
@@ -263,10 +263,14 @@ pub fn canonical_json(value: &Value) -> Vec<u8> {
 ///
 /// Written by hand, since each call is: a serializer of any `Serialize` reads every
 /// key back to sort it, and puts each value into a buffer of its own.
-#[derive(Default)]
 struct Canonical(Vec<u8>);
 
 impl Canonical {
+    /// With room for the arguments of most calls.
+    fn new() -> Self {
+        Self(Vec::with_capacity(256))
+    }
+
     fn raw(&mut self, text: &[u8]) {
         self.0.extend_from_slice(text);
     }

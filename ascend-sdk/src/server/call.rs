@@ -42,7 +42,8 @@ pub(super) struct Ongoing {
     call: BoxFuture<'static, Ended>,
     /// What its client hears of it.
     progress: Fuse<BoxFuture<'static, ()>>,
-    answered: CancellationToken,
+    /// Ends that, if there is any, with what was reported until then.
+    answered: Option<CancellationToken>,
     /// What it waits for.
     pub(super) waiting: watch::Receiver<Option<Waiting>>,
     /// Filled when its body begins: who approved, where that is known.
@@ -88,9 +89,9 @@ impl Ongoing {
             needs_card,
         });
         context = context.resuming(resumes).in_trace(trace);
-        let answered = CancellationToken::new();
-        let progress = match progress {
+        let (progress, answered) = match progress {
             Some((peer, token)) => {
+                let answered = CancellationToken::new();
                 let (sender, reports) = mpsc::channel(PROGRESS_QUEUE);
                 context = context.on_progress(move |report| {
                     let _ = sender.try_send(report);
@@ -99,9 +100,9 @@ impl Ongoing {
                 let carrying =
                     Channel::new(peer, token).carry(heartbeat, reports, answered.clone());
                 let carrying: BoxFuture<'static, ()> = Box::pin(carrying);
-                carrying.fuse()
+                (carrying.fuse(), Some(answered))
             }
-            None => Fuse::terminated(),
+            None => (Fuse::terminated(), None),
         };
         let call = offer.route.call(Call {
             governor: server.governor.clone(),
@@ -174,7 +175,7 @@ impl Ongoing {
                 () = &mut gone, if !self.cancellation.is_cancelled() => self.leave(),
                 waiting = &mut promised, if found.is_none() => {
                     found = Some(waiting);
-                    self.answered.cancel();
+                    self.end_progress();
                 }
             }
             if self.progress.is_terminated()
@@ -194,10 +195,16 @@ impl Ongoing {
         self.progress = Fuse::terminated();
     }
 
+    fn end_progress(&self) {
+        if let Some(answered) = &self.answered {
+            answered.cancel();
+        }
+    }
+
     /// What was reported before the answer is sent before it, unless the caller
     /// no longer listens.
     async fn told(&mut self) {
-        self.answered.cancel();
+        self.end_progress();
         if !self.progress.is_terminated() {
             tokio::select! {
                 () = &mut self.progress => {}

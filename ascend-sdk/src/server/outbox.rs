@@ -91,13 +91,16 @@ impl Outbox {
             }
             let batch = {
                 let mut queue = self.queue();
-                queue.in_flight = queue.bytes.len();
-                std::mem::take(&mut queue.bytes)
+                // While there is nothing in it, the buffer stays where it is filled.
+                (!queue.bytes.is_empty()).then(|| {
+                    queue.in_flight = queue.bytes.len();
+                    std::mem::take(&mut queue.bytes)
+                })
             };
-            if batch.is_empty() {
+            let Some(batch) = batch else {
                 self.0.filled.notified().await;
                 continue;
-            }
+            };
             let written = sink.write(batch).await;
             let spent = {
                 let mut queue = self.queue();

@@ -29,7 +29,7 @@ fn shortened(mut name: String) -> String {
 /// connection; over HTTP the session, or else the credential.
 pub(crate) fn principal(context: &RequestContext<RoleServer>, connection: &str) -> String {
     if !is_http(context) {
-        return format!("connection {connection}");
+        return ["connection ", connection].concat();
     }
     match (header(context, SESSION_ID), header(context, "authorization")) {
         (Some(session), _) => format!("session {}", hex::encode(session)),

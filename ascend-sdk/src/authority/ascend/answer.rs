@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::text::{Quoter, REASON_LIMIT};
 use crate::ActionId;
@@ -26,17 +26,18 @@ pub(super) const VERDICT_FIELDS: [&str; 10] = [
 ];
 
 /// The fields of an answer, out of their envelope: few, so that each is sought among all.
+/// Their names stay where they were read.
 #[derive(Debug)]
-pub(super) struct Fields(Vec<(String, Value)>);
+pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Value)>);
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Reads a body. An envelope `{"status":"success","data":{…}}` is opened;
     /// its `status` is no verdict.
     ///
     /// # Errors
     ///
     /// What is wrong with it, in words that quote nothing.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, String> {
         let wrong = |error: serde_json::Error| {
             let wrong = if error.is_data() { "it has a key twice" } else { "it is no JSON" };
             wrong.to_owned()
@@ -44,26 +45,26 @@ impl Fields {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Self::from_value(serde_json::from_slice(body).map_err(wrong)?);
         }
-        let outer: Outer<'_> = serde_json::from_slice(body).map_err(wrong)?;
+        let outer: Outer<'a> = serde_json::from_slice(body).map_err(wrong)?;
         let mut fields = Vec::with_capacity(outer.0.len());
         for (name, value) in outer.0 {
             let text = value.get();
             if text.starts_with(['{', '[']) {
                 serde_json::from_str::<UniqueKeys>(text).map_err(wrong)?;
             }
-            fields.push((name.into_owned(), serde_json::from_str(text).map_err(wrong)?));
+            fields.push((name, serde_json::from_str(text).map_err(wrong)?));
         }
         Self::open(fields)
     }
 
     pub(super) fn from_value(value: Value) -> Result<Self, String> {
         match value {
-            Value::Object(fields) => Self::open(fields.into_iter().collect()),
+            Value::Object(fields) => Self::open(owned(fields)),
             _ => Err("it is no JSON object".to_owned()),
         }
     }
 
-    fn open(mut outer: Vec<(String, Value)>) -> Result<Self, String> {
+    fn open(mut outer: Vec<(Cow<'a, str>, Value)>) -> Result<Self, String> {
         let place = |name| outer.iter().position(|(field, _)| field == name);
         let status = place("status").and_then(|at| outer[at].1.as_str());
         let is_success = status.map(fold).as_deref() == Some("success");
@@ -73,13 +74,13 @@ impl Fields {
         let (_, Value::Object(inner)) = outer.swap_remove(data) else {
             return Err("it is no JSON object".to_owned());
         };
-        let says = |(field, _): &(String, Value)| {
-            field != "status" && VERDICT_FIELDS.contains(&field.as_str())
+        let says = |(field, _): &(Cow<'_, str>, Value)| {
+            field != "status" && VERDICT_FIELDS.contains(&&**field)
         };
         if outer.iter().any(says) {
             return Err("it gives a verdict both inside and outside of `data`".to_owned());
         }
-        Ok(Self(inner.into_iter().collect()))
+        Ok(Self(owned(inner)))
     }
 
     /// The field, unless it is missing or `null`.
@@ -102,6 +103,10 @@ impl Fields {
     pub(super) fn action_id(&self, quoter: &Quoter) -> Option<ActionId> {
         action_id(self.field("action_id").or_else(|| self.field("id"))?, quoter)
     }
+}
+
+fn owned(fields: Map<String, Value>) -> Vec<(Cow<'static, str>, Value)> {
+    fields.into_iter().map(|(name, value)| (name.into(), value)).collect()
 }
 
 /// The id that a value is.

@@ -1,6 +1,6 @@
 //! One HTTP exchange: headers, signature, bounds, retries.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -56,7 +56,8 @@ pub(super) struct Question {
 
 impl Question {
     fn new(operation: &'static str, method: Method, path: String) -> Self {
-        let correlation = format!("asc_{:016x}", rand::random::<u64>());
+        let mut correlation = String::with_capacity("asc_".len() + 16);
+        let _ = write!(correlation, "asc_{:016x}", rand::random::<u64>());
         Self {
             method,
             path,
@@ -173,6 +174,9 @@ impl Trouble {
         self.passing
     }
 }
+
+/// How many headers a request has at most.
+const HEADERS: usize = 12;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -415,7 +419,7 @@ impl Client {
         Ok(Answer { status, body, waited })
     }
 
-    pub(super) fn fields(&self, answer: &Answer) -> Result<Fields, AuthorityError> {
+    pub(super) fn fields<'a>(&self, answer: &'a Answer) -> Result<Fields<'a>, AuthorityError> {
         Fields::parse(&answer.body).map_err(AuthorityError::Malformed)
     }
 
@@ -435,14 +439,16 @@ impl Client {
 
     fn message(&self, question: &Question, asking: &Asking) -> Result<Message, AuthorityError> {
         let invalid = |what: &str| AuthorityError::InvalidRequest(format!("{what} cannot be sent"));
-        let mut path = [&*self.root, &question.path].concat();
-        if let Some(query) = &question.query {
-            path.extend(["?", query]);
-        }
+        let path = match &question.query {
+            Some(query) => [&*self.root, &question.path, "?", query].concat(),
+            None => [&*self.root, &question.path].concat(),
+        };
         let value = |name: &HeaderName, value: String| {
             HeaderValue::try_from(value).map_err(|_| invalid(name.as_str()))
         };
-        let mut headers = self.headers.clone();
+        // With room for all that follow.
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(&CORRELATION, value(&CORRELATION, question.correlation.clone())?);
         let timestamp = wire::timestamp();
         if let Some(secret) = &self.signing_secret {

@@ -38,7 +38,7 @@ impl Core {
 /// Reads a status answer about action `id`, as strictly as where something
 /// depends on it.
 fn read(
-    fields: &Fields,
+    fields: &Fields<'_>,
     id: &ActionId,
     known: Option<Entry>,
     quoter: &Quoter,
@@ -78,7 +78,7 @@ fn read(
 }
 
 /// How the one run of an executed action ended.
-fn run(fields: &Fields) -> Status {
+fn run(fields: &Fields<'_>) -> Status {
     let ended = |word| ["state", "status"].iter().any(|name| says(fields, name, word));
     match (ended("completed"), ended("failed")) {
         (true, false) => Status::Completed,
@@ -87,7 +87,7 @@ fn run(fields: &Fields) -> Status {
     }
 }
 
-fn says(fields: &Fields, name: &str, word: &str) -> bool {
+fn says(fields: &Fields<'_>, name: &str, word: &str) -> bool {
     fields.field(name).and_then(Value::as_str).is_some_and(|said| fold(said) == word)
 }
 

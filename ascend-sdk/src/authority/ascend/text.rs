@@ -30,7 +30,7 @@ impl Quoter {
             }
         }
         let mut characters = text.trim().chars();
-        let mut quoted = String::new();
+        let mut quoted = String::with_capacity(text.len().min(limit));
         for character in characters.by_ref().take(limit) {
             if is_invisible(character) {
                 quoted.extend(character.escape_unicode());

@@ -115,7 +115,7 @@ fn strictest(said: &[Says]) -> Verdict {
 }
 
 /// What the fields of that name that are there say.
-fn words<'a>(fields: &'a Fields, names: &'a [&'a str]) -> impl Iterator<Item = Says> + 'a {
+fn words<'a>(fields: &'a Fields<'_>, names: &'a [&'a str]) -> impl Iterator<Item = Says> + 'a {
     names.iter().filter_map(|name| fields.field(name)).map(|value| match value {
         Value::String(word) => meaning(word),
         _ => Says::No(RefusalKind::Malformed),
@@ -123,7 +123,7 @@ fn words<'a>(fields: &'a Fields, names: &'a [&'a str]) -> impl Iterator<Item = S
 }
 
 /// What a yes-or-no field says when it has the value `when`.
-fn flag(fields: &Fields, name: &str, when: bool, says: Says) -> Option<Says> {
+fn flag(fields: &Fields<'_>, name: &str, when: bool, says: Says) -> Option<Says> {
     match fields.field(name)? {
         Value::Bool(value) => (*value == when).then_some(says),
         _ => Some(Says::No(RefusalKind::Malformed)),
@@ -131,7 +131,7 @@ fn flag(fields: &Fields, name: &str, when: bool, says: Says) -> Option<Says> {
 }
 
 /// What holds of every verdict, first and later.
-fn common(fields: &Fields, digest: Option<&Digest>) -> impl Iterator<Item = Says> {
+fn common(fields: &Fields<'_>, digest: Option<&Digest>) -> impl Iterator<Item = Says> {
     let refusal = fields
         .field("refusal")
         .map(|value| Says::No(value.as_str().map_or(RefusalKind::Malformed, refusal_kind)));
@@ -143,7 +143,7 @@ fn common(fields: &Fields, digest: Option<&Digest>) -> impl Iterator<Item = Says
 }
 
 /// Whether the answer is about the call with this digest, as far as it says so.
-fn names_digest(fields: &Fields, digest: &Digest) -> bool {
+fn names_digest(fields: &Fields<'_>, digest: &Digest) -> bool {
     fields.field("digest").is_none_or(|named| {
         named.as_str().and_then(|text| text.parse::<Digest>().ok()) == Some(*digest)
     })
@@ -167,7 +167,7 @@ pub(super) struct Evaluated {
 ///
 /// When it would let something run, but names no action that could be claimed.
 pub(super) fn evaluation(
-    fields: &Fields,
+    fields: &Fields<'_>,
     digest: &Digest,
     correlation: &ActionId,
     quoter: &Quoter,
@@ -261,7 +261,7 @@ pub(super) fn evaluation(
 ///
 /// When it is about another action, or says nothing that is known.
 pub(super) fn review(
-    fields: &Fields,
+    fields: &Fields<'_>,
     id: &ActionId,
     digest: Option<&Digest>,
     passed: bool,
@@ -303,7 +303,7 @@ pub(super) fn review(
 ///
 /// When it is about another action, or does not say plainly whether it is granted.
 pub(super) fn claim(
-    fields: &Fields,
+    fields: &Fields<'_>,
     id: &ActionId,
     digest: &Digest,
     quoter: &Quoter,
@@ -324,7 +324,7 @@ pub(super) fn claim(
 }
 
 /// Reads the kill switch: raised, unless it plainly says that it is not.
-pub(super) fn kill_switch(fields: &Fields, quoter: &Quoter) -> Option<Rejection> {
+pub(super) fn kill_switch(fields: &Fields<'_>, quoter: &Quoter) -> Option<Rejection> {
     if fields.field("blocked") == Some(&Value::Bool(false)) {
         return None;
     }
@@ -336,19 +336,19 @@ pub(super) fn kill_switch(fields: &Fields, quoter: &Quoter) -> Option<Rejection>
 }
 
 /// What was approved, in the answer about an action that was claimed since.
-pub(super) fn approved(fields: &Fields, quoter: &Quoter) -> Review {
+pub(super) fn approved(fields: &Fields<'_>, quoter: &Quoter) -> Review {
     let approval = approval(fields, quoter).filter(|approval| approval.reviewed_by.is_some());
     approval.map_or(Review::AutoApproved, Review::Approved)
 }
 
-fn about(fields: &Fields, id: &ActionId, quoter: &Quoter) -> Result<(), AuthorityError> {
+fn about(fields: &Fields<'_>, id: &ActionId, quoter: &Quoter) -> Result<(), AuthorityError> {
     if fields.field("action_id").is_some() && fields.action_id(quoter).as_ref() != Some(id) {
         return Err(AuthorityError::Malformed("it is about another action".to_owned()));
     }
     Ok(())
 }
 
-fn approval(fields: &Fields, quoter: &Quoter) -> Option<Approval> {
+fn approval(fields: &Fields<'_>, quoter: &Quoter) -> Option<Approval> {
     Some(Approval {
         reviewed_by: fields.text(&["reviewed_by", "approved_by"], quoter),
         comments: fields.text(&["comments"], quoter),
@@ -356,7 +356,7 @@ fn approval(fields: &Fields, quoter: &Quoter) -> Option<Approval> {
 }
 
 /// Says which part of an answer was not understood.
-fn unclear(fields: &Fields, quoter: &Quoter) -> String {
+fn unclear(fields: &Fields<'_>, quoter: &Quoter) -> String {
     ["decision", "status", "enforcement_decision"]
         .iter()
         .filter_map(|name| Some((name, fields.field(name)?)))
@@ -371,7 +371,7 @@ fn unclear(fields: &Fields, quoter: &Quoter) -> String {
 }
 
 /// The refusing word itself, where the server gives no reason.
-fn word_as_reason(fields: &Fields, quoter: &Quoter) -> Option<String> {
+fn word_as_reason(fields: &Fields<'_>, quoter: &Quoter) -> Option<String> {
     ["status", "decision", "enforcement_decision"]
         .iter()
         .filter_map(|name| fields.field(name)?.as_str())
@@ -385,7 +385,7 @@ fn is_plain_denial(word: &str) -> bool {
 
 /// From 0 to 100, rounded up; 0 when there is none. One that cannot be read is
 /// shown as 100. No decision is ever made from it (row 13).
-fn risk_score(fields: &Fields) -> u8 {
+fn risk_score(fields: &Fields<'_>) -> u8 {
     match fields.field("risk_score") {
         None => 0,
         Some(score) => (0..=100)
@@ -398,7 +398,7 @@ fn risk_score(fields: &Fields) -> u8 {
 
 /// As named, in either case (row 7); as the score says when it is not named;
 /// critical when the name is not known.
-fn risk_level(fields: &Fields, score: u8) -> RiskLevel {
+fn risk_level(fields: &Fields<'_>, score: u8) -> RiskLevel {
     match fields.field("risk_level") {
         None => RiskLevel::of_score(score),
         Some(level) => {
@@ -408,13 +408,13 @@ fn risk_level(fields: &Fields, score: u8) -> RiskLevel {
 }
 
 /// Until `expires_at`, where it can be read.
-pub(super) fn time_left(fields: &Fields) -> Option<Duration> {
+pub(super) fn time_left(fields: &Fields<'_>) -> Option<Duration> {
     let expires_at: Timestamp = fields.field("expires_at")?.as_str()?.parse().ok()?;
     Some(Duration::try_from(expires_at.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
 /// Minutes, under either name (row 7).
-fn estimated_time(fields: &Fields) -> Option<Duration> {
+fn estimated_time(fields: &Fields<'_>) -> Option<Duration> {
     const YEAR: f64 = 366.0 * 24.0 * 60.0;
     let minutes = fields
         .field("estimated_approval_time")

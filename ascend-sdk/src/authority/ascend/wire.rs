@@ -1,7 +1,7 @@
 //! What is sent: the union of the request shapes that ASCEND's API has had
 //! (`docs/ascend-api.md`, rows 2, 11 and 12), and what our own center reads beyond them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -159,7 +159,8 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// ISO 8601 in UTC with microseconds and `+00:00`, as ASCEND's SDK writes it.
 pub(super) fn timestamp() -> String {
-    let mut text = format!("{:.6}", Timestamp::now());
+    let mut text = String::with_capacity("2026-01-01T00:00:00.000000+00:00".len());
+    let _ = write!(text, "{:.6}", Timestamp::now());
     text.pop();
     text.push_str("+00:00");
     text

@@ -94,7 +94,7 @@ impl Core {
         }
     }
 
-    fn review(&self, fields: &Fields, id: &ActionId) -> Result<Option<Review>, AuthorityError> {
+    fn review(&self, fields: &Fields<'_>, id: &ActionId) -> Result<Option<Review>, AuthorityError> {
         let known = self.memory.recall(id);
         let digest = known.as_ref().map(|entry| entry.digest);
         let passed = known.as_ref().is_some_and(|entry| entry.passed);
@@ -204,7 +204,7 @@ struct Said(HashMap<ActionId, OfOne>);
 
 enum OfOne {
     Pending,
-    Decided(Fields),
+    Decided(Fields<'static>),
     Contradictory,
 }
 
@@ -212,7 +212,7 @@ impl Said {
     /// `{"actions": [{…}, …], "pending": [7, …]}`: a status answer for each
     /// action that is decided, and the ids of those that are not. `None` for
     /// anything else.
-    fn read(fields: &Fields, quoter: &Quoter) -> Option<Self> {
+    fn read(fields: &Fields<'_>, quoter: &Quoter) -> Option<Self> {
         let list = |name| match fields.field(name) {
             Some(Value::Array(list)) => Some(list),
             _ => None,
