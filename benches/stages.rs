@@ -165,11 +165,12 @@ fn f_record_64_at_once(bencher: Bencher, durability: Durability) {
         });
 }
 
-/// The least that a record can be: the rows of 64 calls, of the length that they have, in
-/// two transactions of SQLite by itself. No index, no chain, no text made, nothing read.
-#[divan::bench(args = ["OFF", "FULL"], sample_size = 1)]
-fn g_rows_of_64_alone(bencher: Bencher, synchronous: &str) {
-    const CALLS: i64 = 64;
+/// The least that a record can be: the rows of calls, of the length that they have, in
+/// transactions of SQLite by itself. No index, no chain, no text made, nothing read. Of
+/// calls at once the decisions are one transaction, and their reports another; one call
+/// after another is one each, since its report goes with the next one's decision.
+#[divan::bench(args = [("OFF", 1), ("OFF", 64), ("FULL", 1), ("FULL", 64)], sample_size = 1)]
+fn g_rows_alone(bencher: Bencher, (synchronous, calls): (&str, i64)) {
     let directory = tempfile::tempdir().unwrap();
     let database = Connection::open(directory.path().join("rows.db")).unwrap();
     database
@@ -184,30 +185,27 @@ fn g_rows_of_64_alone(bencher: Bencher, synchronous: &str) {
         let text = "INSERT INTO log (entry, hash) VALUES (?1, ?2)";
         database.prepare_cached(text).unwrap().execute((&entry, &hash)).unwrap();
     };
-    let together = |work: &dyn Fn()| {
-        database.execute_batch("BEGIN IMMEDIATE").unwrap();
-        work();
-        database.execute_batch("COMMIT").unwrap();
-    };
+    let run = |text: &str| database.execute_batch(text).unwrap();
     let mut first = 1;
-    bencher.counter(ItemsCount::new(64_usize)).bench_local(|| {
-        let ids = first..first + CALLS;
+    bencher.counter(ItemsCount::new(calls.unsigned_abs())).bench_local(|| {
+        let ids = first..first + calls;
         first = ids.end;
-        together(&|| {
-            for id in ids.clone() {
-                let text = "INSERT INTO actions (id, state, call) VALUES (?1, 'executing', ?2)";
-                database.prepare_cached(text).unwrap().execute((id, &call)).unwrap();
-                note();
-                note();
-            }
-        });
-        together(&|| {
-            for id in ids.clone() {
-                let text = "UPDATE actions SET state = 'completed' WHERE id = ?1";
-                assert_eq!(database.prepare_cached(text).unwrap().execute([id]).unwrap(), 1);
-                note();
-            }
-        });
+        run("BEGIN IMMEDIATE");
+        for id in ids.clone() {
+            let text = "INSERT INTO actions (id, state, call) VALUES (?1, 'executing', ?2)";
+            database.prepare_cached(text).unwrap().execute((id, &call)).unwrap();
+            note();
+            note();
+        }
+        if calls > 1 {
+            run("COMMIT; BEGIN IMMEDIATE");
+        }
+        for id in ids {
+            let text = "UPDATE actions SET state = 'completed' WHERE id = ?1";
+            assert_eq!(database.prepare_cached(text).unwrap().execute([id]).unwrap(), 1);
+            note();
+        }
+        run("COMMIT");
     });
 }
 

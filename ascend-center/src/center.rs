@@ -818,10 +818,11 @@ fn failed(error: impl std::fmt::Display) -> AuthorityError {
     AuthorityError::Failed(error.to_string())
 }
 
+/// No id is as large as 2^53, from where on not every reader of the log tells numbers apart.
 fn number(id: &ActionId) -> Result<i64, AuthorityError> {
-    id.as_str()
-        .parse()
-        .map_err(|_| AuthorityError::InvalidRequest(format!("`{id}` is no id of this center")))
+    let number = id.as_str().parse().ok().filter(|id| (1..1 << 53).contains(id));
+    let unknown = || AuthorityError::InvalidRequest(format!("`{id}` is no id of this center"));
+    number.ok_or_else(unknown)
 }
 
 impl Authority for Center {

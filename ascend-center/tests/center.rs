@@ -9,7 +9,7 @@ use ascend_center::{
     ActionState, AuditQuery, Center, CenterConfig, CredentialError, DecideError, NewGrant,
 };
 use ascend_sdk::{
-    Authority, AuthorityError, CallContext, Claim, Decision, Governor, Holder, Outcome,
+    ActionId, Authority, AuthorityError, CallContext, Claim, Decision, Governor, Holder, Outcome,
     RefusalKind, Rejection, Review, RiskLevel,
 };
 use support::{action, action_json, config, database, delete, digest, number, open, state, until};
@@ -215,6 +215,20 @@ async fn a_decision_is_for_these_arguments_only() {
     center.approve(number(&id), &alice, None).await.unwrap();
     assert_eq!(refused(center.claim(&id, &digest(2)).await.unwrap()), RefusalKind::DigestMismatch);
     assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Cancelled);
+}
+
+#[tokio::test]
+async fn what_can_be_no_id_is_not_even_a_refused_claim() {
+    let directory = tempfile::tempdir().unwrap();
+    let center = open(directory.path()).await;
+    // From 2^53 on not every reader of the log tells numbers apart.
+    for id in ["9007199254740992", "0", "-1", "seven"] {
+        let id = ActionId::new(id).unwrap();
+        let claimed = center.claim(&id, &digest(1)).await;
+        assert!(matches!(claimed, Err(AuthorityError::InvalidRequest(_))), "{claimed:?}");
+    }
+    let id = ActionId::new("9007199254740991").unwrap();
+    assert_eq!(refused(center.claim(&id, &digest(1)).await.unwrap()), RefusalKind::Denied);
 }
 
 #[tokio::test]

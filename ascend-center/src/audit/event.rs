@@ -473,8 +473,8 @@ impl AuditEntry {
         Self { seq, at, event }
     }
 
-    /// As the log keeps and hashes it. But for the order of keys serde_json writes whole
-    /// numbers and texts, and there is nothing else, as RFC 8785 does.
+    /// As the log keeps and hashes it. But for the order of keys serde_json writes texts and
+    /// whole numbers below 2^53, and there is nothing else, as RFC 8785 does.
     pub(crate) fn canonical(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }

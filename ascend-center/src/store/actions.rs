@@ -328,31 +328,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         let now = Timestamp::now();
-        // What expired unseen still stands as open in the table.
-        let query = match state {
-            None => select!("WHERE $1 IS NULL AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
-            // The conditions on states are those of the indexes, word for word. What waits
-            // longest expires first.
-            Some(ActionState::Pending) => select!(
-                "WHERE state = 'pending' AND state = $1 AND expires_at > $2 ORDER BY id LIMIT $3"
-            ),
-            Some(ActionState::Allowed | ActionState::Approved) => select!(
-                "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
-                 state <> 'completed' AND expires_at > $2 ORDER BY id DESC LIMIT $3"
-            ),
-            Some(ActionState::Expired) => select!(
-                "WHERE state = $1 OR (state IN ('pending', 'allowed', 'approved') AND \
-                 expires_at <= $2) ORDER BY id DESC LIMIT $3"
-            ),
-            Some(ActionState::Executing | ActionState::Completed) => {
-                select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3")
-            }
-            Some(_) => select!(
-                "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
-                 state <> 'completed' AND $2 >= 0 ORDER BY id DESC LIMIT $3"
-            ),
-        };
-        let mut records: Vec<Record> = sql::query_as(query)
+        let mut records: Vec<Record> = sql::query_as(listing(state))
             .bind(state.map(ActionState::as_str))
             .bind(now.as_millisecond())
             .bind(limit)
@@ -735,6 +711,34 @@ async fn submit(
     Ok(Ok(Opened { record, claimed }))
 }
 
+/// The newest actions in this state, or all; of those that are pending the oldest. What
+/// expired unseen still stands as open in the table.
+fn listing(state: Option<ActionState>) -> &'static str {
+    match state {
+        None => select!("WHERE $1 IS NULL AND $2 >= 0 ORDER BY id DESC LIMIT $3"),
+        // The conditions on states are those of the indexes, word for word. What waits
+        // longest expires first.
+        Some(ActionState::Pending) => select!(
+            "WHERE state = 'pending' AND state = $1 AND expires_at > $2 ORDER BY id LIMIT $3"
+        ),
+        Some(ActionState::Allowed | ActionState::Approved) => select!(
+            "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
+             state <> 'completed' AND expires_at > $2 ORDER BY id DESC LIMIT $3"
+        ),
+        Some(ActionState::Expired) => select!(
+            "WHERE state = $1 OR (state IN ('pending', 'allowed', 'approved') AND \
+             expires_at <= $2) ORDER BY id DESC LIMIT $3"
+        ),
+        Some(ActionState::Executing | ActionState::Completed) => {
+            select!("WHERE state = $1 AND $2 >= 0 ORDER BY id DESC LIMIT $3")
+        }
+        Some(_) => select!(
+            "WHERE state = $1 AND state <> 'pending' AND state <> 'executing' AND \
+             state <> 'completed' AND $2 >= 0 ORDER BY id DESC LIMIT $3"
+        ),
+    }
+}
+
 /// What the policies that decided say. The whole reason can quote the call,
 /// and is not for the log.
 fn words(decision: Decision, matched: &[Matched]) -> Option<String> {
@@ -1020,6 +1024,7 @@ pub(super) fn outcome_hash(told: &str) -> EntryHash {
 mod tests {
     use ascend_sdk::{Action, TraceParent};
     use serde_json::{Value, json};
+    use sqlx::AssertSqlSafe;
 
     use super::*;
     use crate::{Center, CenterConfig};
@@ -1069,6 +1074,27 @@ mod tests {
             assert_eq!(opened.record.decision, decision);
             let kept = center.action(opened.record.id).await.unwrap();
             assert_eq!(kept, Some(opened.record));
+        }
+        // As it was before the claim that came with it.
+        let again = submission("read", parameters);
+        let opened = center.open_action(again, Some(Claimant::Unnamed)).await.unwrap();
+        assert_eq!((opened.claimed, opened.record.state), (Claimed::Now, ActionState::Allowed));
+        let kept = center.action(opened.record.id).await.unwrap();
+        let claimed = Record { state: ActionState::Executing, ..opened.record };
+        assert_eq!(kept, Some(claimed));
+        center.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_neither_waits_nor_runs_is_listed_by_its_index() {
+        let directory = tempfile::tempdir().unwrap();
+        let center = Center::open(CenterConfig::new(directory.path())).await.unwrap();
+        for state in [ActionState::Allowed, ActionState::Approved, ActionState::Rejected] {
+            let query = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", listing(Some(state))));
+            let asked = sql::query_as(query).bind(state.as_str()).bind(0_i64).bind(1_i64);
+            let plan: Vec<(i64, i64, i64, String)> =
+                asked.fetch_all(&center.store().readers).await.unwrap();
+            assert!(plan.iter().any(|step| step.3.contains("actions_by_state")), "{plan:?}");
         }
         center.close().await;
     }

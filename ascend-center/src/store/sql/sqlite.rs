@@ -66,17 +66,15 @@ impl Options {
             Durability::Disk => "FULL",
             Durability::System => "NORMAL",
         };
-        // What undoes one piece of work is in memory: else it soon is a file.
-        let (query_only, temp_store) = match access {
-            Access::Write => ("OFF", "MEMORY"),
-            Access::Read => ("ON", "DEFAULT"),
+        let query_only = match access {
+            Access::Write => "OFF",
+            Access::Read => "ON",
         };
         // What retention erases is not to be found in the file any more.
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {CHECKPOINT}; \
              PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; \
-             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}; \
-             PRAGMA temp_store = {temp_store}"
+             PRAGMA secure_delete = ON; PRAGMA query_only = {query_only}"
         ))?;
         Ok(connection)
     }
@@ -260,7 +258,14 @@ impl Connection {
     }
 
     pub(super) async fn migrate(&mut self, migrations: Migrator) -> Result<(), MigrateError> {
-        self.aside(move |connection| migrate(connection, &migrations)).await?
+        self.aside(move |connection| {
+            migrate(connection, &migrations)?;
+            // What undoes one piece of work is in memory from here on: else it soon is a
+            // file. So would be what indexes are made by, for which it can be too much.
+            let failed = |error| MigrateError::Execute(failure(error));
+            connection.execute_batch("PRAGMA temp_store = MEMORY").map_err(failed)
+        })
+        .await?
     }
 
     pub(super) async fn close(mut self) -> Result<(), sqlx::Error> {

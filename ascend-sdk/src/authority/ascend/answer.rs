@@ -26,7 +26,7 @@ pub(super) const VERDICT_FIELDS: [&str; 10] = [
 ];
 
 /// The fields of an answer, out of their envelope: few, so that each is sought among all.
-/// Their names stay where they were read.
+/// Of a body without an envelope the names stay where they were read.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Value)>);
 

@@ -175,8 +175,8 @@ impl Trouble {
     }
 }
 
-/// How many headers a request has at most.
-const HEADERS: usize = 12;
+/// How many headers a request has at most, with its `content-length`.
+const HEADERS: usize = 13;
 
 static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
