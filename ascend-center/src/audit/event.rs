@@ -397,7 +397,7 @@ impl Serialize for AuditEntry {
         fn some<M: ser::SerializeMap>(
             keys: &mut M,
             key: &'static str,
-            value: Option<&(impl Serialize + ?Sized)>,
+            value: Option<&impl Serialize>,
         ) -> Result<(), M::Error> {
             value.map_or(Ok(()), |value| keys.serialize_entry(key, value))
         }
@@ -482,14 +482,20 @@ impl AuditEntry {
 
 /// As the log writes it: UTC, to the millisecond.
 pub(crate) fn written(at: Timestamp) -> String {
-    format!("{at:.3}")
+    Written(at).to_string()
 }
 
 struct Written(Timestamp);
 
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}
+
 impl Serialize for Written {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:.3}", self.0))
+        serializer.collect_str(self)
     }
 }
 
@@ -537,6 +543,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::audit::canonical;
 
     #[test]
     fn kinds_are_read_back_and_later_ones_are_kept() {
@@ -561,13 +568,15 @@ mod tests {
         let event = AuditEvent::new(AuditKind::Approved, Actor::new("approver", "alice")).action(7);
         let at = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let entry = AuditEntry::new(3, at, AuditEvent { expires_at: Some(at), ..event });
-        let text = entry.canonical().unwrap();
+        let text = serde_json_canonicalizer::to_string(&entry).unwrap();
         assert_eq!(
             text,
             "{\"action\":7,\"actor\":{\"name\":\"alice\",\"role\":\"approver\"},\
              \"at\":\"2023-11-14T22:13:20.000Z\",\"expires_at\":\"2023-11-14T22:13:20.000Z\",\
              \"kind\":\"approved\",\"seq\":3}"
         );
+        assert_eq!(canonical(&entry).unwrap(), text);
+        assert_eq!(entry.canonical().unwrap(), text);
         assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry);
     }
 
@@ -617,6 +626,7 @@ mod tests {
         let entry = AuditEntry::new(3, at, event);
         let text = entry.canonical().unwrap();
         assert_eq!(text, serde_json_canonicalizer::to_string(&entry).unwrap());
+        assert_eq!(text, canonical(&entry).unwrap());
         assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry);
     }
 }
